@@ -1,0 +1,1 @@
+//! Loop devices and device-mapper snapshots.

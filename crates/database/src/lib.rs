@@ -1,0 +1,1 @@
+//! Migrations, rows and every SQL statement.

@@ -1,0 +1,1 @@
+//! Typed client of Firecracker's API and jailed launch.

@@ -1,0 +1,1 @@
+//! Snapshot memory layers and the page server.

@@ -1,0 +1,1 @@
+//! Slots, namespaces, TAP devices and packet policy.
