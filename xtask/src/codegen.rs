@@ -57,7 +57,8 @@ pub(crate) fn run(check: bool) -> Result<()> {
     let _ = fs::remove_dir_all(&generated);
     fs::create_dir_all(&generated)?;
     for (name, text) in fresh {
-        fs::write(generated.join(&name), text).with_context(|| format!("write {}", name.display()))?;
+        fs::write(generated.join(&name), text)
+            .with_context(|| format!("write {}", name.display()))?;
     }
     Ok(())
 }
