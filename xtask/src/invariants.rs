@@ -112,7 +112,7 @@ pub(crate) fn run() -> Result<()> {
 fn dependencies(root: &Path) -> Result<Vec<String>> {
     let metadata = MetadataCommand::new()
         .manifest_path(root.join("Cargo.toml"))
-        .other_options(["--locked".to_owned(), "--offline".to_owned()])
+        .other_options(["--locked".to_owned()])
         .exec()
         .context("read cargo metadata")?;
     let arrows: BTreeMap<_, _> = ARROWS.into_iter().collect();
