@@ -42,6 +42,7 @@ pub(crate) fn run(check: bool) -> Result<()> {
         .descriptor_set(&descriptors)
         .out_dir(&out)
         .include_file("mod.rs")
+        .gate_client_feature(true)
         .emit_rerun_directives(false)
         .compile()
         .context("generate the Rust code")?;

@@ -1263,11 +1263,13 @@ impl<T: Filesystem> ::connectrpc::Dispatcher for FilesystemServer<T> {
 /// [`StreamMessage`](::connectrpc::StreamMessage) per received message from
 /// `.message().await` — read fields zero-copy through the generated accessor
 /// methods (`msg.name()`) or `.view()`, or convert with `.to_owned_message()`.
+#[cfg(feature = "client")]
 #[derive(Clone)]
 pub struct FilesystemClient<T> {
     transport: T,
     config: ::connectrpc::client::ClientConfig,
 }
+#[cfg(feature = "client")]
 impl<T> FilesystemClient<T>
 where
     T: ::connectrpc::client::ClientTransport,

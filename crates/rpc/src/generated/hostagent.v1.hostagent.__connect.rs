@@ -2061,11 +2061,13 @@ impl<T: HostAgent> ::connectrpc::Dispatcher for HostAgentServer<T> {
 /// [`StreamMessage`](::connectrpc::StreamMessage) per received message from
 /// `.message().await` — read fields zero-copy through the generated accessor
 /// methods (`msg.name()`) or `.view()`, or convert with `.to_owned_message()`.
+#[cfg(feature = "client")]
 #[derive(Clone)]
 pub struct HostAgentClient<T> {
     transport: T,
     config: ::connectrpc::client::ClientConfig,
 }
+#[cfg(feature = "client")]
 impl<T> HostAgentClient<T>
 where
     T: ::connectrpc::client::ClientTransport,

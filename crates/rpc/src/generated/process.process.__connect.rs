@@ -1145,11 +1145,13 @@ impl<T: Process> ::connectrpc::Dispatcher for ProcessServer<T> {
 /// [`StreamMessage`](::connectrpc::StreamMessage) per received message from
 /// `.message().await` — read fields zero-copy through the generated accessor
 /// methods (`msg.name()`) or `.view()`, or convert with `.to_owned_message()`.
+#[cfg(feature = "client")]
 #[derive(Clone)]
 pub struct ProcessClient<T> {
     transport: T,
     config: ::connectrpc::client::ClientConfig,
 }
+#[cfg(feature = "client")]
 impl<T> ProcessClient<T>
 where
     T: ::connectrpc::client::ClientTransport,
