@@ -1,0 +1,224 @@
+//! Shared read-only bases: one loop device a file, one origin a size, counted by their users.
+//!
+//! Every user has an id and is listed, not merely counted: putting a share back twice, or again after it
+//! failed half-way, can then never take away somebody else's share.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+
+use crate::loop_device::{self, Access, FileId, LoopId};
+use crate::retry::{blocking, while_busy};
+use crate::{DeviceName, DeviceNumber, DiskSize, Error, Result, dm};
+
+/// All bases in use. The lock is held over the ioctls that make or remove a base (milliseconds), so that
+/// two users of one file never make two devices.
+#[derive(Debug, Default)]
+pub(crate) struct Bases {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next_user: u64,
+    by_file: HashMap<FileId, Base>,
+}
+
+#[derive(Debug)]
+struct Base {
+    device: LoopId,
+    sectors: u64,
+    users: HashSet<u64>,
+    /// Origins larger than the base, by their sectors.
+    grown: HashMap<u64, Origin>,
+}
+
+#[derive(Debug)]
+struct Origin {
+    name: DeviceName,
+    number: DeviceNumber,
+    users: HashSet<u64>,
+}
+
+/// One user's claim on a base at a size.
+pub(crate) struct BaseShare {
+    bases: Arc<Bases>,
+    file: FileId,
+    sectors: u64,
+    user: u64,
+    /// The device to put a snapshot over.
+    pub(crate) origin: DeviceNumber,
+}
+
+impl Bases {
+    /// Claims `file` as an origin of `size`, making or finding its devices.
+    pub(crate) async fn share(self: &Arc<Self>, path: &Path, size: DiskSize) -> Result<BaseShare> {
+        let (file, length) = measure(path)?;
+        let base_sectors = length / 512;
+        if size.sectors() < base_sectors {
+            return Err(Error::SmallerThanBase {
+                wanted: size.sectors(),
+                base: base_sectors,
+            });
+        }
+        let mut state = self.state.lock().await;
+        let user = state.next_user;
+        state.next_user += 1;
+        if let std::collections::hash_map::Entry::Vacant(entry) = state.by_file.entry(file) {
+            let path = path.to_owned();
+            let device = blocking(move || match loop_device::find(file)? {
+                Some(standing) => Ok(standing),
+                None => loop_device::attach(&path, Access::ReadOnlyCached),
+            })
+            .await?;
+            entry.insert(Base {
+                device,
+                sectors: base_sectors,
+                users: HashSet::new(),
+                grown: HashMap::new(),
+            });
+        }
+        let base = state
+            .by_file
+            .get_mut(&file)
+            .expect("present or just inserted");
+        base.users.insert(user);
+        match base.origin(size.sectors(), user).await {
+            Ok(origin) => Ok(BaseShare {
+                bases: self.clone(),
+                file,
+                sectors: size.sectors(),
+                user,
+                origin,
+            }),
+            Err(error) => {
+                if let Err(undo) = state.put_back(file, size.sectors(), user).await {
+                    tracing::warn!(base = %path.display(), error = %undo, "base could not be put back");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Names of the origin devices in use.
+    pub(crate) async fn origins(&self) -> HashSet<DeviceName> {
+        let state = self.state.lock().await;
+        state
+            .by_file
+            .values()
+            .flat_map(|base| base.grown.values())
+            .map(|origin| origin.name.clone())
+            .collect()
+    }
+
+    /// Numbers of the loop devices in use.
+    pub(crate) async fn loops(&self) -> HashSet<u32> {
+        self.state
+            .lock()
+            .await
+            .by_file
+            .values()
+            .map(|base| base.device.number)
+            .collect()
+    }
+}
+
+impl BaseShare {
+    /// Gives the claim back; the last one takes the devices down. Repeating it is harmless.
+    pub(crate) async fn put_back(&self) -> Result<()> {
+        self.bases
+            .state
+            .lock()
+            .await
+            .put_back(self.file, self.sectors, self.user)
+            .await
+    }
+}
+
+impl State {
+    async fn put_back(&mut self, file: FileId, sectors: u64, user: u64) -> Result<()> {
+        let Some(base) = self.by_file.get_mut(&file) else {
+            return Ok(());
+        };
+        if let Some(origin) = base.grown.get_mut(&sectors) {
+            if is_last(&origin.users, user) {
+                let name = origin.name.clone();
+                while_busy(move || dm::remove(&name)).await?;
+                base.grown.remove(&sectors);
+            } else {
+                origin.users.remove(&user);
+            }
+        }
+        if is_last(&base.users, user) {
+            let device = base.device;
+            while_busy(move || loop_device::detach(device)).await?;
+            self.by_file.remove(&file);
+        } else {
+            base.users.remove(&user);
+        }
+        Ok(())
+    }
+}
+
+impl Base {
+    async fn origin(&mut self, sectors: u64, user: u64) -> Result<DeviceNumber> {
+        if sectors == self.sectors {
+            return Ok(self.device.device);
+        }
+        if let Some(origin) = self.grown.get_mut(&sectors) {
+            origin.users.insert(user);
+            return Ok(origin.number);
+        }
+        let name = DeviceName::origin(self.device.file.device, self.device.file.inode, sectors);
+        let (device, base_sectors, wanted) = (self.device.device, self.sectors, name.clone());
+        let number = blocking(move || match dm::find(&wanted)? {
+            None => dm::create(&wanted, &dm::Table::grown(device, base_sectors, sectors)),
+            Some(standing) if dm::dependencies(&wanted)? == [device] => Ok(standing),
+            Some(_) => Err(Error::ForeignOrigin {
+                name: wanted,
+                base: device,
+            }),
+        })
+        .await?;
+        self.grown.insert(
+            sectors,
+            Origin {
+                name,
+                number,
+                users: HashSet::from([user]),
+            },
+        );
+        Ok(number)
+    }
+}
+
+fn is_last(users: &HashSet<u64>, user: u64) -> bool {
+    users.len() == 1 && users.contains(&user)
+}
+
+fn measure(path: &Path) -> Result<(FileId, u64)> {
+    let stat = std::fs::metadata(path).map_err(|source| Error::File {
+        action: "look up the base",
+        path: path.into(),
+        source,
+    })?;
+    Ok((FileId::of(path)?, DiskSize::bytes(stat.len())?.as_bytes()))
+}
+
+impl fmt::Display for BaseShare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "share of base inode {}", self.file.inode)
+    }
+}
+
+impl fmt::Debug for BaseShare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BaseShare")
+            .field("file", &self.file)
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}

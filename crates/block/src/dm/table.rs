@@ -1,0 +1,67 @@
+//! The two tables we load.
+
+use crate::DeviceNumber;
+
+/// Sectors of a CoW chunk: 8 × 512 = one page.
+const CHUNK_SECTORS: u32 = 8;
+
+/// Whether a device can be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    ReadOnly,
+    ReadWrite,
+}
+
+/// A device's mapping: targets in order, without gaps.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(super) mode: Mode,
+    pub(super) targets: Vec<Target>,
+}
+
+#[derive(Debug)]
+pub(super) struct Target {
+    /// First sector of the device that this target serves.
+    pub(super) start: u64,
+    /// Sectors.
+    pub(super) length: u64,
+    pub(super) kind: &'static str,
+    pub(super) parameters: String,
+}
+
+impl Table {
+    /// `base`, then zeros up to `sectors`.
+    pub(crate) fn grown(base: DeviceNumber, base_sectors: u64, sectors: u64) -> Self {
+        let linear = Target {
+            start: 0,
+            length: base_sectors,
+            kind: "linear",
+            parameters: format!("{base} 0"),
+        };
+        let tail = sectors.saturating_sub(base_sectors);
+        let zero = Target {
+            start: base_sectors,
+            length: tail,
+            kind: "zero",
+            parameters: String::new(),
+        };
+        Self {
+            mode: Mode::ReadOnly,
+            targets: vec![linear, zero],
+        }
+    }
+
+    /// A persistent snapshot: reads fall through to `origin`, writes go to `cow` and survive a restart.
+    pub(crate) fn snapshot(origin: DeviceNumber, cow: DeviceNumber, sectors: u64) -> Self {
+        let parameters = format!("{origin} {cow} P {CHUNK_SECTORS}");
+        Self {
+            mode: Mode::ReadWrite,
+            targets: vec![Target {
+                start: 0,
+                length: sectors,
+                kind: "snapshot",
+                parameters,
+            }],
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Real devices: runs as root inside the virtual host.
