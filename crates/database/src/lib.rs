@@ -1,1 +1,97 @@
-//! Migrations, rows and every SQL statement.
+//! Migrations, rows and every SQL statement of the product.
+//!
+//! One file a noun; functions are named noun first (`sandbox_get`). Each takes an executor or, where it
+//! is part of a larger change, the connection of the caller's transaction. No rule lives here but those
+//! that only the database can keep (uniqueness, compare-and-set); decisions are the control plane's.
+//!
+//! Comparisons of times use the database clock only; times leave as milliseconds since the Unix epoch.
+
+mod api_key;
+mod error;
+mod host;
+mod host_credential;
+mod idempotency;
+mod migrate;
+mod sandbox;
+mod sandbox_op;
+mod sandbox_state;
+mod team;
+mod template;
+mod user;
+
+use std::time::Duration;
+
+pub use api_key::{
+    ApiKeyRow, KeyActor, api_key_actor, api_key_exists, api_key_insert, api_key_list,
+    api_key_revoke, api_keys_touch,
+};
+pub use error::{Error, Result};
+pub use host::{
+    HostFacts, HostRow, HostSync, HostUsageRow, JudgedRow, Target, host_candidates, host_get,
+    host_heartbeat, host_insert, host_list, host_lock, host_set_address, host_sync_commit,
+    host_sync_lock, host_sync_position, host_target, host_usage, hosts_mark_unreachable,
+    hosts_online, sandboxes_to_judge,
+};
+pub use host_credential::{
+    Certificate, NewRefreshToken, RefreshTokenRow, host_certificate_set, host_facts_set,
+    host_registration_insert, host_registration_use, host_tokens_prune, refresh_family_revoke,
+    refresh_token_by_hash, refresh_token_insert, refresh_token_set_successor, refresh_token_use,
+};
+pub use idempotency::{IdempotentOutcome, idempotency_get, idempotency_insert, idempotency_prune};
+pub use migrate::{MigrationState, migrate, migration_state, migrations_pending};
+pub use sandbox::{
+    Generation, ListFilter, NewSandbox, PolicyChange, ReadyFacts, SandboxRow, sandbox_assign_host,
+    sandbox_get, sandbox_get_of_team, sandbox_insert, sandbox_list, sandbox_lock, sandbox_ready,
+    sandbox_update_policy, sandboxes_mark_missing, sandboxes_prune, sandboxes_touch, transition,
+};
+pub use sandbox_op::{
+    LEASE_SEC, LiveOp, NewOp, OpKind, OpParams, OpRow, OpState, op_claim, op_finish, op_insert,
+    op_live, op_release, op_renew, op_set_params, op_set_step, op_supersede, ops_live_count,
+};
+pub use sandbox_state::State;
+pub use sqlx::{
+    PgConnection, PgPool, Postgres, Transaction,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+pub use team::{
+    QuotaUse, TeamQuota, platform_team_exists, team_default_of_user, team_insert,
+    team_lock_quota, team_member_insert, team_quota_use,
+};
+pub use template::{
+    CopyRow, TemplateRow, template_copies_replace, template_copy_hosts, template_get,
+    template_resolve,
+};
+pub use user::{UserRow, admin_exists, user_by_email, user_insert};
+
+/// Opens a pool that connects when first used, so that a server starts and answers 503 while PostgreSQL
+/// is away. Waiting for a connection ends after 3 s, a statement after 10 s.
+///
+/// # Errors
+/// The URL cannot be parsed.
+pub fn connect_lazy(url: &str, max_connections: u32) -> Result<PgPool> {
+    let options: PgConnectOptions = url.parse()?;
+    Ok(pool(options, max_connections))
+}
+
+/// As [`connect_lazy`], from parsed options.
+#[must_use]
+pub fn pool(options: PgConnectOptions, max_connections: u32) -> PgPool {
+    let options = options.application_name("wrenn").options([
+        ("statement_timeout", "10s"),
+        ("lock_timeout", "5s"),
+        ("idle_in_transaction_session_timeout", "30s"),
+    ]);
+    PgPoolOptions::new()
+        .max_connections(max_connections)
+        .acquire_timeout(Duration::from_secs(3))
+        .connect_lazy_with(options)
+}
+
+/// Whether the database answers.
+///
+/// # Errors
+/// It does not.
+pub async fn ping(pool: &PgPool) -> Result<()> {
+    sqlx::query("SELECT 1").execute(pool).await?;
+    Ok(())
+}

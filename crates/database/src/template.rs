@@ -1,0 +1,143 @@
+//! Templates and which hosts hold them.
+
+use sqlx::{FromRow, PgConnection, PgExecutor};
+use uuid::Uuid;
+use wrenn_ids::{HostId, TeamId, TemplateId};
+
+use crate::Result;
+
+/// A template.
+#[derive(Debug, Clone, FromRow)]
+pub struct TemplateRow {
+    /// Identity.
+    pub id: Uuid,
+    /// Owner.
+    pub team_id: Uuid,
+    /// What people call it.
+    pub name: String,
+    /// Baked virtual CPUs of a snapshot.
+    pub vcpus: Option<i32>,
+    /// Baked memory of a snapshot in MiB.
+    pub memory_mb: Option<i32>,
+    /// Least disk of its sandboxes in MiB.
+    pub disk_size_mb: i32,
+    /// Bytes on a host.
+    pub size_bytes: i64,
+    /// User that programs run as.
+    pub default_user: String,
+}
+
+impl TemplateRow {
+    /// Identity.
+    #[must_use]
+    pub fn id(&self) -> TemplateId {
+        TemplateId::from_uuid(self.id)
+    }
+}
+
+macro_rules! template_columns {
+    () => {
+        "id, team_id, name, vcpus, memory_mb, disk_size_mb, size_bytes, default_user"
+    };
+}
+
+/// The ready template that the team means by a name or an id: its own, or the platform's.
+///
+/// # Errors
+/// The statement fails.
+pub async fn template_resolve(
+    executor: impl PgExecutor<'_>,
+    team: TeamId,
+    name_or_id: &str,
+) -> Result<Option<TemplateRow>> {
+    let id = name_or_id.parse::<TemplateId>().ok().map(TemplateId::as_uuid);
+    Ok(sqlx::query_as(concat!(
+        "SELECT ",
+        template_columns!(),
+        " FROM templates
+         WHERE status = 'ready' AND team_id IN ($1, $2) AND (id = $3 OR ($3 IS NULL AND name = $4))
+         LIMIT 1"
+    ))
+    .bind(team.as_uuid())
+    .bind(TeamId::ZERO.as_uuid())
+    .bind(id)
+    .bind(name_or_id)
+    .fetch_optional(executor)
+    .await?)
+}
+
+/// A template by id, whatever its status.
+///
+/// # Errors
+/// The statement fails.
+pub async fn template_get(
+    executor: impl PgExecutor<'_>,
+    id: TemplateId,
+) -> Result<Option<TemplateRow>> {
+    Ok(sqlx::query_as(concat!("SELECT ", template_columns!(), " FROM templates WHERE id = $1"))
+        .bind(id.as_uuid())
+        .fetch_optional(executor)
+        .await?)
+}
+
+/// A copy that a host reported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyRow {
+    /// The template.
+    pub template_id: TemplateId,
+    /// Bytes on the host.
+    pub size_bytes: i64,
+}
+
+/// Makes the host's ready copies exactly those of its report; unknown templates are ignored.
+///
+/// # Errors
+/// The statement fails.
+pub async fn template_copies_replace(
+    connection: &mut PgConnection,
+    host: HostId,
+    copies: &[CopyRow],
+) -> Result<()> {
+    let ids: Vec<Uuid> = copies.iter().map(|copy| copy.template_id.as_uuid()).collect();
+    let sizes: Vec<i64> = copies.iter().map(|copy| copy.size_bytes).collect();
+    sqlx::query(
+        "INSERT INTO template_copies (template_id, host_id, state, size_bytes)
+         SELECT t.id, $1, 'ready', r.size
+         FROM unnest($2::uuid[], $3::bigint[]) AS r (id, size) JOIN templates t ON t.id = r.id
+         ON CONFLICT (template_id, host_id) DO UPDATE
+         SET state = 'ready', size_bytes = excluded.size_bytes
+         WHERE template_copies.state <> 'ready'
+            OR template_copies.size_bytes <> excluded.size_bytes",
+    )
+    .bind(host.as_uuid())
+    .bind(&ids)
+    .bind(&sizes)
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query(
+        "DELETE FROM template_copies
+         WHERE host_id = $1 AND state = 'ready' AND template_id <> ALL($2)",
+    )
+    .bind(host.as_uuid())
+    .bind(&ids)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Hosts with a ready copy.
+///
+/// # Errors
+/// The statement fails.
+pub async fn template_copy_hosts(
+    executor: impl PgExecutor<'_>,
+    template: TemplateId,
+) -> Result<Vec<HostId>> {
+    let ids: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT host_id FROM template_copies WHERE template_id = $1 AND state = 'ready'",
+    )
+    .bind(template.as_uuid())
+    .fetch_all(executor)
+    .await?;
+    Ok(ids.into_iter().map(HostId::from_uuid).collect())
+}
