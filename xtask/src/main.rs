@@ -2,6 +2,7 @@
 
 #[cfg(feature = "codegen")]
 mod codegen;
+mod envd;
 mod invariants;
 mod tiers;
 mod virtual_host;
@@ -27,6 +28,8 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Build the guest's agent, fully static, and print its path.
+    Envd,
     /// Check the invariants of ARCHITECTURE.md.
     Invariants,
     /// Run the test suite.
@@ -48,6 +51,7 @@ fn main() -> Result<()> {
     match Arguments::parse().task {
         #[cfg(feature = "codegen")]
         Task::Codegen { check } => codegen::run(check),
+        Task::Envd => envd::run(),
         Task::Invariants => invariants::run(),
         Task::Test { soak, tiers } => {
             tiers::run(if soak { Length::Whole } else { Length::Short }, &tiers)

@@ -1,0 +1,104 @@
+//! The HTTP face of envd: the table of its paths, and the one shape of its errors.
+//!
+//! Errors of plain endpoints are `{"code":<status>,"message":<text>}`; RPC services have Connect's own.
+
+pub(crate) mod files;
+mod health;
+pub(crate) mod identity;
+mod init;
+pub(crate) mod signature;
+mod status;
+
+use std::{borrow::Cow, sync::Arc};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{DefaultBodyLimit, Request},
+    middleware,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use http::StatusCode;
+use serde::Serialize;
+use tower::ServiceExt as _;
+use wrenn_rpc::connectrpc::{ConnectRpcService, Limits, Router as RpcRouter};
+
+use crate::{agent::Agent, filesystem, process, server::gate};
+
+/// The largest message of a unary call or of a stream's frame, also unpacked.
+const MAX_MESSAGE: usize = 16 << 20;
+const MAX_INIT: usize = 4 << 20;
+
+/// Every path of envd.
+pub(crate) fn router(agent: &Arc<Agent>) -> Router {
+    let services = process::service::register(Arc::clone(agent), RpcRouter::new());
+    let services = filesystem::service::register(Arc::clone(agent), services);
+    let limits = Limits::default().with_max_request_body_size(MAX_MESSAGE).with_max_message_size(MAX_MESSAGE);
+    let rpc = ConnectRpcService::new(services).with_limits(limits);
+
+    Router::new()
+        .route("/health", get(health::health))
+        .route("/init", post(init::init).layer(DefaultBodyLimit::max(MAX_INIT)))
+        .route("/freeze", post(not_yet))
+        .route("/unfreeze", post(not_yet))
+        .route("/snapshot/prepare", post(not_yet))
+        .route("/envs", get(status::variables))
+        .route("/metrics", get(status::metrics))
+        .route("/files", get(files::download::download).post(files::upload::upload))
+        .route("/files/compose", post(not_yet))
+        .method_not_allowed_fallback(async || HttpError::fixed(405, "method not allowed"))
+        .fallback(move |request| services_or_nothing(rpc.clone(), request))
+        .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(Arc::clone(agent), gate::check))
+        .with_state(Arc::clone(agent))
+}
+
+async fn services_or_nothing(rpc: ConnectRpcService, request: Request) -> Response {
+    if !gate::is_rpc(request.uri().path()) {
+        return HttpError::NOT_FOUND.into_response();
+    }
+    match rpc.oneshot(request).await {
+        Ok(response) => response.map(Body::new),
+    }
+}
+
+/// Endpoints whose work is still to come.
+async fn not_yet() -> HttpError {
+    HttpError::fixed(501, "not implemented")
+}
+
+/// An error of a plain endpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct HttpError {
+    pub(crate) status: StatusCode,
+    pub(crate) message: Cow<'static, str>,
+}
+
+impl HttpError {
+    pub(crate) const NOT_FOUND: Self =
+        Self { status: StatusCode::NOT_FOUND, message: Cow::Borrowed("not found") };
+
+    /// An error whose text is known beforehand; `status` is one of HTTP's.
+    pub(crate) fn fixed(status: u16, message: &'static str) -> Self {
+        Self::new(status, message)
+    }
+
+    pub(crate) fn new(status: u16, message: impl Into<Cow<'static, str>>) -> Self {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self { status, message: message.into() }
+    }
+}
+
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    code: u16,
+    message: &'a str,
+}
+
+impl IntoResponse for HttpError {
+    fn into_response(self) -> Response {
+        let body = ErrorBody { code: self.status.as_u16(), message: &self.message };
+        (self.status, Json(body)).into_response()
+    }
+}

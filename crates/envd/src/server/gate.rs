@@ -1,0 +1,276 @@
+//! Who may call what: the one place that decides it, before any handler runs.
+//!
+//! Paths fall into four classes (`Class`); the phase of the sandbox and the credentials of the request
+//! decide. What a handler still has to do is to find the user that the request acts for.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::{HeaderMap, Method, StatusCode, header::AUTHORIZATION, request::Parts};
+use wrenn_rpc::connectrpc::{ConnectError, ErrorCode};
+
+use super::connections;
+use crate::{
+    agent::Agent,
+    flags::Surroundings,
+    http::{HttpError, signature},
+    sandbox::Phase,
+    users::User,
+};
+
+/// Whom a listener serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Audience {
+    Everybody,
+    /// Programs of the guest, by the loopback address: they may read, and little.
+    Guest,
+}
+
+/// Where a request came from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caller {
+    pub(crate) audience: Audience,
+    pub(crate) connection: connections::Id,
+}
+
+/// The timeout of a call whose deadline is not the library's to enforce.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CallTimeout(pub(crate) Duration);
+
+/// What a path needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    Open,
+    HostOnly,
+    Files,
+    Token,
+}
+
+const ACCESS_TOKEN: &str = "x-access-token";
+const HOST_KEY: &str = "x-wrenn-host-key";
+const START: &str = "/process.Process/Start";
+const CONNECT_TIMEOUT: &str = "connect-timeout-ms";
+const GRPC_TIMEOUT: &str = "grpc-timeout";
+
+fn classify(path: &str) -> Class {
+    match path {
+        "/health" => Class::Open,
+        "/init" | "/freeze" | "/unfreeze" | "/snapshot/prepare" => Class::HostOnly,
+        "/files" => Class::Files,
+        _ => Class::Token,
+    }
+}
+
+/// Whether a path belongs to one of the RPC services.
+pub(crate) fn is_rpc(path: &str) -> bool {
+    path.starts_with("/process.Process/") || path.starts_with("/filesystem.Filesystem/")
+}
+
+/// The middleware: answers what may not pass.
+pub(crate) async fn check(
+    State(agent): State<Arc<Agent>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let rpc = is_rpc(parts.uri.path());
+    if let Err(refusal) = admit(&agent, &parts).await {
+        return if rpc { refusal.for_rpc() } else { refusal.into_response() };
+    }
+    if rpc && let Err(fault) = take_timeout(&mut parts) {
+        return fault.into_http_response(&parts.headers).map(Body::new);
+    }
+    next.run(Request::from_parts(parts, body)).await
+}
+
+async fn admit(agent: &Agent, request: &Parts) -> Result<(), HttpError> {
+    let (path, headers) = (request.uri.path(), &request.headers);
+    let caller = request.extensions.get::<Caller>();
+    let guest_only = caller.is_none_or(|caller| caller.audience == Audience::Guest);
+    if guest_only && !(request.method == Method::GET && matches!(path, "/health" | "/envs")) {
+        return Err(HttpError::NOT_FOUND);
+    }
+    let class = classify(path);
+    match class {
+        Class::Open => return Ok(()),
+        Class::HostOnly => return host(agent, headers).await,
+        Class::Files | Class::Token => {}
+    }
+    let (phase, token) = {
+        let state = agent.sandbox.state();
+        (state.phase, state.token.clone())
+    };
+    match phase {
+        Phase::Open => {}
+        Phase::Waiting => return Err(HttpError::fixed(503, "sandbox is not initialized")),
+        Phase::Sealed => return Err(HttpError::fixed(503, "sandbox is being snapshotted")),
+    }
+    let Some(token) = token else { return Ok(()) };
+    match headers.get(ACCESS_TOKEN) {
+        Some(offered) if token.matches(offered.as_bytes()) => Ok(()),
+        Some(_) => Err(HttpError::fixed(401, "invalid access token")),
+        None if class == Class::Files => {
+            let query = request.uri.query().unwrap_or_default();
+            signature::check(&request.method, query, &token, jiff::Timestamp::now())
+        }
+        None => Err(HttpError::fixed(401, "missing access token")),
+    }
+}
+
+async fn host(agent: &Agent, headers: &HeaderMap) -> Result<(), HttpError> {
+    if agent.surroundings == Surroundings::Machine {
+        return Ok(());
+    }
+    match headers.get(HOST_KEY) {
+        Some(offered) if agent.host_key.admits(offered.as_bytes()).await => Ok(()),
+        _ => Err(HttpError::fixed(401, "this is for the host only")),
+    }
+}
+
+/// Checks the timeout of a call. That of `Start` belongs to the process and not to the stream, so it is
+/// taken from the headers; a timeout of zero is none.
+fn take_timeout(request: &mut Parts) -> Result<(), ConnectError> {
+    let headers = &mut request.headers;
+    let timeout = match (headers.get(CONNECT_TIMEOUT), headers.get(GRPC_TIMEOUT)) {
+        (None, None) => return Ok(()),
+        (Some(value), _) => value.to_str().ok().and_then(connect_timeout),
+        (None, Some(value)) => value.to_str().ok().and_then(grpc_timeout),
+    };
+    let timeout = timeout.ok_or_else(|| ConnectError::invalid_argument("cannot read the timeout"))?;
+    let start = request.uri.path() == START;
+    if start || timeout.is_zero() {
+        headers.remove(CONNECT_TIMEOUT);
+        headers.remove(GRPC_TIMEOUT);
+    }
+    if start && !timeout.is_zero() {
+        request.extensions.insert(CallTimeout(timeout));
+    }
+    Ok(())
+}
+
+/// Milliseconds in at most ten digits.
+fn connect_timeout(text: &str) -> Option<Duration> {
+    let digits = (1..=10).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().ok().map(Duration::from_millis))?
+}
+
+/// At most eight digits and a unit.
+fn grpc_timeout(text: &str) -> Option<Duration> {
+    let unit = text.chars().last()?;
+    let digits = text.strip_suffix(unit)?;
+    if !(1..=8).contains(&digits.len()) || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let count: u64 = digits.parse().ok()?;
+    match unit {
+        'H' => Some(Duration::from_secs(count * 3600)),
+        'M' => Some(Duration::from_secs(count * 60)),
+        'S' => Some(Duration::from_secs(count)),
+        'm' => Some(Duration::from_millis(count)),
+        'u' => Some(Duration::from_micros(count)),
+        'n' => Some(Duration::from_nanos(count)),
+        _ => None,
+    }
+}
+
+/// Finds the user that a request acts for: the one it names, else the sandbox's default.
+pub(crate) fn user(agent: &Agent, headers: &HeaderMap) -> Result<User, ConnectError> {
+    let named = headers.get(AUTHORIZATION).map(|value| basic_user(value.as_bytes()));
+    let name = match named {
+        Some(Some(name)) if !name.is_empty() => name,
+        Some(None) => {
+            return Err(ConnectError::unauthenticated("cannot read the authorization header"));
+        }
+        _ => agent.sandbox.state().default_user.clone(),
+    };
+    if name.is_empty() {
+        return Err(ConnectError::unauthenticated("no user given"));
+    }
+    agent
+        .users
+        .find(&name)
+        .ok_or_else(|| ConnectError::unauthenticated(format!("unknown user '{}'", short(&name))))
+}
+
+/// The name of `Basic base64("name:password")`; the password means nothing here.
+fn basic_user(value: &[u8]) -> Option<String> {
+    let (scheme, encoded) = value.split_at_checked(6)?;
+    if !scheme.eq_ignore_ascii_case(b"basic ") {
+        return None;
+    }
+    let decoded = STANDARD.decode(encoded.trim_ascii()).ok()?;
+    let text = String::from_utf8(decoded).ok()?;
+    text.split_once(':').map(|(name, _)| name.to_owned())
+}
+
+/// Text of a caller, cut for a message.
+pub(crate) fn short(text: &str) -> String {
+    text.chars().take(256).collect()
+}
+
+impl HttpError {
+    /// The same refusal in the shape of a Connect error, with its own HTTP status also for streams.
+    fn for_rpc(&self) -> Response {
+        let code = match self.status {
+            StatusCode::UNAUTHORIZED => ErrorCode::Unauthenticated,
+            StatusCode::SERVICE_UNAVAILABLE => ErrorCode::Unavailable,
+            StatusCode::NOT_FOUND => ErrorCode::NotFound,
+            _ => ErrorCode::Internal,
+        };
+        ConnectError::new(code, self.message.clone()).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_basic(value: &str, expected: Option<&str>) {
+        assert_eq!(basic_user(value.as_bytes()).as_deref(), expected, "{value}");
+    }
+
+    #[test]
+    fn the_user_of_a_basic_header_is_read() {
+        check_basic("Basic cm9vdDo=", Some("root"));
+        check_basic("basic dXNlcjpwYXNzOndvcmQ=", Some("user"));
+        check_basic("Basic Og==", Some(""));
+    }
+
+    #[test]
+    fn broken_basic_headers_are_refused() {
+        for value in ["", "Basic", "Basic ", "Basic !!!", "Bearer cm9vdDo=", "Basic cm9vdA==", "Basic //8=", "é"] {
+            check_basic(value, None);
+        }
+    }
+
+    #[test]
+    fn timeouts_are_digits_and_few() {
+        for (text, expected) in [("0", Some(0)), ("1500", Some(1500)), ("9999999999", Some(9_999_999_999))] {
+            assert_eq!(connect_timeout(text), expected.map(Duration::from_millis), "{text}");
+        }
+        for text in ["", "-1", "1.5", "abc", "12345678901", "+1", " 1"] {
+            assert_eq!(connect_timeout(text), None, "{text}");
+        }
+        assert_eq!(grpc_timeout("30S"), Some(Duration::from_secs(30)));
+        assert_eq!(grpc_timeout("250m"), Some(Duration::from_millis(250)));
+        for text in ["", "S", "123456789S", "5X", "-5S", "5é"] {
+            assert_eq!(grpc_timeout(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn paths_have_their_class() {
+        assert_eq!(classify("/health"), Class::Open);
+        assert_eq!(classify("/init"), Class::HostOnly);
+        assert_eq!(classify("/files"), Class::Files);
+        assert_eq!(classify("/files/compose"), Class::Token);
+        assert_eq!(classify("//init"), Class::Token);
+        assert_eq!(classify("/process.Process/List"), Class::Token);
+    }
+}
