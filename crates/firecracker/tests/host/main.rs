@@ -1,0 +1,1 @@
+//! Real Firecracker in its jail: runs as root inside the virtual host.
