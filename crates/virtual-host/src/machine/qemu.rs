@@ -44,10 +44,7 @@ pub(crate) fn start(
             "none",
         ])
         .args(["-daemonize", "-pidfile", "qemu.pid", "-no-reboot"])
-        .args([
-            "-sandbox",
-            "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-        ])
+        .args(["-sandbox", "on,obsolete=deny,resourcecontrol=deny"])
         .args(["-M", "q35", "-accel", accelerator, "-cpu", cpu])
         .args([
             "-m",
