@@ -1,1 +1,3 @@
-//! Fixtures of the test suite.
+//! Fixtures of the test suite: what tests start, steer and look at. Nothing here is part of the product.
+
+pub mod simulated_agent;

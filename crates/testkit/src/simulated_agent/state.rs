@@ -1,0 +1,340 @@
+//! What the simulated agent remembers: sandboxes, results by operation, events not yet acknowledged.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+    str::FromStr,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context as _, Result};
+use parking_lot::Mutex;
+use tempfile::TempDir;
+use tokio::sync::watch;
+use wrenn_ids::{HostId, SandboxId, TemplateId};
+use wrenn_rpc::{
+    buffa::EnumValue,
+    connectrpc::{ConnectError, ErrorCode, ErrorDetail as WireDetail},
+    hostagent::{
+        CreateSandboxRequest, ErrorDetail, GetHostInfoResponse, HostEvent, Operation, Sandbox,
+        SandboxState, Template, Versions, error_detail::Reason, host_event,
+    },
+};
+
+use super::Faults;
+
+/// What the host claims to have.
+#[derive(Debug, Clone, Copy)]
+pub struct Capacity {
+    /// Logical processors.
+    pub cpu_cores: u32,
+    /// MiB.
+    pub memory_mib: u64,
+    /// MiB.
+    pub disk_mib: u64,
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Self {
+            cpu_cores: 64,
+            memory_mib: 512 * 1024,
+            disk_mib: 8 * 1024 * 1024,
+        }
+    }
+}
+
+/// A sandbox in the census.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its id.
+    pub id: SandboxId,
+    /// The generation it was created with.
+    pub generation: u64,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    sandboxes: BTreeMap<SandboxId, Sandbox>,
+    highest: HashMap<SandboxId, u64>,
+    done: HashMap<String, Result<Option<Sandbox>, ErrorCode>>,
+    events: Vec<HostEvent>,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) faults: Faults,
+    host_id: HostId,
+    boot_id: String,
+    capacity: Capacity,
+    held: Mutex<Held>,
+    directory: TempDir,
+    /// The newest event's number; wakes watchers.
+    sequence: watch::Sender<u64>,
+}
+
+impl State {
+    pub(super) fn new(host_id: HostId, capacity: Capacity) -> Result<Self> {
+        Ok(Self {
+            faults: Faults::default(),
+            host_id,
+            boot_id: uuid::Uuid::new_v4().to_string(),
+            capacity,
+            held: Mutex::default(),
+            directory: TempDir::new().context("make a directory for simulated sandboxes")?,
+            sequence: watch::Sender::new(0),
+        })
+    }
+
+    pub(super) fn census(&self) -> Vec<Listed> {
+        let held = self.held.lock();
+        let listed = |(id, sandbox): (&SandboxId, &Sandbox)| Listed {
+            id: *id,
+            generation: sandbox.generation,
+        };
+        held.sandboxes.iter().map(listed).collect()
+    }
+
+    pub(super) fn create(&self, request: &CreateSandboxRequest) -> Result<Sandbox, ConnectError> {
+        let id = parse::<SandboxId>(&request.sandbox_id)?;
+        let template = parse::<TemplateId>(&request.template_id)?;
+        self.once(&request.operation, id, |held, generation| {
+            if template != TemplateId::ZERO {
+                let text = "no such template on this host";
+                return Err(refusal(
+                    ErrorCode::NotFound,
+                    Reason::TEMPLATE_NOT_FOUND,
+                    text,
+                ));
+            }
+            if u64::from(request.memory_mib) > self.capacity.memory_mib {
+                let text = "not enough memory";
+                return Err(refusal(
+                    ErrorCode::ResourceExhausted,
+                    Reason::NO_CAPACITY,
+                    text,
+                ));
+            }
+            let now = now_ms();
+            let sandbox = Sandbox {
+                sandbox_id: id.to_string(),
+                generation,
+                state: EnumValue::Known(SandboxState::SANDBOX_STATE_RUNNING),
+                template_id: template.to_string(),
+                vcpus: request.vcpus,
+                memory_mib: request.memory_mib,
+                disk_mib: request.disk_mib,
+                guest_ip: "169.254.0.21".to_owned(),
+                host_ip: "10.11.0.1".to_owned(),
+                versions: versions().into(),
+                started_at_ms: now,
+                last_active_at_ms: now,
+                disk_used_bytes: 4096,
+                ..Sandbox::default()
+            };
+            held.sandboxes.insert(id, sandbox.clone());
+            Ok(Some(sandbox))
+        })?
+        .ok_or_else(|| ConnectError::internal("the operation was not a creation"))
+    }
+
+    pub(super) fn destroy(&self, operation: &Operation, id: &str) -> Result<(), ConnectError> {
+        let id = parse::<SandboxId>(id)?;
+        self.once(operation, id, |held, _| {
+            held.sandboxes
+                .remove(&id)
+                .map(|_| None)
+                .ok_or_else(not_found)
+        })?;
+        Ok(())
+    }
+
+    /// Runs `work` unless this operation was answered already or comes from the past.
+    fn once(
+        &self,
+        operation: &Operation,
+        id: SandboxId,
+        work: impl FnOnce(&mut Held, u64) -> Result<Option<Sandbox>, ConnectError>,
+    ) -> Result<Option<Sandbox>, ConnectError> {
+        if !operation.host_id.is_empty() && operation.host_id != self.host_id.to_string() {
+            let text = "this is another host";
+            return Err(refusal(
+                ErrorCode::FailedPrecondition,
+                Reason::WRONG_HOST,
+                text,
+            ));
+        }
+        let mut held = self.held.lock();
+        if let Some(done) = held.done.get(&operation.op_id) {
+            return done
+                .clone()
+                .map_err(|code| ConnectError::new(code, "as answered before"));
+        }
+        let highest = held.highest.entry(id).or_default();
+        if operation.generation < *highest {
+            let text = "a newer generation was seen";
+            return Err(refusal(
+                ErrorCode::FailedPrecondition,
+                Reason::STALE_GENERATION,
+                text,
+            ));
+        }
+        *highest = operation.generation;
+        let outcome = work(&mut held, operation.generation);
+        let recorded = outcome
+            .as_ref()
+            .map(Clone::clone)
+            .map_err(|error| error.code);
+        held.done.insert(operation.op_id.clone(), recorded);
+        outcome
+    }
+
+    pub(super) fn get(&self, id: &str) -> Result<Sandbox, ConnectError> {
+        let id = parse::<SandboxId>(id)?;
+        self.held
+            .lock()
+            .sandboxes
+            .get(&id)
+            .cloned()
+            .ok_or_else(not_found)
+    }
+
+    pub(super) fn list(&self) -> Vec<Sandbox> {
+        self.held.lock().sandboxes.values().cloned().collect()
+    }
+
+    pub(super) fn touch(&self, id: &str) -> Result<(), ConnectError> {
+        let id = parse::<SandboxId>(id)?;
+        let mut held = self.held.lock();
+        held.sandboxes
+            .get_mut(&id)
+            .ok_or_else(not_found)?
+            .last_active_at_ms = now_ms();
+        Ok(())
+    }
+
+    /// The directory that stands for the guest's file system.
+    pub(super) fn directory_of(&self, id: &str) -> Result<PathBuf, ConnectError> {
+        self.touch(id)?;
+        let directory = self.directory.path().join(id);
+        std::fs::create_dir_all(directory.join("root"))
+            .map_err(|error| ConnectError::internal(error.to_string()))?;
+        Ok(directory)
+    }
+
+    pub(super) fn crash(&self, id: SandboxId) {
+        let mut held = self.held.lock();
+        let Some(sandbox) = held.sandboxes.remove(&id) else {
+            return;
+        };
+        let seq = *self.sequence.borrow() + 1;
+        held.events.push(HostEvent {
+            seq,
+            at_ms: now_ms(),
+            sandbox_id: id.to_string(),
+            generation: sandbox.generation,
+            kind: Some(host_event::Exited::default().into()),
+            ..HostEvent::default()
+        });
+        self.sequence.send_replace(seq);
+    }
+
+    pub(super) fn lose(&self, id: SandboxId) {
+        self.held.lock().sandboxes.remove(&id);
+    }
+
+    pub(super) fn boot_id(&self) -> &str {
+        &self.boot_id
+    }
+
+    pub(super) fn sequence(&self) -> watch::Receiver<u64> {
+        self.sequence.subscribe()
+    }
+
+    /// The events after `(boot_id, seq)`, which are forgotten up to there.
+    pub(super) fn events_after(&self, boot_id: &str, seq: u64) -> Vec<HostEvent> {
+        let mut held = self.held.lock();
+        if boot_id == self.boot_id {
+            held.events.retain(|event| event.seq > seq);
+        }
+        held.events.clone()
+    }
+
+    pub(super) fn templates(&self) -> Vec<Template> {
+        vec![Template {
+            template_id: TemplateId::ZERO.to_string(),
+            name: "minimal".to_owned(),
+            size_bytes: 300 << 20,
+            envd_version: env!("CARGO_PKG_VERSION").to_owned(),
+            disk_mib: 1024,
+            ..Template::default()
+        }]
+    }
+
+    pub(super) fn info(&self) -> GetHostInfoResponse {
+        let held = self.held.lock();
+        let used: u64 = held
+            .sandboxes
+            .values()
+            .map(|one| u64::from(one.memory_mib))
+            .sum();
+        GetHostInfoResponse {
+            host_id: self.host_id.to_string(),
+            boot_id: self.boot_id.clone(),
+            arch: "x86_64".to_owned(),
+            cpu_cores: self.capacity.cpu_cores,
+            memory_mib: self.capacity.memory_mib,
+            memory_free_mib: self.capacity.memory_mib.saturating_sub(used),
+            disk_mib: self.capacity.disk_mib,
+            disk_free_mib: self.capacity.disk_mib,
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            firecracker_version: "1.12.1".to_owned(),
+            kernel_version: "6.1".to_owned(),
+            running_sandboxes: u32::try_from(held.sandboxes.len()).unwrap_or(u32::MAX),
+            ..GetHostInfoResponse::default()
+        }
+    }
+}
+
+fn versions() -> Versions {
+    Versions {
+        kernel: "6.1".to_owned(),
+        firecracker: "1.12.1".to_owned(),
+        agent: env!("CARGO_PKG_VERSION").to_owned(),
+        envd: env!("CARGO_PKG_VERSION").to_owned(),
+        ..Versions::default()
+    }
+}
+
+fn parse<T: FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, ConnectError> {
+    text.parse()
+        .map_err(|error: T::Err| ConnectError::invalid_argument(format!("id {error}")))
+}
+
+pub(super) fn not_found() -> ConnectError {
+    refusal(
+        ErrorCode::NotFound,
+        Reason::SANDBOX_NOT_FOUND,
+        "no such sandbox",
+    )
+}
+
+/// An error with the contract's typed detail.
+pub(super) fn refusal(code: ErrorCode, reason: Reason, message: &str) -> ConnectError {
+    let detail = ErrorDetail {
+        reason: EnumValue::Known(reason),
+        message: message.to_owned(),
+        ..ErrorDetail::default()
+    };
+    ConnectError::new(code, message).with_detail(WireDetail::from_message(
+        "wrenn.hostagent.v1.ErrorDetail",
+        &detail,
+    ))
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
