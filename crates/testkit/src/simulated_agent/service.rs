@@ -419,7 +419,7 @@ impl HostAgent for Service {
         let sequence = state.sequence();
         let events = stream::unfold(
             (state, sequence, acked),
-            |(state, mut sequence, acked)| async {
+            |(state, mut sequence, acked)| async move {
                 loop {
                     sequence.borrow_and_update();
                     let pending = state.events_after(&acked.0, acked.1);
