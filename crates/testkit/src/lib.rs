@@ -1,3 +1,6 @@
 //! Fixtures of the test suite: what tests start, steer and look at. Nothing here is part of the product.
 
+pub mod postgres;
+pub mod redis;
+mod server;
 pub mod simulated_agent;
