@@ -1,0 +1,107 @@
+//! Our nftables tables, applied through `nft -j -f -` in one transaction each.
+//!
+//! This starts a program, so it happens only where nobody waits: when the agent starts and when a slot is
+//! made ready. What changes on a request goes through [`crate::netfilter::sets`].
+
+pub(crate) mod host;
+pub(crate) mod namespace;
+mod words;
+
+use std::net::Ipv4Addr;
+
+use nftables::helper::{NftablesError, apply_ruleset, get_current_ruleset_with_args};
+use nftables::schema::{NfListObject, NfObject, Nftables};
+
+use crate::config::NetworkConfig;
+use crate::policy::{Cidr, Range, merge};
+use crate::{Error, Result};
+
+/// Name of our table, on the host and in each namespace.
+pub(crate) const TABLE: &str = "wrenn";
+/// The host's set of links and the addresses that may come from them.
+pub(crate) const SLOTS: &str = "slots";
+/// A namespace's set of destinations that are reachable although denied.
+pub(crate) const ALLOW: &str = "allow";
+/// A namespace's set of destinations that are not reachable.
+pub(crate) const DENY: &str = "deny";
+
+const CLOSED: &str = "closed";
+const RESOLVERS: &str = "resolvers";
+
+/// What no guest reaches (RFC 6890 and its updates): this network, private, shared (CGNAT), loopback,
+/// link-local with the metadata addresses, protocol assignments, benchmarking, multicast, reserved and
+/// broadcast. Documentation networks stay open: tests use them as the internet.
+const ALWAYS_CLOSED: [(Ipv4Addr, u8); 11] = [
+    (Ipv4Addr::new(0, 0, 0, 0), 8),
+    (Ipv4Addr::new(10, 0, 0, 0), 8),
+    (Ipv4Addr::new(100, 64, 0, 0), 10),
+    (Ipv4Addr::new(127, 0, 0, 0), 8),
+    (Ipv4Addr::new(169, 254, 0, 0), 16),
+    (Ipv4Addr::new(172, 16, 0, 0), 12),
+    (Ipv4Addr::new(192, 0, 0, 0), 24),
+    (Ipv4Addr::new(192, 168, 0, 0), 16),
+    (Ipv4Addr::new(198, 18, 0, 0), 15),
+    (Ipv4Addr::new(224, 0, 0, 0), 4),
+    (Ipv4Addr::new(240, 0, 0, 0), 4),
+];
+
+fn closed(config: &NetworkConfig) -> Vec<Range> {
+    let always = ALWAYS_CLOSED
+        .into_iter()
+        .filter_map(|(address, prefix)| Cidr::new(address, prefix));
+    merge(
+        always
+            .chain(config.closed.iter().copied())
+            .map(|network| network.range()),
+    )
+}
+
+/// Applies a table in this thread's namespace.
+pub(crate) fn apply(action: &'static str, table: Nftables<'_>) -> Result<()> {
+    apply_ruleset(&table).map_err(|source| Error::Nft {
+        action,
+        source: told(source),
+    })
+}
+
+/// Number of elements in the host's set of slots; 0 without our table.
+pub(crate) fn count_admitted() -> Result<usize> {
+    let arguments = ["list", "set", "inet", TABLE, SLOTS];
+    let listed = match get_current_ruleset_with_args(nftables::helper::DEFAULT_NFT, arguments) {
+        Ok(listed) => listed,
+        Err(NftablesError::NftFailed { stderr, .. }) if stderr.contains("No such file") => {
+            return Ok(0);
+        }
+        Err(source) => {
+            return Err(Error::Nft {
+                action: "list the slots",
+                source: told(source),
+            });
+        }
+    };
+    let elements = |object: &NfObject<'_>| match object {
+        NfObject::ListObject(NfListObject::Set(set)) => {
+            set.elem.as_ref().map_or(0, |elements| elements.len())
+        }
+        _ => 0,
+    };
+    Ok(listed.objects.iter().map(elements).sum())
+}
+
+/// `nft` says why on its standard error, which the library's message leaves out.
+fn told(error: NftablesError) -> NftablesError {
+    match error {
+        NftablesError::NftFailed {
+            program,
+            hint,
+            stdout,
+            stderr,
+        } => NftablesError::NftFailed {
+            program,
+            hint: format!("{hint}: {}", stderr.trim()),
+            stdout,
+            stderr,
+        },
+        other => other,
+    }
+}

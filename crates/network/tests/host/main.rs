@@ -1,0 +1,1 @@
+//! Real namespaces and packets: runs as root inside the virtual host.
