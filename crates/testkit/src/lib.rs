@@ -1,5 +1,6 @@
 //! Fixtures of the test suite: what tests start, steer and look at. Nothing here is part of the product.
 
+pub mod images;
 pub mod postgres;
 pub mod redis;
 mod server;
