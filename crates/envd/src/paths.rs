@@ -1,1 +1,88 @@
-//! stub
+//! What a path in a request means: home, default directory, dots.
+//!
+//! Dots are removed from the text and not by following links, as the protocol says; whoever opens the
+//! result follows links with envd's own rights.
+
+use thiserror::Error;
+
+const MAX_PATH: usize = 4096;
+
+/// A path that names nothing.
+#[derive(Debug, Error, PartialEq)]
+pub(crate) enum PathError {
+    #[error("the path is longer than {MAX_PATH} bytes")]
+    TooLong,
+    #[error("the path has a NUL byte")]
+    Nul,
+    #[error("'{0}': only the own home directory can be named by '~'")]
+    OtherHome(String),
+}
+
+/// The absolute path that `path` means to a user with this home and this default directory.
+pub(crate) fn expand(path: &str, home: &str, workdir: Option<&str>) -> Result<String, PathError> {
+    if path.len() > MAX_PATH {
+        return Err(PathError::TooLong);
+    }
+    if path.contains('\0') {
+        return Err(PathError::Nul);
+    }
+    let whole = match (path, path.strip_prefix('~')) {
+        ("", _) => match workdir {
+            Some(directory) if directory.starts_with('/') => directory.to_owned(),
+            Some(directory) => format!("{home}/{directory}"),
+            None => home.to_owned(),
+        },
+        (_, Some("")) => home.to_owned(),
+        (_, Some(rest)) if rest.starts_with('/') => format!("{home}{rest}"),
+        (_, Some(_)) => return Err(PathError::OtherHome(path.chars().take(256).collect())),
+        _ if path.starts_with('/') => path.to_owned(),
+        _ => format!("{home}/{path}"),
+    };
+    Ok(clean(&whole))
+}
+
+fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(path: &str, expected: Result<&str, PathError>) {
+        assert_eq!(expand(path, "/home/u", Some("/work")), expected.map(String::from), "{path}");
+    }
+
+    #[test]
+    fn paths_are_taken_from_home_and_cleaned() {
+        check("", Ok("/work"));
+        check("~", Ok("/home/u"));
+        check("~/a", Ok("/home/u/a"));
+        check("a/b", Ok("/home/u/a/b"));
+        check("./a/../b", Ok("/home/u/b"));
+        check("/a//b/./c/", Ok("/a/b/c"));
+        check("/../../etc", Ok("/etc"));
+        check("/", Ok("/"));
+        check("../../..", Ok("/"));
+        assert_eq!(expand("", "/home/u", None), Ok("/home/u".into()));
+        assert_eq!(expand("", "/home/u", Some("sub")), Ok("/home/u/sub".into()));
+    }
+
+    #[test]
+    fn paths_that_name_nothing_are_refused() {
+        check("~other", Err(PathError::OtherHome("~other".into())));
+        check("~other/x", Err(PathError::OtherHome("~other/x".into())));
+        check("a\0", Err(PathError::Nul));
+        check(&"a".repeat(4097), Err(PathError::TooLong));
+    }
+}

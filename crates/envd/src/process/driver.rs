@@ -1,0 +1,240 @@
+//! One process from its launch to its end.
+//!
+//! ```text
+//! launch ─▶ running ─▶ leader exited ─▶ output at its end ─▶ ended
+//!                 └ timeout, SendSignal: the group is signalled; then output has 2 s more
+//! ```
+//!
+//! The end is told when the leader has exited and both pipes are at their end. A descendant that keeps a
+//! pipe open keeps the process alive, unless the process was struck down: then it has two seconds, after
+//! which its output is read and thrown away.
+
+use std::{
+    io,
+    os::fd::{BorrowedFd, OwnedFd},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use rustix::{
+    fs::{Mode, OFlags},
+    pipe::{PipeFlags, pipe_with},
+    process::Signal,
+};
+use tokio::{
+    io::AsyncReadExt as _,
+    net::unix::pipe,
+    sync::Notify,
+    task::JoinHandle,
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    Processes,
+    command::{Command, Input, Words},
+    leader::Leader,
+    output::{Budget, End, Origin, Output, Past, Subscription},
+    spawn::{self, Controlling, SpawnError, Stdio},
+    stdin::Stdin,
+};
+
+const CHUNK: usize = 16 << 10;
+const GRACE: Duration = Duration::from_secs(2);
+
+/// A process that envd has started.
+#[derive(Debug)]
+pub(crate) struct Process {
+    key: u64,
+    tag: Option<String>,
+    words: Words,
+    leader: Leader,
+    output: Output,
+    stdin: Stdin,
+    /// Somebody has struck the group down.
+    struck: Notify,
+}
+
+impl Process {
+    pub(crate) fn key(&self) -> u64 {
+        self.key
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.leader.pid()
+    }
+
+    pub(crate) fn tag(&self) -> Option<&String> {
+        self.tag.as_ref()
+    }
+
+    pub(super) fn words(&self) -> &Words {
+        &self.words
+    }
+
+    pub(super) fn output(&self) -> &Output {
+        &self.output
+    }
+
+    pub(super) fn stdin(&self) -> &Stdin {
+        &self.stdin
+    }
+
+    pub(super) fn leader(&self) -> &Leader {
+        &self.leader
+    }
+
+    /// Signals the whole group.
+    pub(super) fn strike(&self, signal: Signal) {
+        self.leader.signal(signal);
+        self.struck.notify_one();
+    }
+}
+
+/// A process whose tasks do not run yet.
+#[derive(Debug)]
+pub(super) struct Launched {
+    process: Arc<Process>,
+    subscription: Subscription,
+    pipes: Pipes,
+    timeout: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct Pipes {
+    stdout: pipe::Receiver,
+    stderr: pipe::Receiver,
+}
+
+/// Spawns `command` and waits until its program runs.
+pub(super) async fn launch(
+    key: u64,
+    command: Command,
+    cgroup: Option<BorrowedFd<'_>>,
+    budget: &Arc<Budget>,
+) -> Result<Launched, SpawnError> {
+    let image = command.image().map_err(|fault| SpawnError::Prepare(fault.into()))?;
+    let (stdio, stdin, pipes) = standard_pipes(command.input).map_err(SpawnError::Prepare)?;
+    let mut spawned = spawn::spawn(&image, &command.user, stdio, cgroup)?;
+    let running = spawned.running().await;
+    let leader = Leader::new(spawned.pid, spawned.pidfd).map_err(SpawnError::Prepare)?;
+    if let Err(fault) = running {
+        // A child that has reported exits at once.
+        leader.exited().await;
+        return Err(fault);
+    }
+    let process = Arc::new(Process {
+        key,
+        tag: command.tag,
+        words: command.words,
+        leader,
+        output: Output::new(budget, command.terminal.is_some()),
+        stdin: Stdin::new(stdin).map_err(SpawnError::Prepare)?,
+        struck: Notify::new(),
+    });
+    // The pump is not running yet, so this subscriber sees the first byte. A new process has no others.
+    let subscription = Subscription::new(&process, Past::Skip).map_err(|_| SpawnError::Lost)?;
+    Ok(Launched { process, subscription, pipes, timeout: command.timeout })
+}
+
+impl Launched {
+    pub(super) fn process(&self) -> &Arc<Process> {
+        &self.process
+    }
+
+    /// Starts the tasks of the process.
+    pub(super) fn run(self, processes: Arc<Processes>) -> Subscription {
+        let Self { process, subscription, pipes, timeout } = self;
+        let pump = tokio::spawn(pump(Arc::clone(&process), pipes));
+        tokio::spawn(async move {
+            let end = drive(&process, pump, timeout).await;
+            processes.retire(&process, end);
+        });
+        subscription
+    }
+}
+
+async fn drive(process: &Process, mut pump: JoinHandle<()>, timeout: Option<Duration>) -> End {
+    // A century is as good as never, and no overflow.
+    let deadline = Instant::now() + timeout.unwrap_or(Duration::from_secs(100 * 365 * 86_400));
+    let mut timed_out = None;
+    let mut exit = None;
+    let mut struck = false;
+    let mut drained = false;
+    let mut give_up: Option<Instant> = None;
+    loop {
+        if let (Some(exit), true) = (exit, drained) {
+            return End { exit, timed_out };
+        }
+        if exit.is_some() && struck && give_up.is_none() {
+            give_up = Some(Instant::now() + GRACE);
+        }
+        tokio::select! {
+            ended = process.leader.exited(), if exit.is_none() => exit = Some(ended),
+            _ = &mut pump, if !drained => drained = true,
+            () = process.struck.notified() => struck = true,
+            () = sleep_until(deadline), if timed_out.is_none() && timeout.is_some() => {
+                timed_out = timeout;
+                struck = true;
+                process.leader.signal(Signal::KILL);
+            }
+            () = sleep_until(give_up.unwrap_or(deadline)), if give_up.is_some() => drained = true,
+        }
+    }
+}
+
+/// Reads both pipes to their ends, whether anybody listens or not.
+async fn pump(process: Arc<Process>, mut pipes: Pipes) {
+    let (mut stdout, mut stderr) = (BytesMut::new(), BytesMut::new());
+    let (mut stdout_open, mut stderr_open) = (true, true);
+    while stdout_open || stderr_open {
+        let (origin, bytes) = tokio::select! {
+            bytes = read(&mut pipes.stdout, &mut stdout), if stdout_open => (Origin::Stdout, bytes),
+            bytes = read(&mut pipes.stderr, &mut stderr), if stderr_open => (Origin::Stderr, bytes),
+        };
+        match bytes {
+            Some(bytes) => process.output.deliver(origin, bytes).await,
+            None if origin == Origin::Stdout => stdout_open = false,
+            None => stderr_open = false,
+        }
+    }
+}
+
+/// The next bytes; nothing at the end. Cancel-safe: what is read is in `buffer` or returned.
+async fn read(pipe: &mut pipe::Receiver, buffer: &mut BytesMut) -> Option<Bytes> {
+    buffer.reserve(CHUNK);
+    match pipe.read_buf(buffer).await {
+        Ok(0) | Err(_) => None,
+        Ok(_) => Some(buffer.split().freeze()),
+    }
+}
+
+fn standard_pipes(input: Input) -> io::Result<(Stdio, Option<OwnedFd>, Pipes)> {
+    let (stdin, writer) = match input {
+        Input::Null => {
+            let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+            (null, None)
+        }
+        Input::Pipe => {
+            let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+            rustix::io::ioctl_fionbio(&writer, true)?;
+            (reader, Some(writer))
+        }
+    };
+    let (stdout, child_stdout) = output_pipe()?;
+    let (stderr, child_stderr) = output_pipe()?;
+    let stdio = Stdio {
+        stdin,
+        stdout: child_stdout,
+        stderr: child_stderr,
+        controlling: Controlling::Nothing,
+    };
+    Ok((stdio, writer, Pipes { stdout, stderr }))
+}
+
+/// Our end does not block; the child's does, as programs expect.
+fn output_pipe() -> io::Result<(pipe::Receiver, OwnedFd)> {
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&reader, true)?;
+    Ok((pipe::Receiver::from_owned_fd(reader)?, writer))
+}

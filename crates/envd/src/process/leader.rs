@@ -1,0 +1,161 @@
+//! The leader of a process group: waiting for it, reaping it, signalling it and its group safely.
+//!
+//! Pids are reused. The leader is waited for by pidfd; its group is signalled while the leader is unreaped
+//! (its pid cannot be anybody else's then), and afterwards only when `/proc` shows a member that is of this
+//! group and session and no older than the leader was.
+
+use std::{
+    fs, io,
+    os::fd::{AsFd as _, OwnedFd},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    sync::watch,
+};
+
+use super::exit::Exit;
+
+#[derive(Debug)]
+pub(super) struct Leader {
+    pid: Pid,
+    descriptor: AsyncFd<OwnedFd>,
+    /// In clock ticks since boot, from `/proc/<pid>/stat`.
+    started: u64,
+    exit: Mutex<Option<Exit>>,
+    reaped: watch::Sender<bool>,
+}
+
+impl Leader {
+    /// Takes over a child that nobody else waits for.
+    pub(super) fn new(pid: Pid, descriptor: OwnedFd) -> io::Result<Self> {
+        let stat = fs::read(format!("/proc/{}/stat", pid.as_raw_pid())).unwrap_or_default();
+        Ok(Self {
+            pid,
+            descriptor: watched(descriptor)?,
+            started: Stat::parse(&stat).map_or(0, |stat| stat.started),
+            exit: Mutex::default(),
+            reaped: watch::Sender::new(false),
+        })
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.pid.as_raw_pid().unsigned_abs()
+    }
+
+    /// Waits for the end and reaps. Cancel-safe.
+    pub(super) async fn exited(&self) -> Exit {
+        loop {
+            if let Some(exit) = self.try_reap() {
+                return exit;
+            }
+            // An error of the descriptor's own readiness cannot happen while it is open; if it does, the
+            // next turn of the loop asks the kernel again.
+            if let Ok(mut ready) = self.descriptor.readable().await {
+                if let Some(exit) = self.try_reap() {
+                    return exit;
+                }
+                ready.clear_ready();
+            }
+        }
+    }
+
+    fn try_reap(&self) -> Option<Exit> {
+        let mut exit = self.exit();
+        if exit.is_none() {
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+            let waited = waitid(WaitId::PidFd(self.descriptor.get_ref().as_fd()), options);
+            *exit = match waited {
+                Ok(None) | Err(rustix::io::Errno::INTR) => return None,
+                Ok(Some(status)) => Some(match status.exit_status() {
+                    Some(code) => Exit::Code(code),
+                    None => Exit::Signal {
+                        number: status.terminating_signal().unwrap_or(libc::SIGKILL),
+                        dumped: status.dumped(),
+                    },
+                }),
+                // Somebody else has reaped it, and how it ended is lost.
+                Err(_) => Some(Exit::Signal { number: libc::SIGKILL, dumped: false }),
+            };
+            self.reaped.send_replace(true);
+        }
+        *exit
+    }
+
+    /// Completes when the leader has been reaped.
+    pub(super) async fn reaped(&self) {
+        // The sender is part of `self`, so the channel cannot close before.
+        let _ = self.reaped.subscribe().wait_for(|reaped| *reaped).await;
+    }
+
+    /// Sends a signal to the whole group; to nobody when nothing of it is left.
+    pub(super) fn signal(&self, signal: Signal) {
+        let exit = self.exit();
+        if exit.is_none() || self.has_survivor() {
+            // The group may have ended since it was looked at.
+            let _ = kill_process_group(self.pid, signal);
+        }
+    }
+
+    fn has_survivor(&self) -> bool {
+        let Ok(entries) = fs::read_dir("/proc") else { return false };
+        entries
+            .filter_map(Result::ok)
+            .filter(|entry| entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()))
+            .filter_map(|entry| fs::read(entry.path().join("stat")).ok())
+            .filter_map(|stat| Stat::parse(&stat))
+            .any(|stat| {
+                let pid = i64::from(self.pid());
+                stat.group == pid && stat.session == pid && stat.started >= self.started
+            })
+    }
+
+    fn exit(&self) -> MutexGuard<'_, Option<Exit>> {
+        self.exit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn watched(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an owned descriptor stays open, and the same, for as long as its owner lives.
+    let watched = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };
+    watched.map_err(|fault| fault.into_parts().1)
+}
+
+/// What `/proc/<pid>/stat` tells of a process's kin.
+#[derive(Debug, PartialEq)]
+struct Stat {
+    group: i64,
+    session: i64,
+    started: u64,
+}
+
+impl Stat {
+    /// `pid (name) state ppid pgrp session … starttime`; the name may hold anything, so it ends at the last
+    /// parenthesis.
+    fn parse(text: &[u8]) -> Option<Self> {
+        let end = text.iter().rposition(|byte| *byte == b')')?;
+        let rest = std::str::from_utf8(&text[end + 1..]).ok()?;
+        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+        Some(Self {
+            group: fields.get(2)?.parse().ok()?,
+            session: fields.get(3)?.parse().ok()?,
+            started: fields.get(19)?.parse().ok()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stat_line_is_read_whatever_the_program_is_called() {
+        let line = b"12 (a) b) (c) S 1 34 56 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 789 1000 2";
+        assert_eq!(Stat::parse(line), Some(Stat { group: 34, session: 56, started: 789 }));
+        for rubbish in [&b""[..], b"12", b"12 (a) S", b"12 (a) S x y z", b"\xff) \xff"] {
+            assert_eq!(Stat::parse(rubbish), None);
+        }
+    }
+}

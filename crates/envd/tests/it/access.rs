@@ -1,0 +1,79 @@
+//! Who is let in, and what everybody is told.
+
+use wrenn_rpc::connectrpc::client::CallOptions;
+
+use crate::envd::{Envd, shell};
+
+fn check(envd: &Envd, line: &str, headers: &str, expected: u16) -> String {
+    let (status, _, body) = envd.http(line, headers, b"{}");
+    let body = String::from_utf8_lossy(&body).into_owned();
+    assert_eq!(status, expected, "{line} {headers}: {body}");
+    body
+}
+
+#[test]
+fn health_tells_the_versions_and_unknown_paths_are_not_found() {
+    let envd = Envd::start(&[]);
+    let (status, head, _) = envd.http("GET /health", "", b"");
+    assert_eq!(status, 204);
+    assert!(head.contains("x-envd-version: 0.6.4"), "{head}");
+    assert!(head.contains(concat!("x-wrenn-version: ", env!("CARGO_PKG_VERSION"))), "{head}");
+    let body = check(&envd, "GET /nothing", "", 404);
+    assert_eq!(body, r#"{"code":404,"message":"not found"}"#);
+    check(&envd, "DELETE /health", "", 405);
+    check(&envd, "POST /freeze", "", 501);
+}
+
+#[test]
+fn a_token_closes_everything_but_health_to_others() {
+    let envd = Envd::start(&[]);
+    let json = "Content-Type: application/json\r\n";
+    check(&envd, "GET /envs", "", 200);
+    let (status, _, _) =
+        envd.http("POST /init", json, br#"{"accessToken":"secret","envVars":{"A":"1","E2B_SANDBOX":"no"}}"#);
+    assert_eq!(status, 204);
+    check(&envd, "GET /health", "", 204);
+    check(&envd, "GET /envs", "", 401);
+    check(&envd, "GET /envs", "X-Access-Token: wrong\r\n", 401);
+    check(&envd, "GET /metrics", "", 401);
+    let body = check(&envd, "POST /process.Process/List", json, 401);
+    assert!(body.contains(r#""code":"unauthenticated""#), "{body}");
+    check(&envd, "POST /process.Process/List", &format!("{json}X-Access-Token: secret\r\n"), 200);
+    let body = check(&envd, "GET /envs", "X-Access-Token: secret\r\n", 200);
+    assert_eq!(body, r#"{"A":"1","E2B_SANDBOX":"true","WRENN_SANDBOX":"true"}"#);
+    let body = check(&envd, "GET /files?path=/etc/hostname", "", 401);
+    assert_eq!(body, r#"{"code":401,"message":"missing signature query parameter"}"#);
+}
+
+#[test]
+fn init_refuses_what_it_cannot_use() {
+    let envd = Envd::start(&[]);
+    for (body, expected) in [
+        ("{", 400),
+        (r#"{"timestamp":"yesterday"}"#, 400),
+        (r#"{"defaultUser":"nobody-knows"}"#, 400),
+        (r#"{"entropy":"c2hvcnQ="}"#, 400),
+        (r#"{"machineId":"x"}"#, 400),
+        (r#"{"envVars":{"A=B":"1"}}"#, 400),
+        (r#"{"volumeMounts":[{}]}"#, 501),
+        (r#"{"unknown":[1,2],"lifecycleID":"x"}"#, 204),
+    ] {
+        let (status, ..) = envd.http("POST /init", "Content-Type: application/json\r\n", body.as_bytes());
+        assert_eq!(status, expected, "{body}");
+    }
+    let large = vec![b' '; (4 << 20) + 1];
+    let (status, ..) = envd.http("POST /init", "Content-Type: application/json\r\n", &large);
+    assert_eq!(status, 413);
+}
+
+#[tokio::test]
+async fn variables_of_init_reach_processes_and_requests_override_them() {
+    let envd = Envd::start(&[]);
+    let body = br#"{"envVars":{"FROM":"init","KEPT":"yes"}}"#;
+    assert_eq!(envd.http("POST /init", "Content-Type: application/json\r\n", body).0, 204);
+    let mut request = shell("echo $FROM $KEPT $WRENN_SANDBOX $HOME $USER");
+    request.process.as_option_mut().unwrap().envs =
+        [("FROM".to_owned(), "request".to_owned())].into_iter().collect();
+    let ran = envd.run(request, CallOptions::default()).await.unwrap();
+    assert_eq!(ran.text(), "request yes true /root root\n");
+}

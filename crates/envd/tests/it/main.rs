@@ -1,0 +1,5 @@
+//! Drives the real envd binary over its own protocol, as root, on a port of its own.
+
+mod access;
+mod envd;
+mod processes;
