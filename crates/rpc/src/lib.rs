@@ -4,6 +4,8 @@
 //! is checked in and tested for staleness. Nothing else in the tree names the code generator's runtime
 //! but through this crate's re-exports, so that a change of library stays here.
 
+#[rustfmt::skip]
+#[allow(clippy::all, reason = "generated: the lints are for code that people write")]
 mod generated;
 
 pub use buffa;
