@@ -386,10 +386,7 @@ mod tests {
     #[tokio::test]
     async fn a_reply_is_read_though_the_server_closes_at_once() {
         let body = r#"{"app_name":"F","id":"x","state":"Paused","vmm_version":"1.12.1"}"#;
-        let answer = reply(
-            "200 OK\r\nConnection: close",
-            body,
-        );
+        let answer = reply("200 OK\r\nConnection: close", body);
         let (_, outcome) = check(answer, async |client| client.describe().await).await;
         assert_eq!(outcome.unwrap().state, InstanceState::Paused);
     }

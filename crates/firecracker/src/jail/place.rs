@@ -12,6 +12,10 @@ use super::error::JailError;
 /// Hard link, else read-only bind mount.
 pub(super) fn file(root: &Path, source: &Path, name: &str) -> Result<PathBuf, JailError> {
     let (inside, target) = paths(root, name)?;
+    // A link to a symbolic link would lead nowhere inside.
+    let source = &source
+        .canonicalize()
+        .map_err(|error| JailError::file("find", source, error))?;
     match std::fs::hard_link(source, &target) {
         Ok(()) => return Ok(inside),
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {}

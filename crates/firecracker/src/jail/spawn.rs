@@ -7,42 +7,100 @@
 use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
+use tokio::io::unix::AsyncFd;
 
 use super::error::JailError;
-use super::{JailHost, JailSpec, SOCKET};
+use super::{JailHost, JailSpec, SOCKET, console, events};
 
-/// Starts it; gives its pid, which the caller must wait for.
-pub(super) fn jailer(host: &JailHost, spec: &JailSpec, console: &File) -> Result<i32, JailError> {
-    let failed = |source: io::Error| JailError::Spawn {
-        jailer: host.jailer.clone(),
-        source,
-    };
-    let spawn = || -> io::Result<i32> {
-        let null = File::open("/dev/null")?;
-        let mut actions = PosixSpawnFileActions::init()?;
-        actions.add_dup2(null.as_raw_fd(), 0)?;
-        actions.add_dup2(console.as_raw_fd(), 1)?;
-        actions.add_dup2(console.as_raw_fd(), 2)?;
-        let mut attributes = PosixSpawnAttr::init()?;
-        attributes.set_flags(PosixSpawnFlags::from_bits_retain(
-            libc::POSIX_SPAWN_SETSID.into(),
-        ))?;
-        let arguments = arguments(host, spec)?;
-        let environment: [CString; 0] = [];
-        Ok(posix_spawn(
-            host.jailer.as_path(),
-            &actions,
-            &attributes,
-            &arguments,
-            &environment,
-        )?
-        .as_raw())
-    };
-    spawn().map_err(failed)
+/// A running jailer. Dropped before it has ended by itself, it is killed: unfinished, it could go on to make
+/// a jail that nobody owns any more.
+#[derive(Debug)]
+pub(super) struct Jailer {
+    pid: i32,
+    pidfd: AsyncFd<OwnedFd>,
+}
+
+impl Jailer {
+    /// Starts it, writing to `console`. Blocking for the time of an exec.
+    pub(super) fn start(
+        host: &JailHost,
+        spec: &JailSpec,
+        console: &File,
+    ) -> Result<Self, JailError> {
+        let spawn = || -> io::Result<Self> {
+            let null = File::open("/dev/null")?;
+            let mut actions = PosixSpawnFileActions::init()?;
+            actions.add_dup2(null.as_raw_fd(), 0)?;
+            actions.add_dup2(console.as_raw_fd(), 1)?;
+            actions.add_dup2(console.as_raw_fd(), 2)?;
+            let mut attributes = PosixSpawnAttr::init()?;
+            attributes.set_flags(PosixSpawnFlags::from_bits_retain(
+                libc::POSIX_SPAWN_SETSID.into(),
+            ))?;
+            let arguments = arguments(host, spec)?;
+            let environment: [CString; 0] = [];
+            let pid = posix_spawn(
+                host.jailer.as_path(),
+                &actions,
+                &attributes,
+                &arguments,
+                &environment,
+            )?
+            .as_raw();
+            // It is our child and not waited for yet, so its pid is its own.
+            let number = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidData)?;
+            let pidfd = rustix::process::pidfd_open(number, PidfdFlags::NONBLOCK)?;
+            Ok(Self {
+                pid,
+                pidfd: events::watch(pidfd)?,
+            })
+        };
+        spawn().map_err(|source| JailError::Spawn {
+            jailer: host.jailer.clone(),
+            source,
+        })
+    }
+
+    /// Waits for its end, which is when Firecracker runs; a status other than 0 is its refusal.
+    pub(super) async fn ended(self, console: &File) -> Result<(), JailError> {
+        let failed = |source: io::Error| JailError::Process {
+            action: "wait for the jailer,",
+            pid: self.pid,
+            source,
+        };
+        let _ready = self.pidfd.readable().await.map_err(failed)?;
+        let code = self.reap().map_err(failed)?;
+        if code == Some(0) {
+            return Ok(());
+        }
+        let status = code.map_or("a signal".into(), |code| format!("status {code}"));
+        Err(JailError::Jailer {
+            status,
+            console: console::pending(console),
+        })
+    }
+
+    fn reap(&self) -> io::Result<Option<i32>> {
+        let status = rustix::process::waitid(
+            WaitId::PidFd(self.pidfd.get_ref().as_fd()),
+            WaitIdOptions::EXITED,
+        )?;
+        Ok(status.and_then(|status| status.exit_status()))
+    }
+}
+
+impl Drop for Jailer {
+    fn drop(&mut self) {
+        // Both fail, harmlessly, when it has been waited for. The wait is short: the process is dead.
+        if rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL).is_ok() {
+            let _ = self.reap();
+        }
+    }
 }
 
 /// The jailer's command line. `pids.max` is set once more only because the jailer joins the cgroup

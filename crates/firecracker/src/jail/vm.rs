@@ -1,20 +1,19 @@
 //! A launched VM: its process, its API, and the jail around it.
 
-use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::inotify;
-use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 use tokio::io::unix::AsyncFd;
 
 use super::error::JailError;
 use super::leftover::Held;
 use super::process::Process;
-use super::{EXECUTABLE, JailHost, JailSpec, SOCKET, VmId, blocking, console, events, spawn};
+use super::spawn::Jailer;
+use super::{EXECUTABLE, JailHost, JailSpec, SOCKET, VmId, blocking, console, events};
 use crate::{ApiClient, ConsoleLog, ProcessIdentity};
 
 /// Pause between two looks at a socket that exists but does not listen yet (bind and listen are two calls).
@@ -109,8 +108,8 @@ impl JailedVm {
     }
 }
 
-/// Runs the jailer and waits for the API. Cancelling it leaves processes only in the VM's cgroup (or a
-/// jailer that is about to enter it), which the jail's guard then kills.
+/// Runs the jailer and waits for the API. Cancelled, it leaves processes only in the VM's cgroup, which the
+/// jail's guard then kills.
 pub(super) async fn launch(
     host: &Arc<JailHost>,
     spec: &JailSpec,
@@ -124,10 +123,10 @@ pub(super) async fn launch(
 
     let (console, jailer) = blocking({
         let (host, spec) = (host.clone(), spec.clone());
-        move || spawn::jailer(&host, &spec, &console).map(|pid| (console, pid))
+        move || Jailer::start(&host, &spec, &console).map(|jailer| (console, jailer))
     })
     .await?;
-    wait_for_jailer(jailer, &console).await?;
+    jailer.ended(&console).await?;
 
     let cgroup = host.cgroup(&spec.id);
     let pid = read_pid(&root)?;
@@ -146,34 +145,6 @@ pub(super) async fn launch(
         () = process.ended() => return Err(died()),
     }
     Ok((process, client))
-}
-
-/// The jailer ends by itself once Firecracker runs; a status other than 0 is its refusal.
-async fn wait_for_jailer(pid: i32, console: &File) -> Result<(), JailError> {
-    let failed = |source: io::Error| JailError::Process {
-        action: "wait for the jailer,",
-        pid,
-        source,
-    };
-    let number = Pid::from_raw(pid).ok_or(JailError::Impostor { pid })?;
-    let pidfd = rustix::process::pidfd_open(number, PidfdFlags::NONBLOCK)
-        .map_err(|source| failed(source.into()))?;
-    let pidfd = events::watch(pidfd).map_err(failed)?;
-    let _ended = pidfd.readable().await.map_err(failed)?;
-    let status = rustix::process::waitid(
-        WaitId::PidFd(pidfd.get_ref().as_fd()),
-        WaitIdOptions::EXITED,
-    )
-    .map_err(|source| failed(source.into()))?;
-    let code = status.and_then(|status| status.exit_status());
-    if code == Some(0) {
-        return Ok(());
-    }
-    let status = code.map_or("a signal".into(), |code| format!("status {code}"));
-    Err(JailError::Jailer {
-        status,
-        console: console::pending(console),
-    })
 }
 
 /// The jailer's pid file, which holds Firecracker's pid as we see it.
