@@ -39,7 +39,10 @@ impl From<sqlx::Error> for Error {
             sqlx::Error::Database(cause) => {
                 if cause.is_unique_violation() {
                     let constraint = cause.constraint().unwrap_or_default().to_owned();
-                    return Self::Duplicate { constraint, source: error };
+                    return Self::Duplicate {
+                        constraint,
+                        source: error,
+                    };
                 }
                 let code = cause.code().unwrap_or_default();
                 // 08 connection, 53 resources, 57P shutdown, 57014 statement timeout, 55P03 lock timeout.
@@ -48,7 +51,11 @@ impl From<sqlx::Error> for Error {
                     || code.starts_with("57P")
                     || code == "57014"
                     || code == "55P03";
-                if passing { Self::Unavailable(error) } else { Self::Statement(error) }
+                if passing {
+                    Self::Unavailable(error)
+                } else {
+                    Self::Statement(error)
+                }
             }
             _ => Self::Statement(error),
         }

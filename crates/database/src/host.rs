@@ -125,10 +125,12 @@ pub async fn host_list(
     executor: impl PgExecutor<'_>,
     team: Option<TeamId>,
 ) -> Result<Vec<HostRow>> {
-    Ok(sqlx::query_as(host_select!("($1::uuid IS NULL OR h.team_id = $1)"))
-        .bind(team.map(TeamId::as_uuid))
-        .fetch_all(executor)
-        .await?)
+    Ok(
+        sqlx::query_as(host_select!("($1::uuid IS NULL OR h.team_id = $1)"))
+            .bind(team.map(TeamId::as_uuid))
+            .fetch_all(executor)
+            .await?,
+    )
 }
 
 /// How a host is dialled: a change of any part means another peer.
@@ -310,13 +312,16 @@ macro_rules! usage_select {
 pub async fn host_candidates(
     executor: impl PgExecutor<'_>,
     template: TemplateId,
-    byoc_team: Option<TeamId>,
+    team: TeamId,
 ) -> Result<Vec<HostUsageRow>> {
-    Ok(sqlx::query_as(usage_select!("h.team_id IS NOT DISTINCT FROM $2"))
-        .bind(template.as_uuid())
-        .bind(byoc_team.map(TeamId::as_uuid))
-        .fetch_all(executor)
-        .await?)
+    // A team that brings hosts runs on those and on no others.
+    Ok(sqlx::query_as(usage_select!(
+        "h.team_id IS NOT DISTINCT FROM (SELECT id FROM live_teams WHERE id = $2 AND is_byoc)"
+    ))
+    .bind(template.as_uuid())
+    .bind(team.as_uuid())
+    .fetch_all(executor)
+    .await?)
 }
 
 /// What one host holds now; callers hold its row lock ([`host_lock`]).
@@ -353,10 +358,12 @@ pub async fn host_lock(connection: &mut PgConnection, host: HostId) -> Result<()
 /// # Errors
 /// The statement fails.
 pub async fn host_sync_lock(connection: &mut PgConnection, host: HostId) -> Result<bool> {
-    Ok(sqlx::query_scalar("SELECT pg_try_advisory_xact_lock(hashtextextended($1::text, 1))")
-        .bind(host.as_uuid())
-        .fetch_one(connection)
-        .await?)
+    Ok(
+        sqlx::query_scalar("SELECT pg_try_advisory_xact_lock(hashtextextended($1::text, 1))")
+            .bind(host.as_uuid())
+            .fetch_one(connection)
+            .await?,
+    )
 }
 
 /// What a complete report says about the host itself.
@@ -381,12 +388,14 @@ pub async fn host_sync_commit(
     host: HostId,
     sync: &HostSync<'_>,
 ) -> Result<()> {
-    let metadata = Json([
-        ("memory_free_mb", sync.memory_free_mb),
-        ("disk_free_mb", sync.disk_free_mb),
-    ]
-    .into_iter()
-    .collect::<std::collections::BTreeMap<_, _>>());
+    let metadata = Json(
+        [
+            ("memory_free_mb", sync.memory_free_mb),
+            ("disk_free_mb", sync.disk_free_mb),
+        ]
+        .into_iter()
+        .collect::<std::collections::BTreeMap<_, _>>(),
+    );
     sqlx::query(
         "UPDATE hosts SET last_sync_at = now(), boot_id = $2, acked_seq = $3,
                 metadata = metadata || $4

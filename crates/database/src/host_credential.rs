@@ -13,10 +13,7 @@ use crate::{HostFacts, Result};
 ///
 /// # Errors
 /// The statement fails.
-pub async fn host_registration_insert(
-    executor: impl PgExecutor<'_>,
-    host: HostId,
-) -> Result<()> {
+pub async fn host_registration_insert(executor: impl PgExecutor<'_>, host: HostId) -> Result<()> {
     sqlx::query(
         "INSERT INTO host_registrations (id, host_id, expires_at)
          VALUES ($1, $2, now() + interval '1 hour')",
@@ -227,8 +224,10 @@ pub async fn refresh_family_revoke(executor: impl PgExecutor<'_>, family: Uuid) 
 /// # Errors
 /// The statement fails.
 pub async fn host_tokens_prune(executor: impl PgExecutor<'_>) -> Result<u64> {
-    Ok(sqlx::query("DELETE FROM host_refresh_tokens WHERE expires_at < now() - interval '7 days'")
-        .execute(executor)
-        .await?
-        .rows_affected())
+    Ok(
+        sqlx::query("DELETE FROM host_refresh_tokens WHERE expires_at < now() - interval '7 days'")
+            .execute(executor)
+            .await?
+            .rows_affected(),
+    )
 }

@@ -72,8 +72,10 @@ pub async fn idempotency_insert(
 /// # Errors
 /// The statement fails.
 pub async fn idempotency_prune(executor: impl PgExecutor<'_>) -> Result<u64> {
-    Ok(sqlx::query("DELETE FROM idempotency_keys WHERE expires_at <= now()")
-        .execute(executor)
-        .await?
-        .rows_affected())
+    Ok(
+        sqlx::query("DELETE FROM idempotency_keys WHERE expires_at <= now()")
+            .execute(executor)
+            .await?
+            .rows_affected(),
+    )
 }

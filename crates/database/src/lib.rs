@@ -42,11 +42,13 @@ pub use migrate::{MigrationState, migrate, migration_state, migrations_pending};
 pub use sandbox::{
     Generation, ListFilter, NewSandbox, PolicyChange, ReadyFacts, SandboxRow, sandbox_assign_host,
     sandbox_get, sandbox_get_of_team, sandbox_insert, sandbox_list, sandbox_lock, sandbox_ready,
-    sandbox_update_policy, sandboxes_mark_missing, sandboxes_prune, sandboxes_touch, transition,
+    sandbox_set_error, sandbox_update_policy, sandboxes_mark_missing, sandboxes_prune,
+    sandboxes_touch, transition,
 };
 pub use sandbox_op::{
     LEASE_SEC, LiveOp, NewOp, OpKind, OpParams, OpRow, OpState, op_claim, op_finish, op_insert,
     op_live, op_release, op_renew, op_set_params, op_set_step, op_supersede, ops_live_count,
+    ops_wake_host,
 };
 pub use sandbox_state::State;
 pub use sqlx::{
@@ -54,8 +56,8 @@ pub use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 pub use team::{
-    QuotaUse, TeamQuota, platform_team_exists, team_default_of_user, team_insert,
-    team_lock_quota, team_member_insert, team_quota_use,
+    QuotaUse, TeamQuota, platform_team_exists, team_default_of_user, team_insert, team_lock_quota,
+    team_member_insert, team_quota_use,
 };
 pub use template::{
     CopyRow, TemplateRow, template_copies_replace, template_copy_hosts, template_get,

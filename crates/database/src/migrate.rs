@@ -39,11 +39,10 @@ pub async fn migrate(pool: &PgPool, target: Option<i64>) -> Result<()> {
 /// # Errors
 /// The database is away.
 pub async fn migration_state(pool: &PgPool) -> Result<Vec<MigrationState>> {
-    let exists: bool =
-        sqlx::query("SELECT to_regclass('_sqlx_migrations') IS NOT NULL AS present")
-            .fetch_one(pool)
-            .await?
-            .try_get("present")?;
+    let exists: bool = sqlx::query("SELECT to_regclass('_sqlx_migrations') IS NOT NULL AS present")
+        .fetch_one(pool)
+        .await?
+        .try_get("present")?;
     let applied: Vec<i64> = if exists {
         sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success")
             .fetch_all(pool)
@@ -67,5 +66,9 @@ pub async fn migration_state(pool: &PgPool) -> Result<Vec<MigrationState>> {
 /// # Errors
 /// The database is away.
 pub async fn migrations_pending(pool: &PgPool) -> Result<usize> {
-    Ok(migration_state(pool).await?.iter().filter(|migration| !migration.applied).count())
+    Ok(migration_state(pool)
+        .await?
+        .iter()
+        .filter(|migration| !migration.applied)
+        .count())
 }

@@ -31,6 +31,8 @@ pub struct SandboxRow {
     pub generation: i64,
     /// Why the status is what it is.
     pub reason: Option<String>,
+    /// Code of what made it fail.
+    pub error_code: Option<String>,
     /// Virtual CPUs.
     pub vcpus: i32,
     /// MiB.
@@ -95,7 +97,8 @@ impl SandboxRow {
 
 macro_rules! columns {
     () => {
-        "id, team_id, host_id, template_id, template_name, status, generation, reason, vcpus,
+        "id, team_id, host_id, template_id, template_name, status, generation, reason,
+         error_code, vcpus,
          memory_mb, disk_size_mb, timeout_sec, on_idle, auto_resume, public_ports, network, metadata,
          envs, guest_ip, host_ip, versions,
          (extract(epoch FROM created_at) * 1000)::bigint AS created_at,
@@ -187,10 +190,14 @@ pub async fn sandbox_get(
     executor: impl PgExecutor<'_>,
     id: SandboxId,
 ) -> Result<Option<SandboxRow>> {
-    Ok(sqlx::query_as(concat!("SELECT ", columns!(), " FROM sandboxes WHERE id = $1"))
-        .bind(id.as_uuid())
-        .fetch_optional(executor)
-        .await?)
+    Ok(sqlx::query_as(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM sandboxes WHERE id = $1"
+    ))
+    .bind(id.as_uuid())
+    .fetch_optional(executor)
+    .await?)
 }
 
 /// A sandbox of this team.
@@ -221,10 +228,14 @@ pub async fn sandbox_lock(
     connection: &mut PgConnection,
     id: SandboxId,
 ) -> Result<Option<SandboxRow>> {
-    Ok(sqlx::query_as(concat!("SELECT ", columns!(), " FROM sandboxes WHERE id = $1 FOR UPDATE"))
-        .bind(id.as_uuid())
-        .fetch_optional(connection)
-        .await?)
+    Ok(sqlx::query_as(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM sandboxes WHERE id = $1 FOR UPDATE"
+    ))
+    .bind(id.as_uuid())
+    .fetch_optional(connection)
+    .await?)
 }
 
 /// Which of a team's sandboxes a list shows.
@@ -251,9 +262,15 @@ pub async fn sandbox_list(
     team: TeamId,
     filter: &ListFilter,
 ) -> Result<Vec<SandboxRow>> {
-    let template_id =
-        filter.template.as_deref().and_then(|text| text.parse::<TemplateId>().ok());
-    let template_name = if template_id.is_some() { None } else { filter.template.as_deref() };
+    let template_id = filter
+        .template
+        .as_deref()
+        .and_then(|text| text.parse::<TemplateId>().ok());
+    let template_name = if template_id.is_some() {
+        None
+    } else {
+        filter.template.as_deref()
+    };
     // The key of the page is looked up in the same statement: ids alone do not order rows of one
     // millisecond as created_at does.
     Ok(sqlx::query_as(concat!(
@@ -318,6 +335,23 @@ pub async fn transition(
     .bind(i64::from(then == Generation::Next))
     .fetch_optional(executor)
     .await?)
+}
+
+/// Writes what made a sandbox fail.
+///
+/// # Errors
+/// The statement fails.
+pub async fn sandbox_set_error(
+    executor: impl PgExecutor<'_>,
+    id: SandboxId,
+    error_code: &str,
+) -> Result<()> {
+    sqlx::query("UPDATE sandboxes SET error_code = $2 WHERE id = $1")
+        .bind(id.as_uuid())
+        .bind(error_code)
+        .execute(executor)
+        .await?;
+    Ok(())
 }
 
 /// Moves the reservation of a starting sandbox to another host; false when it is not starting any more.
@@ -451,8 +485,10 @@ pub async fn sandboxes_touch(
     executor: impl PgExecutor<'_>,
     active: &[(SandboxId, i64)],
 ) -> Result<()> {
-    let (ids, times): (Vec<Uuid>, Vec<i64>) =
-        active.iter().map(|(id, time)| (id.as_uuid(), *time)).unzip();
+    let (ids, times): (Vec<Uuid>, Vec<i64>) = active
+        .iter()
+        .map(|(id, time)| (id.as_uuid(), *time))
+        .unzip();
     // The host's clock is not ours: never later than now, never backwards.
     sqlx::query(
         "UPDATE sandboxes s

@@ -318,10 +318,7 @@ pub struct LiveOp {
 ///
 /// # Errors
 /// The statement fails.
-pub async fn op_live(
-    connection: &mut PgConnection,
-    sandbox: SandboxId,
-) -> Result<Option<LiveOp>> {
+pub async fn op_live(connection: &mut PgConnection, sandbox: SandboxId) -> Result<Option<LiveOp>> {
     Ok(sqlx::query_as(
         "SELECT id, kind FROM sandbox_ops
          WHERE sandbox_id = $1 AND state IN ('queued', 'running') FOR UPDATE",
@@ -342,4 +339,19 @@ pub async fn ops_live_count(executor: impl PgExecutor<'_>) -> Result<(i64, i64)>
     )
     .fetch_one(executor)
     .await?)
+}
+
+/// Makes waiting operations of a host's sandboxes claimable at once: the host is back.
+///
+/// # Errors
+/// The statement fails.
+pub async fn ops_wake_host(executor: impl PgExecutor<'_>, host: wrenn_ids::HostId) -> Result<()> {
+    sqlx::query(
+        "UPDATE sandbox_ops o SET lease_until = NULL FROM sandboxes s
+         WHERE s.id = o.sandbox_id AND s.host_id = $1 AND o.state = 'queued'",
+    )
+    .bind(host.as_uuid())
+    .execute(executor)
+    .await?;
+    Ok(())
 }

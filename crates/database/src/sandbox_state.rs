@@ -141,7 +141,10 @@ mod tests {
         for status in SandboxStatus::ALL {
             assert!(State::of_wire(*status).count() > 0, "{status}");
         }
-        let all: usize = SandboxStatus::ALL.iter().map(|s| State::of_wire(*s).count()).sum();
+        let all: usize = SandboxStatus::ALL
+            .iter()
+            .map(|s| State::of_wire(*s).count())
+            .sum();
         assert_eq!(all, 14);
     }
 }

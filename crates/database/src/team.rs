@@ -98,10 +98,12 @@ pub async fn team_default_of_user(
 /// # Errors
 /// The statement fails.
 pub async fn platform_team_exists(executor: impl PgExecutor<'_>) -> Result<bool> {
-    Ok(sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM live_teams WHERE id = $1)")
-        .bind(TeamId::ZERO.as_uuid())
-        .fetch_one(executor)
-        .await?)
+    Ok(
+        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM live_teams WHERE id = $1)")
+            .bind(TeamId::ZERO.as_uuid())
+            .fetch_one(executor)
+            .await?,
+    )
 }
 
 /// Limits of a live team, its row locked until the transaction ends; `None` when it was deleted.

@@ -50,7 +50,10 @@ pub async fn template_resolve(
     team: TeamId,
     name_or_id: &str,
 ) -> Result<Option<TemplateRow>> {
-    let id = name_or_id.parse::<TemplateId>().ok().map(TemplateId::as_uuid);
+    let id = name_or_id
+        .parse::<TemplateId>()
+        .ok()
+        .map(TemplateId::as_uuid);
     Ok(sqlx::query_as(concat!(
         "SELECT ",
         template_columns!(),
@@ -74,10 +77,14 @@ pub async fn template_get(
     executor: impl PgExecutor<'_>,
     id: TemplateId,
 ) -> Result<Option<TemplateRow>> {
-    Ok(sqlx::query_as(concat!("SELECT ", template_columns!(), " FROM templates WHERE id = $1"))
-        .bind(id.as_uuid())
-        .fetch_optional(executor)
-        .await?)
+    Ok(sqlx::query_as(concat!(
+        "SELECT ",
+        template_columns!(),
+        " FROM templates WHERE id = $1"
+    ))
+    .bind(id.as_uuid())
+    .fetch_optional(executor)
+    .await?)
 }
 
 /// A copy that a host reported.
@@ -98,7 +105,10 @@ pub async fn template_copies_replace(
     host: HostId,
     copies: &[CopyRow],
 ) -> Result<()> {
-    let ids: Vec<Uuid> = copies.iter().map(|copy| copy.template_id.as_uuid()).collect();
+    let ids: Vec<Uuid> = copies
+        .iter()
+        .map(|copy| copy.template_id.as_uuid())
+        .collect();
     let sizes: Vec<i64> = copies.iter().map(|copy| copy.size_bytes).collect();
     sqlx::query(
         "INSERT INTO template_copies (template_id, host_id, state, size_bytes)

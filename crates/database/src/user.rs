@@ -70,7 +70,9 @@ pub async fn admin_exists(connection: &mut sqlx::PgConnection) -> Result<bool> {
     sqlx::query("SELECT pg_advisory_xact_lock(hashtext('admins'))")
         .execute(&mut *connection)
         .await?;
-    Ok(sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM users WHERE is_admin AND status = 'active')")
-        .fetch_one(connection)
-        .await?)
+    Ok(sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM users WHERE is_admin AND status = 'active')",
+    )
+    .fetch_one(connection)
+    .await?)
 }

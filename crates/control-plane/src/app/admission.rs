@@ -1,0 +1,163 @@
+//! Quota and reservation: the one transaction that lets a sandbox in.
+//!
+//! The team's row is locked, its live sandboxes are summed, the chosen host's row is locked and looked at
+//! again, and the sandbox is inserted with its operation. Nothing can pass the quota or a host's capacity
+//! between the look and the insert.
+
+use wrenn_api::ErrorCode;
+use wrenn_database::{
+    Error as DbError, NewOp, NewSandbox, OpKind, OpParams, OpRow, PgPool, QuotaUse, SandboxRow,
+    TeamQuota, host_candidates, host_lock, host_usage, idempotency_insert, op_insert,
+    sandbox_insert, team_lock_quota, team_quota_use,
+};
+use wrenn_ids::HostId;
+
+use super::{
+    Error, Result,
+    scheduler::{Demand, NoHost, Scheduler},
+};
+use crate::background::create;
+
+/// How often a host is chosen again because others were faster.
+const ROUNDS: usize = 8;
+
+/// Everything that goes into the rows but the host.
+pub(crate) struct Admission<'a> {
+    pub(crate) sandbox: NewSandbox<'a>,
+    pub(crate) demand: Demand,
+    pub(crate) owner: uuid::Uuid,
+    pub(crate) request_id: &'a str,
+    /// Route, key and SHA-256 of the body.
+    pub(crate) idempotency: Option<(&'a str, &'a str, [u8; 32])>,
+}
+
+/// What came of it.
+pub(crate) enum Admitted {
+    /// Rows are committed; the operation is leased to us.
+    Yes(Box<(SandboxRow, OpRow)>),
+    /// Another request with the same idempotency key was faster.
+    Repeated,
+}
+
+/// Lets a sandbox in.
+///
+/// # Errors
+/// `quota_exceeded`, `no_hosts_available`, or the database is away.
+pub(crate) async fn admit(
+    db: &PgPool,
+    scheduler: &dyn Scheduler,
+    mut admission: Admission<'_>,
+) -> Result<Admitted> {
+    let template = admission.sandbox.template.id();
+    for _ in 0..ROUNDS {
+        let hosts = host_candidates(db, template, admission.sandbox.team).await?;
+        let host = scheduler
+            .choose(admission.demand, &hosts)
+            .map_err(no_hosts)?;
+        admission.sandbox.host = host;
+        let mut tx = db.begin().await.map_err(DbError::from)?;
+        let quota = team_lock_quota(&mut tx, admission.sandbox.team)
+            .await?
+            .ok_or_else(|| Error::new(ErrorCode::Unauthorized, "the team was deleted"))?;
+        let used = team_quota_use(&mut *tx, admission.sandbox.team).await?;
+        check_quota(&quota, &used, &admission.sandbox)?;
+        host_lock(&mut tx, host).await?;
+        let usage = host_usage(&mut *tx, template, host).await?;
+        if !usage.is_some_and(|usage| scheduler.fits(admission.demand, &usage)) {
+            continue;
+        }
+        if let Some((route, key, hash)) = &admission.idempotency {
+            let id = admission.sandbox.id.as_uuid();
+            let team = admission.sandbox.team;
+            if !idempotency_insert(&mut *tx, team, route, key, hash, id).await? {
+                return Ok(Admitted::Repeated);
+            }
+        }
+        let row = sandbox_insert(&mut *tx, &admission.sandbox).await?;
+        let op = op_insert(&mut *tx, &create_op(&admission)).await?;
+        tx.commit().await.map_err(DbError::from)?;
+        return Ok(Admitted::Yes(Box::new((row, op))));
+    }
+    Err(Error::new(
+        ErrorCode::NoHostsAvailable,
+        "hosts fill up faster than one can be chosen",
+    ))
+}
+
+fn create_op<'a>(admission: &'a Admission<'_>) -> NewOp<'a> {
+    NewOp {
+        sandbox: admission.sandbox.id,
+        kind: OpKind::Create,
+        generation: 1,
+        step: create::FIRST_STEP,
+        params: OpParams::default(),
+        actor: "api_key",
+        request_id: admission.request_id,
+        owner: admission.owner,
+        deadline_sec: Some(create::DEADLINE_SEC),
+    }
+}
+
+/// Chooses another host for a sandbox whose first one refused.
+///
+/// # Errors
+/// `no_hosts_available`, or the database is away.
+pub(crate) async fn next_host(
+    db: &PgPool,
+    scheduler: &dyn Scheduler,
+    row: &SandboxRow,
+    demand: Demand,
+    refused: &[uuid::Uuid],
+) -> Result<HostId> {
+    let mut hosts = host_candidates(db, row.template_id(), row.team_id()).await?;
+    hosts.retain(|host| !refused.contains(&host.id));
+    scheduler.choose(demand, &hosts).map_err(no_hosts)
+}
+
+fn no_hosts(no: NoHost) -> Error {
+    let message = match no.online {
+        0 => "no host is online".to_owned(),
+        online => format!(
+            "none of {online} online hosts has room: {} asked {}, most free {}",
+            no.filter, no.asked, no.most_free
+        ),
+    };
+    Error::new(ErrorCode::NoHostsAvailable, message)
+        .text("filter", no.filter.to_string())
+        .number("asked", no.asked)
+        .number("most_free", no.most_free)
+        .number("online", no.online)
+}
+
+fn check_quota(quota: &TeamQuota, used: &QuotaUse, sandbox: &NewSandbox<'_>) -> Result<()> {
+    let rows = [
+        ("max_sandboxes", quota.max_sandboxes, used.sandboxes, 1),
+        ("max_vcpus", quota.max_vcpus, used.vcpus, sandbox.vcpus),
+        (
+            "max_memory_mb",
+            quota.max_memory_mb,
+            used.memory_mb,
+            sandbox.memory_mb,
+        ),
+        (
+            "max_disk_mb",
+            quota.max_disk_mb,
+            used.disk_mb,
+            sandbox.disk_size_mb,
+        ),
+    ];
+    for (name, limit, used, requested) in rows {
+        if limit > 0 && used + i64::from(requested) > i64::from(limit) {
+            let number = |value: i64| u64::try_from(value).unwrap_or(0);
+            return Err(Error::new(
+                ErrorCode::QuotaExceeded,
+                format!("the team's {name} is {limit}; {used} are used and {requested} were asked"),
+            )
+            .text("quota", name)
+            .number("limit", number(limit.into()))
+            .number("used", number(used))
+            .number("requested", number(requested.into())));
+        }
+    }
+    Ok(())
+}

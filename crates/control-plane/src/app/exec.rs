@@ -1,0 +1,252 @@
+//! Running programs: to the end, or as a stream of what they print.
+
+use std::time::Duration;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use wrenn_api::{
+    Encoding, ErrorCode, Exec, ExecResult, exec::DEFAULT_EXEC_TIMEOUT_SEC, stream::Start,
+};
+use wrenn_database::SandboxRow;
+use wrenn_rpc::hostagent::{
+    Command, ExecRequest, ExecResponse, ExecStreamRequest, KillProcessRequest,
+    SendProcessInputRequest,
+};
+
+use super::{Error, Result, sandbox::running_client};
+use crate::{
+    hosts::{
+        Client,
+        error::{Call, from_rpc},
+        pool::within,
+    },
+    state::App,
+};
+
+/// Bytes of each stream that a foreground program may print; the rest is discarded.
+const OUTPUT_LIMIT: u32 = 16 << 20;
+/// Bytes of each stream that an error carries.
+const ERROR_LIMIT: usize = 64 << 10;
+/// Time beyond the program's own limit.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long the agent may take for a signal or input.
+const SIDE_CALL: Duration = Duration::from_secs(30);
+
+/// Runs a program to its end.
+///
+/// # Errors
+/// Bad fields, not running, host or guest fail, or the time limit passes.
+pub(crate) async fn run(app: &App, row: &SandboxRow, request: Exec) -> Result<ExecResult> {
+    request.validate()?;
+    if request.background == Some(true) {
+        let text = "background programs are not available on this server yet";
+        return Err(Error::new(ErrorCode::NotImplemented, text));
+    }
+    let client = running_client(app, row).await?;
+    let limit = request.timeout_sec.unwrap_or(DEFAULT_EXEC_TIMEOUT_SEC);
+    let cmd = request.cmd.clone();
+    let call = ExecRequest {
+        sandbox_id: row.id().to_string(),
+        command: Some(Command {
+            cmd: request.cmd,
+            args: request.args.unwrap_or_default(),
+            envs: request.envs.unwrap_or_default().into_iter().collect(),
+            cwd: request.cwd,
+            user: request.user,
+            ..Command::default()
+        })
+        .into(),
+        timeout_ms: limit.saturating_mul(1000),
+        output_limit_bytes: OUTPUT_LIMIT,
+        ..ExecRequest::default()
+    };
+    let within = within(Duration::from_secs(limit.into()) + GRACE);
+    let answer = client
+        .exec_with_options(call, within)
+        .await
+        .map_err(|error| from_rpc(error, Call::Process))?
+        .into_owned();
+    if answer.timed_out {
+        return Err(timed_out(answer, limit));
+    }
+    let (encoding, stdout, stderr) = texts(answer.stdout, answer.stderr);
+    Ok(ExecResult {
+        sandbox_id: row.id(),
+        cmd,
+        stdout,
+        stderr,
+        exit_code: answer.exit_code,
+        duration_ms: answer.duration_ms,
+        encoding,
+        truncated: answer.truncated,
+    })
+}
+
+/// Both streams as text, or both as base64 when either is not valid UTF-8.
+fn texts(stdout: Vec<u8>, stderr: Vec<u8>) -> (Encoding, String, String) {
+    match (String::from_utf8(stdout), String::from_utf8(stderr)) {
+        (Ok(stdout), Ok(stderr)) => (Encoding::Utf8, stdout, stderr),
+        (stdout, stderr) => {
+            let bytes = |text: Result<String, std::string::FromUtf8Error>| {
+                STANDARD.encode(text.map_or_else(|error| error.into_bytes(), String::into_bytes))
+            };
+            (Encoding::Base64, bytes(stdout), bytes(stderr))
+        }
+    }
+}
+
+fn timed_out(answer: ExecResponse, limit: u32) -> Error {
+    let cut = |mut bytes: Vec<u8>| {
+        if bytes.len() > ERROR_LIMIT {
+            bytes.truncate(ERROR_LIMIT);
+            // Not in the middle of a character, or text would turn into base64.
+            if let Err(error) = std::str::from_utf8(&bytes)
+                && error.error_len().is_none()
+            {
+                bytes.truncate(error.valid_up_to());
+            }
+        }
+        bytes
+    };
+    let (encoding, stdout, stderr) = texts(cut(answer.stdout), cut(answer.stderr));
+    Error::new(
+        ErrorCode::ExecTimeout,
+        format!("the program was ended after {limit} s"),
+    )
+    .text("stdout", stdout)
+    .text("stderr", stderr)
+    .text("encoding", encoding.as_str())
+    .number("duration_ms", answer.duration_ms)
+}
+
+/// A program whose output arrives as it comes.
+pub(crate) struct Running {
+    client: Client,
+    sandbox_id: String,
+    pub(crate) events: Events,
+}
+
+/// Events of a running program. Dropping it ends the program.
+pub(crate) type Events = wrenn_rpc::connectrpc::ServerStream<
+    crate::hosts::pool::ResponseBody,
+    wrenn_rpc::hostagent::__buffa::view::ExecStreamResponseView<'static>,
+>;
+
+/// What may be sent to a running program, apart from its events.
+#[derive(Clone)]
+pub(crate) struct Control {
+    client: Client,
+    sandbox_id: String,
+}
+
+/// Starts a program.
+///
+/// # Errors
+/// Bad fields, not running, or host or guest fail.
+pub(crate) async fn start(app: &App, row: &SandboxRow, start: Start) -> Result<Running> {
+    start.validate()?;
+    let client = running_client(app, row).await?;
+    let request = ExecStreamRequest {
+        sandbox_id: row.id().to_string(),
+        command: Some(Command {
+            cmd: start.cmd,
+            args: start.args.unwrap_or_default(),
+            envs: start.envs.unwrap_or_default().into_iter().collect(),
+            cwd: start.cwd,
+            user: start.user,
+            ..Command::default()
+        })
+        .into(),
+        timeout_ms: start.timeout_sec.unwrap_or(0).saturating_mul(1000),
+        stdin: start.stdin.unwrap_or(false),
+        ..ExecStreamRequest::default()
+    };
+    let events = client
+        .exec_stream(request)
+        .await
+        .map_err(|error| from_rpc(error, Call::Process))?;
+    Ok(Running {
+        client,
+        sandbox_id: row.id().to_string(),
+        events,
+    })
+}
+
+impl Running {
+    /// A handle for input and signals.
+    pub(crate) fn control(&self) -> Control {
+        Control {
+            client: self.client.clone(),
+            sandbox_id: self.sandbox_id.clone(),
+        }
+    }
+}
+
+/// Signals that end a program.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Signal {
+    Term = 15,
+    Kill = 9,
+}
+
+impl Control {
+    /// Hands bytes to the program's standard input, or closes it.
+    ///
+    /// # Errors
+    /// The program is gone, or host or guest fail.
+    pub(crate) async fn input(&self, pid: u32, data: Vec<u8>, close: Close) -> Result<()> {
+        let request = SendProcessInputRequest {
+            sandbox_id: self.sandbox_id.clone(),
+            pid,
+            data,
+            close: close == Close::After,
+            ..SendProcessInputRequest::default()
+        };
+        self.client
+            .send_process_input_with_options(request, within(SIDE_CALL))
+            .await
+            .map_err(|error| from_rpc(error, Call::Process))?;
+        Ok(())
+    }
+
+    /// Sends a signal to the program's process group.
+    ///
+    /// # Errors
+    /// The program is gone, or host or guest fail.
+    pub(crate) async fn signal(&self, pid: u32, signal: Signal) -> Result<()> {
+        let request = KillProcessRequest {
+            sandbox_id: self.sandbox_id.clone(),
+            pid,
+            signal: signal as u32,
+            ..KillProcessRequest::default()
+        };
+        self.client
+            .kill_process_with_options(request, within(SIDE_CALL))
+            .await
+            .map_err(|error| from_rpc(error, Call::Process))?;
+        Ok(())
+    }
+}
+
+/// Whether standard input stays open after these bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Close {
+    Not,
+    After,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(stdout: &[u8], stderr: &[u8], expected: (Encoding, &str, &str)) {
+        let (encoding, out, err) = texts(stdout.to_vec(), stderr.to_vec());
+        assert_eq!((encoding, out.as_str(), err.as_str()), expected);
+    }
+
+    #[test]
+    fn one_bad_stream_makes_both_base64() {
+        check(b"a", "é".as_bytes(), (Encoding::Utf8, "a", "é"));
+        check(b"\xff", b"b", (Encoding::Base64, "/w==", "Yg=="));
+        check(b"a", b"\xff", (Encoding::Base64, "YQ==", "/w=="));
+    }
+}

@@ -1,0 +1,194 @@
+//! Hosts: registration, rotation of credentials, heartbeat.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+use wrenn_api::{
+    ErrorCode, Invalid, grammar,
+    host::{Heartbeat, RefreshHost, RegisterHost},
+};
+use wrenn_database::{
+    Certificate, Error as DbError, HostFacts, HostRow, NewRefreshToken, PgConnection,
+    host_certificate_set, host_facts_set, host_get, host_heartbeat, host_list,
+    host_registration_use, host_set_address, ops_wake_host, refresh_family_revoke,
+    refresh_token_by_hash, refresh_token_insert, refresh_token_set_successor, refresh_token_use,
+};
+use wrenn_ids::{HostId, TeamId};
+
+use super::{Error, Result};
+use crate::{
+    auth::{one_time, random_hex, sha256},
+    ca::{HostLeaf, HostRequest},
+    state::App,
+};
+
+/// What an agent gets; the host's own row is read afterwards.
+pub(crate) struct Issued {
+    pub(crate) host: HostRow,
+    pub(crate) token: String,
+    pub(crate) refresh_token: String,
+    pub(crate) cert_pem: String,
+}
+
+fn bad_token() -> Error {
+    Error::new(
+        ErrorCode::Unauthorized,
+        "the token is unknown, used or expired",
+    )
+}
+
+fn parse_request(pem: &str) -> Result<HostRequest> {
+    HostRequest::from_pem(pem).map_err(|error| {
+        Error::from(Invalid::new(
+            "csr_pem",
+            "must be a PEM certificate request for a P-256 key",
+        ))
+        .because(error)
+    })
+}
+
+/// Registers a host: everything is checked before the one-time token is burnt.
+///
+/// # Errors
+/// Bad fields, bad token, or a service is down.
+pub(crate) async fn register(app: &App, request: &RegisterHost) -> Result<Issued> {
+    request.validate()?;
+    let csr = parse_request(&request.csr_pem)?;
+    if request.token.len() != 64 {
+        return Err(bad_token());
+    }
+    let consumed = one_time::consume_registration(&mut app.bus.redis(), &request.token).await;
+    let host = consumed
+        .map_err(Error::unavailable)?
+        .ok_or_else(bad_token)?;
+    let leaf = app
+        .ca
+        .sign_host(&csr, host, &request.address)
+        .map_err(Error::internal)?;
+    let facts = HostFacts {
+        address: &request.address,
+        arch: &request.arch,
+        cpu_cores: i32::try_from(request.cpu_cores).unwrap_or(i32::MAX),
+        memory_mb: i64::try_from(request.memory_mb).unwrap_or(i64::MAX),
+        disk_gb: i64::try_from(request.disk_gb).unwrap_or(i64::MAX),
+        agent_version: &request.agent_version,
+    };
+    let mut tx = app.db.begin().await.map_err(DbError::from)?;
+    if !host_facts_set(&mut *tx, host, &facts).await? {
+        return Err(bad_token());
+    }
+    host_registration_use(&mut *tx, host).await?;
+    let (_, refresh_token) = store(&mut tx, host, &leaf, Uuid::now_v7()).await?;
+    tx.commit().await.map_err(DbError::from)?;
+    tracing::info!(host_id = %host, address = %request.address, "a host registered");
+    issued(app, host, leaf, refresh_token).await
+}
+
+/// Pins the leaf and stores a new refresh token.
+async fn store(
+    tx: &mut PgConnection,
+    host: HostId,
+    leaf: &HostLeaf,
+    family: Uuid,
+) -> Result<(Uuid, String)> {
+    let text = random_hex(32).map_err(Error::internal)?;
+    let token = NewRefreshToken {
+        id: Uuid::now_v7(),
+        host,
+        family,
+        hash: sha256(text.as_bytes()),
+    };
+    host_certificate_set(
+        &mut *tx,
+        host,
+        &Certificate {
+            fingerprint: leaf.fingerprint,
+        },
+    )
+    .await?;
+    refresh_token_insert(&mut *tx, &token).await?;
+    Ok((token.id, text))
+}
+
+async fn issued(app: &App, host: HostId, leaf: HostLeaf, refresh_token: String) -> Result<Issued> {
+    Ok(Issued {
+        host: host_get(&app.db, host).await?.ok_or_else(bad_token)?,
+        token: app.host_tokens.issue(host).map_err(Error::internal)?,
+        refresh_token,
+        cert_pem: leaf.cert_pem,
+    })
+}
+
+/// Rotates a host's credentials. The new pair is issued while the old token stays good until the new one
+/// is used; a token whose successor was used, or that was replaced, ends its whole family.
+///
+/// # Errors
+/// Bad fields, bad token, or a service is down.
+pub(crate) async fn refresh(app: &App, request: &RefreshHost) -> Result<Issued> {
+    let csr = parse_request(&request.csr_pem)?;
+    if let Some(address) = &request.address {
+        grammar::host_address("address", address)?;
+    }
+    let mut tx = app.db.begin().await.map_err(DbError::from)?;
+    let hash = sha256(request.refresh_token.as_bytes());
+    let known = refresh_token_by_hash(&mut tx, &hash)
+        .await?
+        .ok_or_else(bad_token)?;
+    let host = HostId::from_uuid(known.host_id);
+    if !known.valid || known.successor_used {
+        refresh_family_revoke(&mut *tx, known.family).await?;
+        tx.commit().await.map_err(DbError::from)?;
+        tracing::error!(host_id = %host, "a spent refresh token was presented; its family is revoked");
+        return Err(bad_token());
+    }
+    refresh_token_use(&mut *tx, known.id).await?;
+    if let Some(address) = &request.address {
+        host_set_address(&mut *tx, host, address).await?;
+    }
+    let address = match &request.address {
+        Some(address) => address.clone(),
+        None => host_get(&mut *tx, host)
+            .await?
+            .and_then(|row| row.address)
+            .ok_or_else(bad_token)?,
+    };
+    let leaf = app
+        .ca
+        .sign_host(&csr, host, &address)
+        .map_err(Error::internal)?;
+    let (successor, text) = store(&mut tx, host, &leaf, known.family).await?;
+    refresh_token_set_successor(&mut tx, known.id, successor).await?;
+    tx.commit().await.map_err(DbError::from)?;
+    issued(app, host, leaf, text).await
+}
+
+/// Takes a sign of life.
+///
+/// # Errors
+/// The host is deleted, or the database is away.
+pub(crate) async fn heartbeat(app: &Arc<App>, host: HostId, beat: &Heartbeat) -> Result<()> {
+    if let Some(version) = &beat.agent_version {
+        grammar::label("agent_version", version)?;
+    }
+    let version = beat.agent_version.as_deref();
+    let (before, now) = host_heartbeat(&app.db, host, version, beat.going_down)
+        .await?
+        .ok_or_else(|| Error::not_found("host"))?;
+    if before != now {
+        tracing::info!(host_id = %host, from = before, to = now, "host status");
+        if now == "online" {
+            ops_wake_host(&app.db, host).await?;
+            app.bus.ops_changed();
+            app.host_up.announce();
+        }
+    }
+    Ok(())
+}
+
+/// Hosts that a team may see: those it brought.
+///
+/// # Errors
+/// The database is away.
+pub(crate) async fn list_of_team(app: &App, team: TeamId) -> Result<Vec<HostRow>> {
+    Ok(host_list(&app.db, Some(team)).await?)
+}

@@ -1,0 +1,55 @@
+//! Credentials: API keys, host tokens and one-time tokens.
+//!
+//! Secrets are compared as SHA-256 by the database's index, never as texts here. Each kind of signed
+//! token has its own key, derived from the master secret by a label, so that a token of one kind is
+//! nothing to the verifier of another.
+
+pub(crate) mod api_key;
+pub(crate) mod host_token;
+pub(crate) mod one_time;
+pub(crate) mod password;
+
+use hkdf::Hkdf;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+
+/// Kinds of keys that derive from the master secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeyLabel {
+    /// Host JWTs.
+    HostJwt,
+}
+
+impl KeyLabel {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::HostJwt => "host-jwt",
+        }
+    }
+}
+
+/// The key of one kind.
+pub(crate) fn derive(master: &SecretString, label: KeyLabel) -> [u8; 32] {
+    let mut key = [0u8; 32];
+    Hkdf::<Sha256>::new(None, master.expose_secret().as_bytes())
+        .expand(label.as_str().as_bytes(), &mut key)
+        .expect("32 bytes are within what HKDF-SHA256 yields");
+    key
+}
+
+/// SHA-256, as tokens and keys are stored.
+pub(crate) fn sha256(text: &[u8]) -> [u8; 32] {
+    Sha256::digest(text).into()
+}
+
+/// The system has no randomness.
+#[derive(Debug, thiserror::Error)]
+#[error("no randomness for a secret")]
+pub struct NoRandomness(#[source] getrandom::Error);
+
+/// `bytes` random bytes in hex.
+pub(crate) fn random_hex(bytes: usize) -> Result<String, NoRandomness> {
+    let mut buffer = vec![0u8; bytes];
+    getrandom::fill(&mut buffer).map_err(NoRandomness)?;
+    Ok(hex::encode(buffer))
+}

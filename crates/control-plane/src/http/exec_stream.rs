@@ -1,0 +1,106 @@
+//! `GET /v1/sandboxes/{id}/exec/stream`: a program over a WebSocket.
+//!
+//! The first frame is `start` (after `auth`, where the upgrade carried no credential). Output is sent in
+//! order as it comes; a slow reader stalls the program, because the next event is asked for only when the
+//! last was written. Input waits in a queue of 1 MiB, and the socket is not read while that is full. The
+//! program ends with the socket.
+
+mod frames;
+mod session;
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{FromRequestParts, State, WebSocketUpgrade, ws::WebSocket},
+    http::request::Parts,
+    response::Response,
+};
+use wrenn_api::{ErrorBody, ErrorCode};
+use wrenn_ids::SandboxId;
+
+use self::frames::Socket;
+use super::{
+    error::{ApiError, ApiResult},
+    extract::{Query, api_key_actor, path_id, presented_key, sandbox_of},
+};
+use crate::{app::TeamActor, state::App};
+
+/// Largest frame of a client.
+const FRAME_LIMIT: usize = 1 << 20;
+
+/// What is known before the upgrade.
+pub(super) struct Opening {
+    id: SandboxId,
+    /// Proven by a header; otherwise the first frame must.
+    actor: Option<TeamActor>,
+}
+
+impl FromRequestParts<Arc<App>> for Opening {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> ApiResult<Self> {
+        if let Some(key) = presented_key(&parts.headers) {
+            let actor = api_key_actor(app, key).await?;
+            let id = path_id(parts, app).await?;
+            sandbox_of(app, &actor, id).await?;
+            return Ok(Self {
+                id,
+                actor: Some(actor),
+            });
+        }
+        let Ok(query) = Query::from_request_parts(parts, app).await;
+        if query.text("token").is_some() || parts.headers.contains_key("authorization") {
+            // User tokens join with accounts; until then none is valid.
+            return Err(ApiError::new(
+                ErrorCode::Unauthorized,
+                "the token is not valid",
+            ));
+        }
+        // A request that is no upgrade has no first frame to prove itself with.
+        if !parts.headers.contains_key("sec-websocket-key") {
+            let text = "a valid API key is needed in the header X-API-Key";
+            return Err(ApiError::new(ErrorCode::Unauthorized, text));
+        }
+        Ok(Self {
+            id: path_id(parts, app).await?,
+            actor: None,
+        })
+    }
+}
+
+/// Run a program over a WebSocket
+///
+/// Client frames: `auth`, `start`, `stdin`, `stdin_close`, `stop`. Server frames: `start`, `stdout`,
+/// `stderr`, `exit`, `error`.
+#[utoipa::path(
+    get, path = "/v1/sandboxes/{id}/exec/stream", tag = "processes", security(("api_key" = []), ()),
+    params(("id" = String, Path)),
+    responses(
+        (status = 101, description = "The socket is open"),
+        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody),
+    )
+)]
+pub(super) async fn open(
+    State(app): State<Arc<App>>,
+    opening: Opening,
+    upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
+) -> ApiResult<Response> {
+    let upgrade = upgrade.map_err(|_| {
+        ApiError::new(
+            ErrorCode::InvalidRequest,
+            "this route takes WebSocket upgrades only",
+        )
+    })?;
+    let upgrade = upgrade
+        .max_message_size(FRAME_LIMIT)
+        .max_frame_size(FRAME_LIMIT)
+        .write_buffer_size(0)
+        .max_write_buffer_size(2 * FRAME_LIMIT);
+    Ok(upgrade.on_upgrade(move |socket: WebSocket| async move {
+        let stop = app.stop.clone();
+        tokio::select! {
+            () = session::run(&app, opening.id, opening.actor, Socket::new(socket)) => {}
+            () = stop.cancelled() => {}
+        }
+    }))
+}

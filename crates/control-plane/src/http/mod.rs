@@ -1,0 +1,105 @@
+//! The HTTP edge: routes, extractors, handlers. Nothing below it knows of requests.
+//!
+//! A handler extracts (which authenticates and authorises), calls one function of `app/` and turns the
+//! answer into a wire type. A handler cannot obtain a [`extract::SandboxOf`] or a team without the check.
+
+mod documents;
+mod error;
+mod exec;
+mod exec_stream;
+mod extract;
+mod files;
+mod health;
+mod hosts;
+mod middleware;
+mod sandboxes;
+mod view;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{Router, extract::DefaultBodyLimit, routing::get};
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::OpenApi as _;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub(crate) use self::middleware::rewrite;
+use crate::state::App;
+
+/// Largest JSON body.
+const JSON_LIMIT: usize = 1 << 20;
+/// Largest body of a request that carries credentials.
+const AUTH_LIMIT: usize = 16 << 10;
+/// Routes whose clients give up at 5 s.
+const QUICK: Duration = Duration::from_millis(4900);
+/// All other routes that do not stream or run programs.
+const USUAL: Duration = Duration::from_secs(30);
+
+/// The router table, by deadline and body limit.
+fn table() -> OpenApiRouter<Arc<App>> {
+    let quick = OpenApiRouter::new()
+        .routes(routes!(sandboxes::create, sandboxes::list))
+        .routes(routes!(sandboxes::get, sandboxes::delete))
+        .routes(routes!(sandboxes::ping))
+        .layer(axum::middleware::from_fn_with_state(
+            QUICK,
+            middleware::deadline,
+        ));
+    let usual = OpenApiRouter::new()
+        .routes(routes!(sandboxes::update))
+        .routes(routes!(hosts::list))
+        .routes(routes!(hosts::heartbeat))
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::metrics))
+        .layer(axum::middleware::from_fn_with_state(
+            USUAL,
+            middleware::deadline,
+        ));
+    let credentials = OpenApiRouter::new()
+        .routes(routes!(hosts::register))
+        .routes(routes!(hosts::refresh))
+        .layer(DefaultBodyLimit::max(AUTH_LIMIT))
+        .layer(axum::middleware::from_fn_with_state(
+            USUAL,
+            middleware::deadline,
+        ));
+    // These have their own limits: a program's, or no progress for 60 s.
+    let own_limits = OpenApiRouter::new()
+        .routes(routes!(exec::exec))
+        .routes(routes!(exec_stream::open))
+        .routes(routes!(files::read))
+        .routes(routes!(files::stream_read));
+    let uploads = OpenApiRouter::new()
+        .routes(routes!(files::write))
+        .routes(routes!(files::stream_write))
+        .layer(DefaultBodyLimit::disable());
+    OpenApiRouter::with_openapi(documents::ApiDoc::openapi())
+        .merge(quick)
+        .merge(usual)
+        .merge(credentials)
+        .merge(own_limits)
+        .merge(uploads)
+        .routes(routes!(documents::openapi_json))
+        .routes(routes!(documents::openapi_yaml))
+        .routes(routes!(documents::docs))
+}
+
+/// The document of every route.
+#[must_use]
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    table().split_for_parts().1
+}
+
+/// Every route behind the layers that all share.
+pub(crate) fn router(app: Arc<App>) -> Router {
+    let (router, document) = table().split_for_parts();
+    router
+        .route("/docs/{*file}", get(documents::docs_file))
+        .fallback(documents::fallback)
+        .method_not_allowed_fallback(documents::method_not_allowed)
+        .layer(axum::Extension(documents::Documents::new(&document)))
+        .layer(DefaultBodyLimit::max(JSON_LIMIT))
+        .layer(CatchPanicLayer::custom(error::panicked))
+        .layer(axum::middleware::from_fn(middleware::observe))
+        .with_state(app)
+}

@@ -1,0 +1,239 @@
+//! `/v1/sandboxes`.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use axum::{
+    Extension, Json,
+    extract::State,
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
+    response::{IntoResponse, Response},
+};
+use wrenn_api::{
+    CreateSandbox, ErrorBody, Invalid, Sandbox, SandboxStatus, UpdateSandbox, grammar,
+};
+use wrenn_database::{ListFilter, State as Status};
+use wrenn_rpc::hostagent::GetSandboxRequest;
+
+use super::{
+    error::ApiResult,
+    extract::{JsonBody, OptionalJsonBody, Query, SandboxOf},
+    middleware::RequestId,
+    view,
+};
+use crate::{
+    app::{TeamActor, sandbox, sandbox::Idempotency},
+    hosts::pool::within,
+    state::App,
+};
+
+const NEXT_CURSOR: HeaderName = HeaderName::from_static("x-next-cursor");
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+/// Most rows of one page, and how many there are when the caller does not say.
+const PAGE: i64 = 1000;
+/// How long a read waits for the host's word on disk use.
+const DISK_USE_WITHIN: Duration = Duration::from_secs(1);
+
+fn idempotency(headers: &HeaderMap, body_hash: [u8; 32]) -> ApiResult<Option<Idempotency>> {
+    let Some(key) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
+    let key = key.to_str().unwrap_or_default();
+    grammar::idempotency_key("Idempotency-Key", key)?;
+    Ok(Some(Idempotency {
+        key: key.to_owned(),
+        body_hash,
+    }))
+}
+
+/// Create a sandbox
+///
+/// Answers `running` when it is ready within 4.5 s, else `starting`, and the work goes on.
+#[utoipa::path(
+    post, path = "/v1/sandboxes", tag = "sandboxes", security(("api_key" = [])),
+    request_body(content = Option<CreateSandbox>),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Repeats answer the first outcome for 24 h")),
+    responses(
+        (status = 201, body = Sandbox),
+        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+        (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
+        (status = 413, body = ErrorBody), (status = 415, body = ErrorBody),
+        (status = 429, body = ErrorBody), (status = 503, body = ErrorBody),
+    )
+)]
+pub(super) async fn create(
+    State(app): State<Arc<App>>,
+    actor: TeamActor,
+    Extension(request_id): Extension<RequestId>,
+    headers: HeaderMap,
+    body: OptionalJsonBody<CreateSandbox>,
+) -> ApiResult<Response> {
+    let idempotency = idempotency(&headers, body.hash())?;
+    let created = sandbox::create(&app, &actor, body.value, idempotency, request_id.0).await?;
+    let mut response = (StatusCode::CREATED, Json(view::sandbox(created.row))).into_response();
+    if created.replayed {
+        response
+            .headers_mut()
+            .insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    Ok(response)
+}
+
+/// List sandboxes
+///
+/// Newest first; stopped ones and those in error only when `status` asks for them.
+#[utoipa::path(
+    get, path = "/v1/sandboxes", tag = "sandboxes", security(("api_key" = [])),
+    params(
+        ("status" = Option<String>, Query, description = "One or more statuses; repeat or separate by commas"),
+        ("template" = Option<String>, Query, description = "Template name or id"),
+        ("metadata" = Option<String>, Query, description = "`key:value`; repeat for more"),
+        ("limit" = Option<i64>, Query, minimum = 1, maximum = 1000),
+        ("cursor" = Option<String>, Query, description = "Value of `x-next-cursor` of the page before"),
+    ),
+    responses(
+        (status = 200, body = Vec<Sandbox>),
+        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+    )
+)]
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    actor: TeamActor,
+    query: Query,
+) -> ApiResult<Response> {
+    let mut wanted: Vec<SandboxStatus> = query.list("status")?;
+    if wanted.is_empty() {
+        wanted = SandboxStatus::ALL.to_vec();
+        wanted.retain(|status| !matches!(status, SandboxStatus::Stopped | SandboxStatus::Error));
+    }
+    let limit = query.parsed("limit")?.unwrap_or(PAGE);
+    if !(1..=PAGE).contains(&limit) {
+        return Err(Invalid::new("limit", "must be 1 to 1000").into());
+    }
+    let mut metadata = BTreeMap::new();
+    for pair in query.all("metadata") {
+        let (key, value) = pair
+            .split_once(':')
+            .ok_or_else(|| Invalid::new("metadata", "must be `key:value`"))?;
+        metadata.insert(key.to_owned(), value.to_owned());
+    }
+    let filter = ListFilter {
+        states: wanted.into_iter().flat_map(Status::of_wire).collect(),
+        template: query.text("template").map(str::to_owned),
+        metadata,
+        // One more than asked tells whether there is another page.
+        limit: limit + 1,
+        after: query.parsed("cursor")?,
+    };
+    let mut rows = sandbox::list(&app, &actor, &filter).await?;
+    let more = rows.len() as i64 > limit;
+    rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    let cursor = if more {
+        rows.last().map(|row| row.id().to_string())
+    } else {
+        None
+    };
+    let page: Vec<Sandbox> = rows.into_iter().map(view::sandbox).collect();
+    let mut response = Json(page).into_response();
+    if let Some(value) = cursor.and_then(|cursor| HeaderValue::from_str(&cursor).ok()) {
+        response.headers_mut().insert(NEXT_CURSOR, value);
+    }
+    Ok(response)
+}
+
+/// Read one sandbox
+///
+/// Stopped ones stay readable for 30 days.
+#[utoipa::path(
+    get, path = "/v1/sandboxes/{id}", tag = "sandboxes", security(("api_key" = [])),
+    params(("id" = String, Path)),
+    responses(
+        (status = 200, body = Sandbox),
+        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody),
+    )
+)]
+pub(super) async fn get(
+    State(app): State<Arc<App>>,
+    SandboxOf { row }: SandboxOf,
+) -> Json<Sandbox> {
+    let disk_used_mb = disk_use(&app, &row).await;
+    Json(Sandbox {
+        disk_used_mb,
+        ..view::sandbox(row)
+    })
+}
+
+/// What a running sandbox has written, in MiB; absent when its host does not say so quickly.
+async fn disk_use(app: &App, row: &wrenn_database::SandboxRow) -> Option<u64> {
+    if row.status != Status::Running {
+        return None;
+    }
+    let client = app.pool.client(row.host_id()?).await.ok()??;
+    let request = GetSandboxRequest {
+        sandbox_id: row.id().to_string(),
+        ..Default::default()
+    };
+    let answer = client
+        .get_sandbox_with_options(request, within(DISK_USE_WITHIN))
+        .await
+        .ok()?;
+    let bytes = answer.into_owned().sandbox.as_option()?.disk_used_bytes;
+    Some(bytes.div_ceil(1 << 20))
+}
+
+/// Change settings of a sandbox
+#[utoipa::path(
+    patch, path = "/v1/sandboxes/{id}", tag = "sandboxes", security(("api_key" = [])),
+    params(("id" = String, Path)), request_body = UpdateSandbox,
+    responses(
+        (status = 200, body = Sandbox),
+        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+        (status = 404, body = ErrorBody), (status = 409, body = ErrorBody), (status = 415, body = ErrorBody),
+    )
+)]
+pub(super) async fn update(
+    State(app): State<Arc<App>>,
+    SandboxOf { row }: SandboxOf,
+    JsonBody(request): JsonBody<UpdateSandbox>,
+) -> ApiResult<Json<Sandbox>> {
+    Ok(Json(view::sandbox(
+        sandbox::update(&app, &row, &request).await?,
+    )))
+}
+
+/// Destroy a sandbox
+///
+/// From every state, repeatable. Answers when its host confirmed or the intent is durable.
+#[utoipa::path(
+    delete, path = "/v1/sandboxes/{id}", tag = "sandboxes", security(("api_key" = [])),
+    params(("id" = String, Path)),
+    responses(
+        (status = 204),
+        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody),
+    )
+)]
+pub(super) async fn delete(
+    State(app): State<Arc<App>>,
+    SandboxOf { row }: SandboxOf,
+    Extension(request_id): Extension<RequestId>,
+) -> ApiResult<StatusCode> {
+    sandbox::destroy(&app, row, request_id.0).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Reset the idle timer
+#[utoipa::path(
+    post, path = "/v1/sandboxes/{id}/ping", tag = "sandboxes", security(("api_key" = [])),
+    params(("id" = String, Path)),
+    responses(
+        (status = 204),
+        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+        (status = 404, body = ErrorBody), (status = 409, body = ErrorBody), (status = 503, body = ErrorBody),
+    )
+)]
+pub(super) async fn ping(
+    State(app): State<Arc<App>>,
+    SandboxOf { row }: SandboxOf,
+) -> ApiResult<StatusCode> {
+    sandbox::ping(&app, &row).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

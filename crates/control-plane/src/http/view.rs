@@ -1,0 +1,100 @@
+//! From rows to wire types.
+
+use wrenn_api::{
+    OnIdle, Sandbox, Time,
+    host::{Host, HostUsage},
+};
+use wrenn_database::{HostRow, SandboxRow};
+use wrenn_ids::{HostId, TeamId, UserId};
+
+/// The database holds milliseconds of `timestamptz`, which ends before what a [`Time`] can hold.
+fn time(milliseconds: i64) -> Time {
+    Time::from_unix_ms(milliseconds).expect("a timestamptz within the range of RFC 3339")
+}
+
+fn unsigned<T: TryFrom<i64>>(value: i64) -> T
+where
+    T: Default,
+{
+    T::try_from(value).unwrap_or_default()
+}
+
+/// A sandbox as its team sees it.
+pub(super) fn sandbox(row: SandboxRow) -> Sandbox {
+    let versions = row.versions.map(|versions| versions.0);
+    let mut metadata = row.metadata.0;
+    if let Some(versions) = &versions {
+        let reserved = [
+            ("kernel_version", &versions.kernel_version),
+            ("vmm_version", &versions.firecracker_version),
+            ("agent_version", &versions.agent_version),
+            ("envd_version", &versions.envd_version),
+        ];
+        metadata.extend(reserved.map(|(key, value)| (key.to_owned(), value.clone())));
+    }
+    Sandbox {
+        id: wrenn_ids::SandboxId::from_uuid(row.id),
+        team_id: TeamId::from_uuid(row.team_id),
+        status: row.status.wire(),
+        reason: row.reason.and_then(|reason| reason.parse().ok()),
+        template: row.template_name,
+        template_id: wrenn_ids::TemplateId::from_uuid(row.template_id),
+        vcpus: unsigned(row.vcpus.into()),
+        memory_mb: unsigned(row.memory_mb.into()),
+        disk_size_mb: unsigned(row.disk_size_mb.into()),
+        timeout_sec: unsigned(row.timeout_sec.into()),
+        auto_resume: row.auto_resume,
+        public_ports: row
+            .public_ports
+            .into_iter()
+            .map(|port| unsigned(port.into()))
+            .collect(),
+        on_idle: row.on_idle.parse().unwrap_or(OnIdle::Pause),
+        metadata,
+        network: row.network.0,
+        // Shown to administrators and owners of hosts, who have no accounts yet.
+        host_id: None,
+        guest_ip: row.guest_ip,
+        host_ip: row.host_ip,
+        created_at: time(row.created_at),
+        started_at: row.started_at.map(time),
+        last_active_at: row.last_active_at.map(time),
+        last_updated: time(row.last_updated),
+        disk_used_mb: None,
+        versions,
+    }
+}
+
+/// A host.
+pub(super) fn host(row: HostRow) -> Host {
+    Host {
+        id: HostId::from_uuid(row.id),
+        r#type: row.r#type.parse().expect("the table holds the closed set"),
+        team_id: row.team_id.map(TeamId::from_uuid),
+        team_name: None,
+        provider: row.provider,
+        availability_zone: row.availability_zone,
+        arch: row.arch,
+        cpu_cores: row.cpu_cores.map(|cores| unsigned(cores.into())),
+        memory_mb: row.memory_mb.map(unsigned),
+        disk_gb: row.disk_gb.map(unsigned),
+        address: row.address,
+        status: row.status.parse().expect("the table holds the closed set"),
+        tags: row.tags,
+        agent_version: row.agent_version,
+        cert_expires_at: row.cert_expires_at.map(time),
+        used: HostUsage {
+            sandboxes: unsigned(row.sandboxes),
+            vcpus: unsigned(row.vcpus_used),
+            memory_mb: unsigned(row.memory_mb_used),
+            disk_mb: unsigned(row.disk_mb_used),
+        },
+        last_heartbeat_at: row.last_heartbeat_at.map(time),
+        created_by: row.created_by.map_or_else(
+            || "system".to_owned(),
+            |id| UserId::from_uuid(id).to_string(),
+        ),
+        created_at: time(row.created_at),
+        updated_at: time(row.updated_at),
+    }
+}

@@ -1,0 +1,99 @@
+//! What every part of a running replica shares.
+
+use std::{fmt, sync::Arc};
+
+use futures::future::BoxFuture;
+use secrecy::SecretString;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
+use wrenn_database::PgPool;
+
+use crate::{
+    app::scheduler::Scheduler,
+    auth::host_token::HostTokens,
+    background::{ops::Ops, sync::HostUp},
+    bus::Bus,
+    ca::CertificateAuthority,
+    config::Config,
+    hosts::{Pool, identity::Identity},
+    sealing::SealingKeys,
+};
+
+/// Called with the name of each point that an operation passes; tests hold or end a replica there.
+pub type Checkpoint = Arc<dyn Fn(&'static str) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// A running replica.
+pub(crate) struct App {
+    pub(crate) replica: Uuid,
+    pub(crate) db: PgPool,
+    pub(crate) bus: Arc<Bus>,
+    pub(crate) pool: Pool,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) ops: Ops,
+    pub(crate) host_up: HostUp,
+    pub(crate) ca: CertificateAuthority,
+    pub(crate) host_tokens: HostTokens,
+    pub(crate) sealing: SealingKeys,
+    pub(crate) scheduler: Box<dyn Scheduler>,
+    pub(crate) metrics_token: Option<SecretString>,
+    /// Work that outlives the request which began it.
+    pub(crate) tasks: TaskTracker,
+    pub(crate) stop: CancellationToken,
+    pub(crate) checkpoint: Option<Checkpoint>,
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App")
+            .field("replica", &self.replica)
+            .finish_non_exhaustive()
+    }
+}
+
+impl App {
+    /// Assembles a replica; connects to nothing yet.
+    pub(crate) fn new(
+        config: Config,
+        stop: CancellationToken,
+        checkpoint: Option<Checkpoint>,
+    ) -> Result<(Arc<Self>, crate::bus::Outgoing), crate::ServeError> {
+        use secrecy::ExposeSecret;
+
+        use crate::ServeError;
+        let db = wrenn_database::connect_lazy(
+            config.database_url.expose_secret(),
+            config.db_max_connections,
+        )
+        .map_err(ServeError::Database)?;
+        let (bus, outgoing) =
+            Bus::new(config.redis_url.expose_secret()).map_err(ServeError::Redis)?;
+        let identity = Identity::new(config.ca.clone())?;
+        let roots = config.ca.roots().map_err(ServeError::Tls)?;
+        let scheduler = crate::app::scheduler::build(&config);
+        let app = Arc::new(Self {
+            replica: Uuid::now_v7(),
+            pool: Pool::new(db.clone(), roots, Arc::clone(&identity)),
+            identity,
+            db,
+            bus: Arc::new(bus),
+            ops: Ops::default(),
+            host_up: HostUp::default(),
+            ca: config.ca,
+            host_tokens: HostTokens::new(&config.secret, config.secret_previous.as_ref()),
+            sealing: config.sealing,
+            scheduler,
+            metrics_token: config.metrics_token,
+            tasks: TaskTracker::new(),
+            stop,
+            checkpoint,
+        });
+        Ok((app, outgoing))
+    }
+
+    /// An operation passes the point `name`.
+    pub(crate) async fn checkpoint(&self, name: &'static str) {
+        if let Some(checkpoint) = &self.checkpoint {
+            checkpoint(name).await;
+        }
+    }
+}
