@@ -1,0 +1,257 @@
+//! The calls: each parses, asks the registry or the guest, and answers.
+
+use std::{sync::Arc, time::Instant};
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use wrenn_ids::{HostId, SandboxId};
+use wrenn_rpc::{
+    connectrpc::{
+        ConnectError, InboundStream, RequestContext, Response, ServiceRequest, ServiceResult,
+        ServiceStream,
+    },
+    hostagent::{
+        self as wire, CreateSandboxRequest, CreateSandboxResponse, DestroySandboxRequest,
+        DestroySandboxResponse, ExecRequest, ExecResponse, ExecStreamRequest, ExecStreamResponse,
+        GetHostInfoRequest, GetHostInfoResponse, GetSandboxRequest, GetSandboxResponse, HostAgent,
+        KillProcessRequest, KillProcessResponse, ListProcessesRequest, ListProcessesResponse,
+        ListSandboxesRequest, ListSandboxesResponse, ListTemplatesRequest, ListTemplatesResponse,
+        PingSandboxRequest, PingSandboxResponse, ReadFileStreamRequest, ReadFileStreamResponse,
+        SendProcessInputRequest, SendProcessInputResponse, SyncRequest, SyncResponse,
+        WatchEventsRequest, WatchEventsResponse, WriteFileStreamRequest, WriteFileStreamResponse,
+    },
+    process::Signal,
+};
+
+use super::{error::CallError, exec, files, hosts, parse, processes, sandboxes};
+use crate::{
+    chain,
+    envd::Stdin,
+    sandbox::{InUse, Refused, Registry},
+};
+
+/// Serves one host.
+#[derive(Debug)]
+pub(super) struct Service {
+    registry: Arc<Registry>,
+    host_id: HostId,
+}
+
+impl Service {
+    pub(super) fn new(registry: Arc<Registry>, host_id: HostId) -> Self {
+        Self { registry, host_id }
+    }
+
+    fn in_use(&self, sandbox_id: &str) -> Result<InUse, CallError> {
+        let id: SandboxId = parse::id("sandbox_id", sandbox_id)?;
+        Ok(self.registry.in_use(id)?)
+    }
+
+    fn templates(&self) -> Result<Vec<wire::Template>, CallError> {
+        let found = self.registry.host().images.templates().map_err(|error| {
+            tracing::error!(error = %chain(&error), "templates cannot be listed");
+            CallError::internal("the host's templates cannot be listed")
+        })?;
+        Ok(found.into_iter().map(hosts::template).collect())
+    }
+
+    fn sandboxes(&self) -> Vec<wire::Sandbox> {
+        let host = self.registry.host();
+        self.registry.list().iter().map(|view| sandboxes::sandbox(host, view)).collect()
+    }
+}
+
+#[expect(refining_impl_trait, reason = "the answers are plain messages; nobody names this impl")]
+impl HostAgent for Service {
+    async fn create_sandbox<'a>(
+        &'a self,
+        _: RequestContext,
+        request: ServiceRequest<'_, CreateSandboxRequest>,
+    ) -> ServiceResult<CreateSandboxResponse> {
+        let request = request.to_owned_message();
+        let op = parse::operation(request.operation.as_option(), self.host_id)?;
+        let spec = parse::spec(request)?;
+        let view = self.registry.create(spec, &op).await.map_err(CallError::from)?;
+        let sandbox = sandboxes::sandbox(self.registry.host(), &view).into();
+        Response::ok(CreateSandboxResponse { sandbox, ..Default::default() })
+    }
+
+    async fn destroy_sandbox<'a>(
+        &'a self,
+        _: RequestContext,
+        request: ServiceRequest<'_, DestroySandboxRequest>,
+    ) -> ServiceResult<DestroySandboxResponse> {
+        let request = request.to_owned_message();
+        let op = parse::operation(request.operation.as_option(), self.host_id)?;
+        let id = parse::id("sandbox_id", &request.sandbox_id)?;
+        self.registry.destroy(id, &op).await.map_err(CallError::from)?;
+        Response::ok(DestroySandboxResponse::default())
+    }
+
+    async fn get_sandbox<'a>(
+        &'a self,
+        _: RequestContext,
+        request: ServiceRequest<'_, GetSandboxRequest>,
+    ) -> ServiceResult<GetSandboxResponse> {
+        let id = parse::id("sandbox_id", request.sandbox_id)?;
+        let view = self.registry.get(id).map_err(CallError::from)?;
+        let sandbox = sandboxes::sandbox(self.registry.host(), &view).into();
+        Response::ok(GetSandboxResponse { sandbox, ..Default::default() })
+    }
+
+    async fn list_sandboxes<'a>(
+        &'a self,
+        _: RequestContext,
+        _: ServiceRequest<'_, ListSandboxesRequest>,
+    ) -> ServiceResult<ListSandboxesResponse> {
+        Response::ok(ListSandboxesResponse { sandboxes: self.sandboxes(), ..Default::default() })
+    }
+
+    async fn ping_sandbox<'a>(
+        &'a self,
+        _: RequestContext,
+        request: ServiceRequest<'_, PingSandboxRequest>,
+    ) -> ServiceResult<PingSandboxResponse> {
+        self.in_use(request.sandbox_id)?.touch();
+        Response::ok(PingSandboxResponse::default())
+    }
+
+    async fn exec<'a>(
+        &'a self,
+        _: RequestContext,
+        request: ServiceRequest<'_, ExecRequest>,
+    ) -> ServiceResult<ExecResponse> {
+        let begun = Instant::now();
+        let request = request.to_owned_message();
+        let in_use = self.in_use(&request.sandbox_id)?;
+        let command = request.command.into_option();
+        let mut launch = parse::launch(command, request.timeout_ms, Stdin::Null)?;
+        launch.limit = Some(launch.limit.unwrap_or(exec::MOST_TIME).min(exec::MOST_TIME));
+        let process = in_use.envd.launch(launch, &self.registry.host().tasks);
+        Response::ok(exec::collect(process, request.output_limit_bytes, begun).await?)
+    }
+
+    async fn exec_stream(
+        &self,
+        _: RequestContext,
+        request: ServiceRequest<'_, ExecStreamRequest>,
+    ) -> ServiceResult<ServiceStream<ExecStreamResponse>> {
+        let request = request.to_owned_message();
+        let in_use = self.in_use(&request.sandbox_id)?;
+        let stdin = if request.stdin { Stdin::Pipe } else { Stdin::Null };
+        let launch = parse::launch(request.command.into_option(), request.timeout_ms, stdin)?;
+        let process = in_use.envd.launch(launch, &self.registry.host().tasks);
+        Ok(Response::stream(exec::follow(process, in_use).map_err(ConnectError::from)))
+    }
+
+    async fn send_process_input<'a>(
+        &'a self,
+        _: RequestContext,
+        request: ServiceRequest<'_, SendProcessInputRequest>,
+    ) -> ServiceResult<SendProcessInputResponse> {
+        let request = request.to_owned_message();
+        let in_use = self.in_use(&request.sandbox_id)?;
+        if !request.data.is_empty() {
+            in_use.envd.send_input(request.pid, request.data).await.map_err(CallError::from)?;
+        }
+        if request.close {
+            in_use.envd.close_input(request.pid).await.map_err(CallError::from)?;
+        }
+        Response::ok(SendProcessInputResponse::default())
+    }
+
+    async fn list_processes<'a>(
+        &'a self,
+        _: RequestContext,
+        request: ServiceRequest<'_, ListProcessesRequest>,
+    ) -> ServiceResult<ListProcessesResponse> {
+        let in_use = self.in_use(request.sandbox_id)?;
+        let found = in_use.envd.processes().await.map_err(CallError::from)?;
+        let processes = found.into_iter().map(processes::process).collect();
+        Response::ok(ListProcessesResponse { processes, ..Default::default() })
+    }
+
+    async fn kill_process<'a>(
+        &'a self,
+        _: RequestContext,
+        request: ServiceRequest<'_, KillProcessRequest>,
+    ) -> ServiceResult<KillProcessResponse> {
+        let in_use = self.in_use(request.sandbox_id)?;
+        let signal = match request.signal {
+            15 => Signal::Sigterm,
+            9 => Signal::Sigkill,
+            _ => return Err(CallError::invalid("signal must be 15 or 9").into()),
+        };
+        in_use.envd.signal(request.pid, signal).await.map_err(CallError::from)?;
+        Response::ok(KillProcessResponse::default())
+    }
+
+    async fn read_file_stream(
+        &self,
+        _: RequestContext,
+        request: ServiceRequest<'_, ReadFileStreamRequest>,
+    ) -> ServiceResult<ServiceStream<ReadFileStreamResponse>> {
+        let in_use = self.in_use(request.sandbox_id)?;
+        parse::path("path", request.path)?;
+        let content = in_use.envd.read_file(request.path).await.map_err(CallError::from)?;
+        Ok(Response::stream(files::pieces(content, in_use).map_err(ConnectError::from)))
+    }
+
+    async fn write_file_stream<'a>(
+        &'a self,
+        _: RequestContext,
+        requests: InboundStream<WriteFileStreamRequest>,
+    ) -> ServiceResult<WriteFileStreamResponse> {
+        let find = |id| -> Result<InUse, Refused> { self.registry.in_use(id) };
+        Response::ok(files::write(requests, find, &self.registry.host().tasks).await?)
+    }
+
+    async fn list_templates<'a>(
+        &'a self,
+        _: RequestContext,
+        _: ServiceRequest<'_, ListTemplatesRequest>,
+    ) -> ServiceResult<ListTemplatesResponse> {
+        Response::ok(ListTemplatesResponse { templates: self.templates()?, ..Default::default() })
+    }
+
+    async fn get_host_info<'a>(
+        &'a self,
+        _: RequestContext,
+        _: ServiceRequest<'_, GetHostInfoRequest>,
+    ) -> ServiceResult<GetHostInfoResponse> {
+        Response::ok(hosts::info(&self.registry, self.host_id))
+    }
+
+    async fn sync<'a>(
+        &'a self,
+        _: RequestContext,
+        request: ServiceRequest<'_, SyncRequest>,
+    ) -> ServiceResult<SyncResponse> {
+        let events = &self.registry.host().events;
+        if let Err(error) = events.acknowledge(request.acked_boot_id, request.acked_seq) {
+            tracing::error!(error = %chain(&error), "an acknowledgement is not durable");
+        }
+        Response::ok(SyncResponse {
+            boot_id: events.boot_id().to_owned(),
+            seq: events.last_seq(),
+            sandboxes: self.sandboxes(),
+            events: events.after(0).into_iter().map(hosts::event).collect(),
+            templates: self.templates()?,
+            host: hosts::info(&self.registry, self.host_id).into(),
+            ..SyncResponse::default()
+        })
+    }
+
+    async fn watch_events(
+        &self,
+        _: RequestContext,
+        request: ServiceRequest<'_, WatchEventsRequest>,
+    ) -> ServiceResult<ServiceStream<WatchEventsResponse>> {
+        let host = self.registry.host();
+        let seq = match request.acked_boot_id == host.events.boot_id() {
+            true => request.acked_seq,
+            false => 0,
+        };
+        let watch = hosts::watch(Arc::clone(&host.events), seq, host.stopping.clone());
+        Response::stream_ok(watch.map(Ok))
+    }
+}

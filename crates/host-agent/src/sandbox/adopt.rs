@@ -1,0 +1,152 @@
+//! After a start: finds the VMs that an earlier agent left running, finishes or undoes what it left half
+//! done, and sweeps what carries our mark and belongs to nobody.
+
+use std::path::Path;
+
+use wrenn_block::{CowFile, DeviceName, DiskSize};
+use wrenn_firecracker::Jail;
+use wrenn_ids::SandboxId;
+
+use super::{
+    Host,
+    ensure::CONSOLE_LIMIT,
+    host::{Directory, remove_directory},
+    manifest::{Live, Manifest},
+    policy::State,
+    stack::{Guard, Stack, vm_id},
+    tombstone::Tombstone,
+    view::Running,
+};
+use crate::{chain, envd::Envd, events::EventKind};
+
+type Adopted = (Manifest, Stack, Running);
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Everything above, in this order: adopt, then sweep, then forget.
+pub(super) async fn adopt(host: &Host) -> Vec<Adopted> {
+    let mut adopted = Vec::new();
+    let mut ended = Vec::new();
+    for id in recorded(&host.sandboxes()) {
+        match examine(host, id).await {
+            Ok(Some(running)) => {
+                tracing::info!(sandbox_id = %id, "sandbox found running");
+                adopted.push(running);
+            }
+            Ok(None) => ended.push(id),
+            Err(error) => {
+                tracing::error!(sandbox_id = %id, error = %chain(&*error), "sandbox cannot be taken over");
+                ended.push(id);
+            }
+        }
+    }
+    sweep(host, &adopted).await;
+    for id in ended {
+        bury(host, id).await;
+    }
+    host.graveyard.forget_old();
+    adopted
+}
+
+/// Ids that have a directory.
+fn recorded(directory: &Path) -> Vec<SandboxId> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// Takes a sandbox over if its record says that it runs and its VM does.
+async fn examine(host: &Host, id: SandboxId) -> Result<Option<Adopted>, BoxError> {
+    let Some(manifest) = Manifest::read(&host.directory(id), id)? else { return Ok(None) };
+    let (State::Running, Some(live)) = (manifest.state, manifest.live.clone()) else {
+        return Ok(None);
+    };
+    let Some(vm) = Jail::adopt(&host.jails, vm_id(id)?, live.process).await? else {
+        return Ok(None);
+    };
+    // From here an error drops guards, so that the reaper takes down what cannot be kept.
+    let mut stack = Stack::default();
+    let directory = host.directory(id);
+    stack.push(Guard::Directory(Directory::create(directory.clone(), host.reaper.clone())?));
+    stack.push(Guard::Slot(host.network.adopt(live.slot).await?));
+    let cow = CowFile::open(&directory.join("cow.img"), host.block_reaper.clone());
+    let name = DeviceName::new(&id.to_string())?;
+    let base = host.images.rootfs(manifest.template_id);
+    let disk = host.blocks.adopt(&name, &base, &cow, DiskSize::mib(manifest.disk_mib)?).await;
+    stack.push(Guard::Cow(cow));
+    stack.push(Guard::Disk(disk?));
+    let console = vm.console(&host.console(id), CONSOLE_LIMIT)?;
+    host.tasks.spawn(console.run());
+    stack.push(Guard::Vm(vm));
+    let running = running(host, &manifest, live)?;
+    Ok(Some((manifest, stack, running)))
+}
+
+fn running(host: &Host, manifest: &Manifest, live: Live) -> Result<Running, BoxError> {
+    let host_ip = live.slot.host_address();
+    Ok(Running {
+        envd: Envd::new(host_ip, &live.access_token, &manifest.default_user, host.pace)?,
+        host_ip,
+        envd_version: live.envd_version,
+        firecracker_version: live.firecracker_version,
+        started_at_ms: live.started_at_ms,
+    })
+}
+
+/// Removes what is ours and not in use, top first: jails, disks, networks.
+async fn sweep(host: &Host, adopted: &[Adopted]) {
+    let kept: Vec<_> =
+        adopted.iter().filter_map(|(manifest, ..)| vm_id(manifest.sandbox_id).ok()).collect();
+    match wrenn_firecracker::census(&host.jails).await {
+        Ok(census) => {
+            for id in census.ids().into_iter().filter(|id| !kept.contains(id)) {
+                match Jail::remove(&host.jails, &id).await {
+                    Ok(()) => tracing::info!(%id, "swept a jail"),
+                    Err(error) => tracing::error!(%id, error = %chain(&error), "a jail stays"),
+                }
+            }
+        }
+        Err(error) => tracing::error!(error = %chain(&error), "jails were not swept"),
+    }
+    match host.blocks.sweep(&host.sandboxes()).await {
+        Ok((removed, failed)) => report("block device", &removed, &failed),
+        Err(error) => tracing::error!(error = %chain(&error), "disks were not swept"),
+    }
+    match host.network.sweep().await {
+        Ok((removed, failed)) => {
+            let removed: Vec<_> = removed.iter().map(ToString::to_string).collect();
+            report("network slot", &removed, &failed);
+        }
+        Err(error) => tracing::error!(error = %chain(&error), "networks were not swept"),
+    }
+}
+
+fn report<E: std::error::Error + 'static>(kind: &str, removed: &[String], failed: &[E]) {
+    for name in removed {
+        tracing::info!(kind, name, "swept");
+    }
+    for error in failed {
+        tracing::error!(kind, error = %chain(error), "not swept");
+    }
+}
+
+/// Ends a sandbox whose VM does not run: an exit is an event, and either way its files go.
+async fn bury(host: &Host, id: SandboxId) {
+    let directory = host.directory(id);
+    if let Ok(Some(manifest)) = Manifest::read(&directory, id) {
+        if manifest.state == State::Running {
+            tracing::warn!(sandbox_id = %id, "its VM ended while no agent ran");
+            let generation = manifest.generation;
+            if let Err(error) = host.events.record(id, generation, EventKind::Exited) {
+                tracing::error!(sandbox_id = %id, error = %chain(&error), "an event is not durable");
+            }
+        }
+        // A creation that was cut off may be tried again under the same operation, so none is named.
+        let op_id = (manifest.state == State::Stopping).then_some(manifest.op_id);
+        let tombstone = Tombstone { generation: manifest.generation, op_id, failure: None };
+        if let Err(error) = host.graveyard.bury(id, &tombstone) {
+            tracing::error!(sandbox_id = %id, error = %chain(&error), "its end is not durable");
+        }
+    }
+    if let Err(error) = remove_directory(&directory).await {
+        tracing::error!(sandbox_id = %id, error = %chain(&error), "its files stay");
+    }
+}

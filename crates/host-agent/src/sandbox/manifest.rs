@@ -1,0 +1,144 @@
+//! The durable record of a sandbox: written before its first resource is made, rewritten at each change of
+//! state, removed after its last resource is gone.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use wrenn_firecracker::ProcessIdentity;
+use wrenn_ids::{SandboxId, TemplateId};
+use wrenn_network::Slot;
+
+use super::{Egress, policy::State};
+use crate::{durable, identity::Token};
+
+/// Format that this version writes and reads.
+const FORMAT: u32 = 1;
+
+/// Everything needed to find a sandbox's VM again and to talk to it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Manifest {
+    format: u32,
+    /// The sandbox.
+    pub sandbox_id: SandboxId,
+    /// Highest generation seen.
+    pub generation: u64,
+    /// The operation that wrote this.
+    pub op_id: String,
+    /// Its state when this was written.
+    pub state: State,
+    /// What it was made from.
+    pub template_id: TemplateId,
+    /// Kernel it runs.
+    pub kernel_version: String,
+    /// Virtual processors.
+    pub vcpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// Disk in MiB.
+    pub disk_mib: u32,
+    /// Its variables.
+    pub envs: BTreeMap<String, String>,
+    /// Where its packets may go.
+    pub network: Egress,
+    /// Seconds without activity; 0 = never.
+    pub idle_timeout_sec: u32,
+    /// User of commands that name none.
+    pub default_user: String,
+    /// What exists once it runs.
+    pub live: Option<Live>,
+}
+
+/// The running part of a sandbox.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Live {
+    /// Network slot.
+    pub slot: Slot,
+    /// Its VMM.
+    pub process: ProcessIdentity,
+    /// What callers of its guest agent must show.
+    pub access_token: Token,
+    /// What the host must show.
+    pub host_key: Token,
+    /// Version of envd inside.
+    pub envd_version: String,
+    /// Version of the VMM.
+    pub firecracker_version: String,
+    /// When it became usable, in ms since the Unix epoch.
+    pub started_at_ms: i64,
+}
+
+/// A manifest that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be read.
+    #[error("read the manifest")]
+    Read(#[from] durable::Error),
+    /// Another version wrote it, or it lies in another sandbox's directory.
+    #[error("the manifest in {} is of format {format} for {sandbox_id}", directory.display())]
+    Foreign {
+        /// Where it lies.
+        directory: PathBuf,
+        /// Its format.
+        format: u32,
+        /// Its sandbox.
+        sandbox_id: SandboxId,
+    },
+}
+
+impl Manifest {
+    /// A record of what is about to be created.
+    #[must_use]
+    pub fn starting(
+        spec: &super::Spec,
+        op: &super::Operation,
+        kernel_version: &str,
+        default_user: &str,
+    ) -> Self {
+        Self {
+            format: FORMAT,
+            sandbox_id: spec.sandbox_id,
+            generation: op.generation,
+            op_id: op.id.clone(),
+            state: State::Starting,
+            template_id: spec.template_id,
+            kernel_version: kernel_version.to_owned(),
+            vcpus: spec.vcpus,
+            memory_mib: spec.memory_mib,
+            disk_mib: spec.disk_mib,
+            envs: spec.envs.clone(),
+            network: spec.network.clone(),
+            idle_timeout_sec: spec.idle_timeout_sec,
+            default_user: default_user.to_owned(),
+            live: None,
+        }
+    }
+
+    /// Writes it into the sandbox's directory.
+    ///
+    /// # Errors
+    /// When the file system refuses; the previous record is then intact.
+    pub fn write(&self, directory: &Path) -> Result<(), durable::Error> {
+        durable::write_json(&directory.join("manifest.json"), self)
+    }
+
+    /// Reads the record of `sandbox_id`; `None` when there is none.
+    ///
+    /// # Errors
+    /// When there is one that cannot be used.
+    pub fn read(directory: &Path, sandbox_id: SandboxId) -> Result<Option<Self>, Error> {
+        let Some(manifest) = durable::read_json::<Self>(&directory.join("manifest.json"))? else {
+            return Ok(None);
+        };
+        if manifest.format != FORMAT || manifest.sandbox_id != sandbox_id {
+            return Err(Error::Foreign {
+                directory: directory.to_owned(),
+                format: manifest.format,
+                sandbox_id: manifest.sandbox_id,
+            });
+        }
+        Ok(Some(manifest))
+    }
+}

@@ -1,0 +1,311 @@
+//! Finds the task of a sandbox, or starts it.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+};
+
+use tokio::sync::{mpsc, watch};
+use wrenn_ids::SandboxId;
+
+use super::{
+    Failure, Host, Operation, Spec,
+    driver::{Birth, Command, Driver, QUEUE},
+    manifest::Manifest,
+    policy::{Change, Known, Refusal, State, Verdict, judge},
+    tombstone::Tombstone,
+    view::{Activity, Phase, Running, View},
+};
+use crate::{durable, envd::Envd};
+
+/// Why a request on a sandbox is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// No such sandbox on this host.
+    #[error("sandbox {0} is not on this host")]
+    NotFound(SandboxId),
+    /// Not in this state; `None`: it is gone.
+    #[error("sandbox {0} is not in a state for this")]
+    WrongState(SandboxId, Option<State>),
+    /// A newer operation has been seen.
+    #[error("a newer operation on sandbox {0} has been seen")]
+    StaleGeneration(SandboxId),
+    /// Its creation failed.
+    #[error("create sandbox {0}")]
+    Failed(SandboxId, #[source] Failure),
+    /// What is remembered of it cannot be read.
+    #[error("read what is remembered of sandbox {0}")]
+    Memory(SandboxId, #[source] durable::Error),
+    /// The agent is stopping.
+    #[error("the host agent is stopping")]
+    Stopping,
+}
+
+/// A running sandbox in use: its last activity is when this is dropped.
+#[derive(Debug)]
+pub struct InUse {
+    /// Its guest agent.
+    pub envd: Envd,
+    activity: Activity,
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.activity.touch();
+    }
+}
+
+impl InUse {
+    /// It is being used right now.
+    pub fn touch(&self) {
+        self.activity.touch();
+    }
+}
+
+#[derive(Debug)]
+struct Handle {
+    view: watch::Receiver<View>,
+    commands: mpsc::Sender<Command>,
+}
+
+type Tasks = HashMap<SandboxId, Handle>;
+
+/// All sandboxes of this host.
+#[derive(Debug)]
+pub struct Registry {
+    host: Arc<Host>,
+    tasks: Arc<Mutex<Tasks>>,
+}
+
+/// Takes one sandbox out of the registry.
+#[derive(Debug)]
+pub(super) struct Forget {
+    id: SandboxId,
+    tasks: Weak<Mutex<Tasks>>,
+}
+
+impl Forget {
+    pub(super) fn now(&self) {
+        if let Some(tasks) = self.tasks.upgrade() {
+            let mut tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            tasks.remove(&self.id);
+            gauge(&tasks);
+        }
+    }
+}
+
+impl Registry {
+    /// Starts with what runs already, after finishing or undoing what an earlier agent left half done.
+    pub async fn open(host: Arc<Host>) -> Self {
+        let registry = Self { tasks: Arc::default(), host };
+        for (manifest, stack, running) in super::adopt::adopt(&registry.host).await {
+            registry.start(
+                &mut registry.lock(),
+                manifest,
+                Phase::Running(running),
+                Birth::Adopted(stack),
+            );
+        }
+        registry
+    }
+
+    /// What sandboxes are made of.
+    #[must_use]
+    pub fn host(&self) -> &Arc<Host> {
+        &self.host
+    }
+
+    /// Creates a sandbox and waits until it is usable. The creation goes on if the caller goes away.
+    ///
+    /// # Errors
+    /// When it is refused or fails.
+    pub async fn create(&self, spec: Spec, op: &Operation) -> Result<View, Refused> {
+        let id = spec.sandbox_id;
+        let view = self.begin_create(spec, op)?;
+        match settled(view, |view| !matches!(view.state, Phase::Starting)).await {
+            View { state: Phase::Gone(Some(failure)), .. } => Err(Refused::Failed(id, failure)),
+            view if matches!(view.state, Phase::Running(_)) => Ok(view),
+            view => Err(Refused::WrongState(id, view.policy_state())),
+        }
+    }
+
+    fn begin_create(&self, spec: Spec, op: &Operation) -> Result<watch::Receiver<View>, Refused> {
+        let id = spec.sandbox_id;
+        let tombstone = self.tombstone(id)?;
+        let mut tasks = self.lock();
+        let verdict = verdict(&tasks, id, tombstone.as_ref(), Change::Create, op);
+        match (verdict, tasks.get(&id)) {
+            (Verdict::Refuse(refusal), handle) => Err(refused(id, refusal, handle)),
+            (Verdict::AlreadySo, Some(handle)) => Ok(handle.view.clone()),
+            (Verdict::AlreadySo, None) => {
+                Err(match tombstone.and_then(|tombstone| tombstone.failure) {
+                    Some(failure) => Refused::Failed(id, failure),
+                    None => Refused::WrongState(id, None),
+                })
+            }
+            (Verdict::Accept, _) if self.host.stopping.is_cancelled() => Err(Refused::Stopping),
+            (Verdict::Accept, _) => {
+                let user = spec.default_user.clone().unwrap_or_else(|| self.template_user(&spec));
+                let manifest = Manifest::starting(&spec, op, "", &user);
+                Ok(self.start(&mut tasks, manifest, Phase::Starting, Birth::Create(Box::new(spec))))
+            }
+        }
+    }
+
+    /// Destroys a sandbox and waits until all it held is released or owed by the reaper.
+    ///
+    /// # Errors
+    /// When a newer operation has been seen.
+    pub async fn destroy(&self, id: SandboxId, op: &Operation) -> Result<(), Refused> {
+        let tombstone = self.tombstone(id)?;
+        let (view, commands) = {
+            let tasks = self.lock();
+            let verdict = verdict(&tasks, id, tombstone.as_ref(), Change::Destroy, op);
+            let handle = tasks.get(&id);
+            match (verdict, handle) {
+                (Verdict::Refuse(refusal), handle) => return Err(refused(id, refusal, handle)),
+                (Verdict::AlreadySo, Some(handle)) => (handle.view.clone(), None),
+                (Verdict::Accept, Some(handle)) => {
+                    (handle.view.clone(), Some(handle.commands.clone()))
+                }
+                (_, None) => return self.remember_absence(id, tombstone, op),
+            }
+        };
+        if let Some(commands) = commands {
+            // A task that has just ended needs no telling: its view says so.
+            let _ = commands.send(Command::Destroy(op.clone())).await;
+        }
+        let settled = settled(view, |view| matches!(view.state, Phase::Gone(_))).await;
+        match settled.state {
+            Phase::Gone(_) => Ok(()),
+            _ => Err(Refused::Stopping),
+        }
+    }
+
+    /// A destroy of what is not here is success; a creation that comes later and is older is refused.
+    fn remember_absence(
+        &self,
+        id: SandboxId,
+        tombstone: Option<Tombstone>,
+        op: &Operation,
+    ) -> Result<(), Refused> {
+        if tombstone.is_some_and(|tombstone| tombstone.generation >= op.generation) {
+            return Ok(());
+        }
+        let tombstone =
+            Tombstone { generation: op.generation, op_id: Some(op.id.clone()), failure: None };
+        self.host.graveyard.bury(id, &tombstone).map_err(|error| Refused::Memory(id, error))
+    }
+
+    /// A sandbox as it is now.
+    ///
+    /// # Errors
+    /// When it is not here.
+    pub fn get(&self, id: SandboxId) -> Result<View, Refused> {
+        let tasks = self.lock();
+        tasks.get(&id).map(|handle| handle.view.borrow().clone()).ok_or(Refused::NotFound(id))
+    }
+
+    /// All sandboxes as they are now.
+    #[must_use]
+    pub fn list(&self) -> Vec<View> {
+        self.lock().values().map(|handle| handle.view.borrow().clone()).collect()
+    }
+
+    /// A running sandbox, to be used.
+    ///
+    /// # Errors
+    /// When it is not here or does not run.
+    pub fn in_use(&self, id: SandboxId) -> Result<InUse, Refused> {
+        let view = self.get(id)?;
+        match view.state {
+            Phase::Running(Running { envd, .. }) => {
+                view.activity.touch();
+                Ok(InUse { envd, activity: view.activity })
+            }
+            _ => Err(Refused::WrongState(id, view.policy_state())),
+        }
+    }
+
+    fn start(
+        &self,
+        tasks: &mut Tasks,
+        manifest: Manifest,
+        phase: Phase,
+        birth: Birth,
+    ) -> watch::Receiver<View> {
+        let id = manifest.sandbox_id;
+        let (commands, inbox) = mpsc::channel(QUEUE);
+        let (view, published) = watch::channel(View::of(&manifest, phase));
+        let driver = Driver {
+            host: Arc::clone(&self.host),
+            manifest,
+            view,
+            commands: inbox,
+            forget: Forget { id, tasks: Arc::downgrade(&self.tasks) },
+        };
+        self.host.tasks.spawn(driver.run(birth));
+        tasks.insert(id, Handle { view: published.clone(), commands });
+        gauge(tasks);
+        published
+    }
+
+    fn tombstone(&self, id: SandboxId) -> Result<Option<Tombstone>, Refused> {
+        self.host.graveyard.find(id).map_err(|error| Refused::Memory(id, error))
+    }
+
+    /// The template's default user; a missing template is found by the creation itself.
+    fn template_user(&self, spec: &Spec) -> String {
+        let template = self.host.images.template(spec.template_id);
+        template.map_or_else(|_| "root".to_owned(), |template| template.default_user)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tasks> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn verdict(
+    tasks: &Tasks,
+    id: SandboxId,
+    tombstone: Option<&Tombstone>,
+    change: Change,
+    op: &Operation,
+) -> Verdict {
+    if let Some(handle) = tasks.get(&id) {
+        let view = handle.view.borrow();
+        let known = Known {
+            state: view.policy_state(),
+            generation: view.generation,
+            last_op: Some(&view.op_id),
+        };
+        return judge(known, change, &op.id, op.generation);
+    }
+    let known = tombstone.map_or(Known::NOTHING, |tombstone| Known {
+        state: None,
+        generation: tombstone.generation,
+        last_op: tombstone.op_id.as_deref(),
+    });
+    judge(known, change, &op.id, op.generation)
+}
+
+fn refused(id: SandboxId, refusal: Refusal, handle: Option<&Handle>) -> Refused {
+    match refusal {
+        Refusal::StaleGeneration => Refused::StaleGeneration(id),
+        Refusal::WrongState => {
+            Refused::WrongState(id, handle.and_then(|handle| handle.view.borrow().policy_state()))
+        }
+    }
+}
+
+/// Waits until a view is as wanted, or its task has ended.
+async fn settled(mut view: watch::Receiver<View>, wanted: impl FnMut(&View) -> bool) -> View {
+    if let Ok(view) = view.wait_for(wanted).await {
+        return view.clone();
+    }
+    view.borrow().clone()
+}
+
+fn gauge(tasks: &Tasks) {
+    metrics::gauge!("wrenn_agent_sandboxes").set(tasks.len() as f64);
+}

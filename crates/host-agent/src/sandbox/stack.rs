@@ -1,0 +1,150 @@
+//! The resources of one sandbox, as a stack of guards: pushed while it is created, taken down from the top
+//! when creation fails, when it is destroyed and when its VM has died.
+
+use wrenn_block::{CowFile, SnapshotDevice};
+use wrenn_firecracker::{Jail, JailedVm};
+use wrenn_ids::SandboxId;
+use wrenn_network::SlotLease;
+
+use super::host::{Directory, Host, remove_directory};
+
+/// One resource.
+#[derive(Debug)]
+pub(crate) enum Guard {
+    Directory(Directory),
+    Slot(SlotLease),
+    Cow(CowFile),
+    Disk(SnapshotDevice),
+    Jail(Jail),
+    Vm(JailedVm),
+}
+
+/// How often each undo is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Undo {
+    Once,
+    /// A test wants to know that a second run does no harm.
+    Twice,
+}
+
+/// What a sandbox holds, bottom first. Dropped, each guard hands its resource to the reaper.
+#[derive(Debug, Default)]
+pub(crate) struct Stack {
+    guards: Vec<Guard>,
+}
+
+impl Stack {
+    pub(crate) fn push(&mut self, guard: Guard) {
+        self.guards.push(guard);
+    }
+
+    /// Takes the jail back, to be launched.
+    pub(crate) fn take_jail(&mut self) -> Option<Jail> {
+        match self.guards.pop() {
+            Some(Guard::Jail(jail)) => Some(jail),
+            Some(other) => {
+                self.guards.push(other);
+                None
+            }
+            None => None,
+        }
+    }
+
+    pub(crate) fn vm(&self) -> Option<&JailedVm> {
+        self.guards.iter().find_map(|guard| match guard {
+            Guard::Vm(vm) => Some(vm),
+            _ => None,
+        })
+    }
+
+    /// Takes everything down, top first. What fails is logged and left to the reaper.
+    pub(crate) async fn release(mut self, host: &Host, id: SandboxId, undo: Undo) {
+        while let Some(guard) = self.guards.pop() {
+            let kind = guard.kind();
+            if let Err(error) = guard.release(host, id, undo).await {
+                tracing::warn!(sandbox_id = %id, kind, error = %crate::chain(&*error), "left to the reaper");
+            }
+        }
+    }
+
+    /// Leaves everything standing, for the next start to find.
+    pub(crate) fn detach(mut self) {
+        while let Some(guard) = self.guards.pop() {
+            match guard {
+                Guard::Directory(directory) => directory.detach(),
+                Guard::Slot(slot) => slot.detach(),
+                Guard::Cow(cow) => cow.keep(),
+                Guard::Disk(disk) => disk.detach(),
+                Guard::Vm(vm) => vm.detach(),
+                Guard::Jail(jail) => drop(jail),
+            }
+        }
+    }
+}
+
+impl Guard {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Directory(_) => "directory",
+            Self::Slot(_) => "slot",
+            Self::Cow(_) => "cow",
+            Self::Disk(_) => "disk",
+            Self::Jail(_) => "jail",
+            Self::Vm(_) => "vm",
+        }
+    }
+
+    async fn release(
+        self,
+        host: &Host,
+        id: SandboxId,
+        undo: Undo,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let again = undo == Undo::Twice;
+        match self {
+            Self::Directory(directory) => {
+                directory.release().await?;
+                if again {
+                    remove_directory(&host.directory(id)).await?;
+                }
+            }
+            Self::Slot(slot) => {
+                slot.release().await?;
+                if again {
+                    host.network.sweep().await?;
+                }
+            }
+            Self::Cow(cow) => {
+                let path = cow.path().to_owned();
+                cow.release().await?;
+                if again {
+                    CowFile::open(&path, host.block_reaper.clone()).release().await?;
+                }
+            }
+            Self::Disk(disk) => {
+                disk.release().await?;
+                if again {
+                    host.blocks.sweep(&host.directory(id)).await?;
+                }
+            }
+            Self::Jail(jail) => {
+                jail.release().await?;
+                if again {
+                    Jail::remove(&host.jails, &vm_id(id)?).await?;
+                }
+            }
+            Self::Vm(vm) => {
+                vm.release().await?;
+                if again {
+                    Jail::remove(&host.jails, &vm_id(id)?).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A sandbox's name as a VM.
+pub(crate) fn vm_id(id: SandboxId) -> Result<wrenn_firecracker::VmId, wrenn_firecracker::JailError> {
+    wrenn_firecracker::VmId::new(&id.to_string())
+}
