@@ -1,1 +1,333 @@
 //! Real devices: runs as root inside the virtual host.
+//!
+//! Devices are global to the host, so the tests run one at a time.
+
+#![expect(clippy::unwrap_used, reason = "in a test, failing is the answer")]
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::MutexGuard;
+use wrenn_block::{
+    Access, BlockStore, Census, CowFile, DeviceName, DiskSize, Error, Leftover, LoopDevice, Reaper,
+    SnapshotDevice, SnapshotUsage, census,
+};
+
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+const BASE_MIB: u32 = 8;
+
+struct Fixture {
+    _alone: MutexGuard<'static, ()>,
+    dir: tempfile::TempDir,
+    base: PathBuf,
+    store: BlockStore,
+    reaper: Reaper,
+    reaped: Arc<Mutex<Vec<Leftover>>>,
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let alone = ALONE.lock().await;
+        let dir = tempfile::tempdir_in("/var/lib/wrenn").unwrap();
+        let base = dir.path().join("rootfs.ext4");
+        // Each block of the base is filled with its own number.
+        let mut file = File::create(&base).unwrap();
+        for block in 0..u64::from(BASE_MIB) << 8 {
+            file.write_all(&block.to_le_bytes().repeat(512)).unwrap();
+        }
+        let reaped = Arc::new(Mutex::new(Vec::new()));
+        let sink = reaped.clone();
+        let reaper: Reaper = Arc::new(move |leftover| sink.lock().unwrap().push(leftover));
+        Self {
+            _alone: alone,
+            dir,
+            base,
+            store: BlockStore::new(reaper.clone()),
+            reaper,
+            reaped,
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    async fn cow(&self, name: &str, size: DiskSize) -> CowFile {
+        CowFile::create(&self.path(name), size, self.reaper.clone())
+            .await
+            .unwrap()
+    }
+
+    async fn disk(&self, name: &str, mib: u32) -> (SnapshotDevice, CowFile) {
+        let size = DiskSize::mib(mib).unwrap();
+        let cow = self.cow(&format!("{name}.cow"), size).await;
+        let name = DeviceName::new(name).unwrap();
+        (
+            self.store
+                .attach(&name, &self.base, &cow, size)
+                .await
+                .unwrap(),
+            cow,
+        )
+    }
+
+    async fn census(&self) -> Census {
+        census(self.dir.path()).await.unwrap()
+    }
+
+    fn reaped(&self) -> Vec<Leftover> {
+        std::mem::take(&mut self.reaped.lock().unwrap())
+    }
+}
+
+fn read_block(device: &SnapshotDevice, block: u64) -> [u8; 4096] {
+    let mut bytes = [0; 4096];
+    File::open(device.path())
+        .unwrap()
+        .read_exact_at(&mut bytes, block * 4096)
+        .unwrap();
+    bytes
+}
+
+fn write_block(device: &SnapshotDevice, block: u64, bytes: &[u8; 4096]) {
+    let file = File::options().write(true).open(device.path()).unwrap();
+    file.write_all_at(bytes, block * 4096).unwrap();
+    file.sync_all().unwrap();
+}
+
+fn base_block(block: u64) -> [u8; 4096] {
+    block.to_le_bytes().repeat(512).try_into().unwrap()
+}
+
+#[tokio::test]
+async fn a_disk_shows_its_base_then_zeros_and_keeps_what_is_written() {
+    let fixture = Fixture::new().await;
+    let before = fixture.census().await;
+    let (disk, cow) = fixture.disk("grown", 5120).await;
+    let mut length = String::new();
+    let sys = format!("/sys/dev/block/{}/size", disk.device_number());
+    File::open(sys)
+        .unwrap()
+        .read_to_string(&mut length)
+        .unwrap();
+    assert_eq!(length.trim(), (5120u64 << 11).to_string(), "sectors");
+
+    let end_of_base = u64::from(BASE_MIB) << 8;
+    assert_eq!(read_block(&disk, 0), base_block(0));
+    assert_eq!(
+        read_block(&disk, end_of_base - 1),
+        base_block(end_of_base - 1)
+    );
+    assert_eq!(read_block(&disk, end_of_base), [0; 4096]);
+    assert_eq!(read_block(&disk, (5120 << 8) - 1), [0; 4096]);
+
+    write_block(&disk, 3, &[7; 4096]);
+    write_block(&disk, (5120 << 8) - 1, &[9; 4096]);
+    assert_eq!(read_block(&disk, 3), [7; 4096]);
+    assert_eq!(
+        std::fs::read(&fixture.base).unwrap()[3 * 4096..4 * 4096],
+        base_block(3),
+        "the base is untouched"
+    );
+    assert!(
+        cow.allocated_bytes().unwrap() < 1 << 20,
+        "only what was written takes space"
+    );
+    let SnapshotUsage::Used { bytes, total } = disk.usage().await.unwrap() else {
+        panic!("valid")
+    };
+    assert!(
+        bytes >= 2 * 4096 && total >= 5120 << 20,
+        "{bytes} of {total}"
+    );
+
+    disk.release().await.unwrap();
+    cow.release().await.unwrap();
+    assert_eq!(fixture.census().await, before);
+    assert!(fixture.reaped().is_empty());
+}
+
+#[tokio::test]
+async fn what_was_written_survives_release_and_is_seen_by_the_next_disk_of_that_cow() {
+    let fixture = Fixture::new().await;
+    let (disk, cow) = fixture.disk("first", 16).await;
+    write_block(&disk, 100, &[1; 4096]);
+    disk.suspend().await.unwrap();
+    disk.resume().await.unwrap();
+    disk.release().await.unwrap();
+    let name = DeviceName::new("second").unwrap();
+    let disk = fixture
+        .store
+        .attach(&name, &fixture.base, &cow, DiskSize::mib(16).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(read_block(&disk, 100), [1; 4096]);
+    assert_eq!(read_block(&disk, 101), base_block(101));
+    disk.release().await.unwrap();
+    cow.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn many_disks_at_once_share_one_base_device_and_do_not_see_each_other() {
+    let fixture = Fixture::new().await;
+    let before = fixture.census().await;
+    let names: Vec<_> = (0..12).map(|i| format!("many-{i}")).collect();
+    let sizes = [BASE_MIB, 16, 32];
+    let disks = names
+        .iter()
+        .enumerate()
+        .map(|(i, name)| fixture.disk(name, sizes[i % 3]));
+    let disks = futures::future::join_all(disks).await;
+    let found = fixture.census().await;
+    let over_base = found
+        .loops
+        .iter()
+        .filter(|entry| entry.backing == fixture.base)
+        .count();
+    assert_eq!((over_base, found.loops.len()), (1, 13));
+    assert_eq!(
+        found.dm.len(),
+        12 + 2,
+        "a snapshot each, and an origin for each size beyond the base's"
+    );
+    for (i, (disk, _)) in disks.iter().enumerate() {
+        write_block(disk, 5, &[i as u8 + 1; 4096]);
+    }
+    for (i, (disk, _)) in disks.iter().enumerate() {
+        assert_eq!(read_block(disk, 5), [i as u8 + 1; 4096]);
+    }
+    for (disk, cow) in disks {
+        disk.release().await.unwrap();
+        cow.release().await.unwrap();
+    }
+    assert_eq!(fixture.census().await, before);
+}
+
+#[tokio::test]
+async fn a_detached_disk_is_adopted_only_with_what_it_was_built_from() {
+    let fixture = Fixture::new().await;
+    let before = fixture.census().await;
+    let (disk, cow) = fixture.disk("adopted", 16).await;
+    let size = DiskSize::mib(16).unwrap();
+    let name = disk.name().clone();
+    write_block(&disk, 1, &[4; 4096]);
+    disk.detach();
+
+    let later = BlockStore::new(fixture.reaper.clone());
+    let other = fixture.cow("other.cow", size).await;
+    assert!(matches!(
+        later.adopt(&name, &fixture.base, &other, size).await,
+        Err(Error::NotAdoptable { .. })
+    ));
+    let bigger = DiskSize::mib(32).unwrap();
+    assert!(matches!(
+        later.adopt(&name, &fixture.base, &cow, bigger).await,
+        Err(Error::NotAdoptable { .. })
+    ));
+    let absent = DeviceName::new("absent").unwrap();
+    assert!(matches!(
+        later.adopt(&absent, &fixture.base, &cow, size).await,
+        Err(Error::NotAdoptable { .. })
+    ));
+
+    let disk = later.adopt(&name, &fixture.base, &cow, size).await.unwrap();
+    assert_eq!(read_block(&disk, 1), [4; 4096]);
+    let (swept, failed) = later.sweep(fixture.dir.path()).await.unwrap();
+    assert!(
+        swept.is_empty() && failed.is_empty(),
+        "{swept:?} {failed:?}"
+    );
+    disk.release().await.unwrap();
+    cow.release().await.unwrap();
+    other.release().await.unwrap();
+    assert_eq!(fixture.census().await, before);
+}
+
+#[tokio::test]
+async fn a_sweep_removes_what_a_crash_left_and_nothing_else() {
+    let fixture = Fixture::new().await;
+    let (lost, lost_cow) = fixture.disk("lost", 16).await;
+    lost.detach();
+    let elsewhere = tempfile::tempdir_in("/var/lib/wrenn").unwrap();
+    let foreign = elsewhere.path().join("file");
+    File::create(&foreign).unwrap().set_len(1 << 20).unwrap();
+    let foreign = LoopDevice::attach(&foreign, Access::ReadWriteDirect, fixture.reaper.clone())
+        .await
+        .unwrap();
+
+    let later = BlockStore::new(fixture.reaper.clone());
+    let size = DiskSize::mib(32).unwrap();
+    let cow = fixture.cow("kept.cow", size).await;
+    let kept = later
+        .attach(&DeviceName::new("kept").unwrap(), &fixture.base, &cow, size)
+        .await
+        .unwrap();
+    let (swept, failed) = later.sweep(fixture.dir.path()).await.unwrap();
+    assert!(failed.is_empty(), "{failed:?}");
+    assert_eq!(
+        swept.len(),
+        3,
+        "snapshot, its origin, its CoW loop device; the base is in use: {swept:?}"
+    );
+    assert_eq!(read_block(&kept, 0), base_block(0));
+    assert!(foreign.path().exists());
+    kept.release().await.unwrap();
+    foreign.release().await.unwrap();
+    lost_cow.release().await.unwrap();
+    cow.release().await.unwrap();
+    assert_eq!(fixture.census().await, Census::default());
+}
+
+#[tokio::test]
+async fn a_busy_disk_goes_to_the_reaper_whole_and_can_be_cleaned_later() {
+    let fixture = Fixture::new().await;
+    let before = fixture.census().await;
+    let (disk, cow) = fixture.disk("busy", 16).await;
+    let user = File::open(disk.path()).unwrap();
+    let error = disk.release().await.unwrap_err();
+    assert!(error.to_string().contains("remove wrenn-busy"), "{error}");
+    let mut left = fixture.reaped();
+    assert_eq!(left.len(), 1);
+    assert!(left[0].clean().await.is_err());
+    drop(user);
+    left[0].clean().await.unwrap();
+    cow.release().await.unwrap();
+    assert_eq!(fixture.census().await, before);
+}
+
+#[tokio::test]
+async fn a_dropped_disk_is_reaped_and_a_failed_one_undone() {
+    let fixture = Fixture::new().await;
+    let before = fixture.census().await;
+    let (disk, cow) = fixture.disk("twice", 16).await;
+    let size = DiskSize::mib(16).unwrap();
+    let second = fixture.cow("second.cow", size).await;
+    let taken = fixture
+        .store
+        .attach(disk.name(), &fixture.base, &second, size)
+        .await;
+    assert!(matches!(taken, Err(Error::Dm { .. })), "{taken:?}");
+    assert_eq!(
+        fixture.census().await.loops.len(),
+        2,
+        "only the first disk's"
+    );
+    let small = DiskSize::mib(4).unwrap();
+    let name = DeviceName::new("small").unwrap();
+    assert!(matches!(
+        fixture
+            .store
+            .attach(&name, &fixture.base, &second, small)
+            .await,
+        Err(Error::SmallerThanBase { .. })
+    ));
+    drop((disk, cow, second));
+    for mut leftover in fixture.reaped() {
+        leftover.clean().await.unwrap();
+    }
+    assert_eq!(fixture.census().await, before);
+    assert_eq!(std::fs::metadata(&fixture.base).unwrap().nlink(), 1);
+}

@@ -3,6 +3,8 @@
 //! Kernel, initrd, Firecracker and jailer are those of the images directory (`WRENN_IMAGES_DIR`, default
 //! `/opt/wrenn`). A guest without a disk is enough here: its kernel prints on the console.
 
+#![expect(clippy::unwrap_used, reason = "in a test, failing is the answer")]
+
 mod fixture;
 
 use std::os::unix::fs::MetadataExt;
