@@ -32,6 +32,7 @@ pub(crate) const GUEST: Initrd = Initrd {
         "virtio_blk",
         "virtio_net",
         "virtio_balloon",
+        "virtio-rng",
         "ptp_kvm",
         "fuse",
         "overlay",

@@ -26,8 +26,14 @@ const TREE: Tree<'_> = Tree {
 };
 
 /// Scripts of the virtual host, by path.
-const SCRIPTS: [(&str, &str, u32); 5] = [
+const SCRIPTS: [(&str, &str, u32); 6] = [
     ("etc/inittab", include_str!("../../assets/inittab"), 0o644),
+    // Where busybox's acpid looks for what to do at the power button.
+    (
+        "etc/acpi/PWRF/00000080",
+        include_str!("../../assets/power-button"),
+        0o755,
+    ),
     (
         "usr/lib/wrenn/boot",
         include_str!("../../assets/boot"),
