@@ -1,5 +1,202 @@
-//! stub
-use std::sync::Arc;
-use wrenn_rpc::connectrpc::Router;
-use crate::agent::Agent;
-pub(crate) fn register(_agent: Arc<Agent>, router: Router) -> Router { router }
+//! The RPC service of files: expands paths, runs the work off the async threads, answers in the protocol's
+//! codes.
+
+use std::{fs, io, sync::Arc};
+
+use wrenn_rpc::{
+    connectrpc::{
+        ConnectError, RequestContext, Response, Router, ServiceRequest, ServiceResult, ServiceStream,
+    },
+    filesystem::{
+        CreateWatcherRequest, CreateWatcherResponse, EntryInfo, Filesystem as Service,
+        FilesystemExt as _, GetWatcherEventsRequest, GetWatcherEventsResponse, ListDirRequest,
+        ListDirResponse, MakeDirRequest, MakeDirResponse, MoveRequest, MoveResponse, RemoveRequest,
+        RemoveResponse, RemoveWatcherRequest, RemoveWatcherResponse, StatRequest, StatResponse,
+        WatchDirRequest, WatchDirResponse,
+    },
+};
+
+use super::{
+    entry,
+    listing::{self, ListError},
+    moving,
+    tree::{self, Made},
+};
+use crate::{
+    agent::Agent,
+    paths,
+    process::service::word,
+    server::gate::{self, short},
+    users::User,
+};
+
+/// Adds the service to `router`.
+pub(crate) fn register(agent: Arc<Agent>, router: Router) -> Router {
+    Arc::new(Filesystem { agent }).register(router)
+}
+
+#[derive(Debug)]
+struct Filesystem {
+    agent: Arc<Agent>,
+}
+
+#[expect(refining_impl_trait, reason = "the trait allows any encodable type; these are the messages")]
+impl Service for Filesystem {
+    async fn stat<'a>(
+        &'a self,
+        context: RequestContext,
+        request: ServiceRequest<'_, StatRequest>,
+    ) -> ServiceResult<StatResponse> {
+        let (_, path) = self.locate(&context, request.path)?;
+        let entry = self.run(move |agent| describe(agent, &path)).await?;
+        Response::ok(StatResponse { entry: entry.into(), ..StatResponse::default() })
+    }
+
+    async fn make_dir<'a>(
+        &'a self,
+        context: RequestContext,
+        request: ServiceRequest<'_, MakeDirRequest>,
+    ) -> ServiceResult<MakeDirResponse> {
+        let (user, path) = self.locate(&context, request.path)?;
+        let work = move |agent: &Agent| match tree::make_all(&path, &user) {
+            Ok(Made::Now) => describe(agent, &path),
+            Ok(Made::Before) => Err(ConnectError::already_exists(format!("'{}' exists", short(&path)))),
+            Err(fault) => Err(failed("make", &path, &fault.into())),
+        };
+        let entry = self.run(work).await?;
+        Response::ok(MakeDirResponse { entry: entry.into(), ..MakeDirResponse::default() })
+    }
+
+    async fn r#move<'a>(
+        &'a self,
+        context: RequestContext,
+        request: ServiceRequest<'_, MoveRequest>,
+    ) -> ServiceResult<MoveResponse> {
+        let (user, source) = self.locate(&context, request.source)?;
+        let (_, destination) = self.locate(&context, request.destination)?;
+        let work = move |agent: &Agent| {
+            fs::symlink_metadata(&source).map_err(|fault| failed("move", &source, &fault))?;
+            let parent = destination.rsplit_once('/').map_or("/", |(parent, _)| parent);
+            tree::make_all(parent, &user).map_err(|fault| failed("make", parent, &fault.into()))?;
+            moving::move_to(&source, &destination).map_err(|fault| failed("move", &source, &fault))?;
+            describe(agent, &destination)
+        };
+        let entry = self.run(work).await?;
+        Response::ok(MoveResponse { entry: entry.into(), ..MoveResponse::default() })
+    }
+
+    async fn list_dir<'a>(
+        &'a self,
+        context: RequestContext,
+        request: ServiceRequest<'_, ListDirRequest>,
+    ) -> ServiceResult<ListDirResponse> {
+        let (_, path) = self.locate(&context, request.path)?;
+        let depth = request.depth;
+        let work = move |agent: &Agent| {
+            listing::list(&path, depth, &agent.users).map_err(|fault| match fault {
+                ListError::TooMany => ConnectError::resource_exhausted(fault.to_string()),
+                ListError::Io(fault) if fault.raw_os_error() == Some(libc::ELOOP) => {
+                    ConnectError::failed_precondition(format!("'{}' is a loop of links", short(&path)))
+                }
+                ListError::Io(fault) => failed("list", &path, &fault),
+            })
+        };
+        let entries = self.run(work).await?;
+        Response::ok(ListDirResponse { entries, ..ListDirResponse::default() })
+    }
+
+    async fn remove<'a>(
+        &'a self,
+        context: RequestContext,
+        request: ServiceRequest<'_, RemoveRequest>,
+    ) -> ServiceResult<RemoveResponse> {
+        let (_, path) = self.locate(&context, request.path)?;
+        if path == "/" {
+            return Err(ConnectError::invalid_argument("'/' cannot be removed"));
+        }
+        let work =
+            move |_: &Agent| tree::remove_all(&path).map_err(|fault| failed("remove", &path, &fault.into()));
+        self.run(work).await?;
+        Response::ok(RemoveResponse::default())
+    }
+
+    async fn watch_dir(
+        &self,
+        _: RequestContext,
+        _: ServiceRequest<'_, WatchDirRequest>,
+    ) -> ServiceResult<ServiceStream<WatchDirResponse>> {
+        Err(watching())
+    }
+
+    async fn create_watcher<'a>(
+        &'a self,
+        _: RequestContext,
+        _: ServiceRequest<'_, CreateWatcherRequest>,
+    ) -> ServiceResult<CreateWatcherResponse> {
+        Err(watching())
+    }
+
+    async fn get_watcher_events<'a>(
+        &'a self,
+        _: RequestContext,
+        _: ServiceRequest<'_, GetWatcherEventsRequest>,
+    ) -> ServiceResult<GetWatcherEventsResponse> {
+        Err(watching())
+    }
+
+    async fn remove_watcher<'a>(
+        &'a self,
+        _: RequestContext,
+        _: ServiceRequest<'_, RemoveWatcherRequest>,
+    ) -> ServiceResult<RemoveWatcherResponse> {
+        Err(watching())
+    }
+}
+
+fn watching() -> ConnectError {
+    ConnectError::unimplemented("watching is not implemented")
+}
+
+impl Filesystem {
+    /// The user of a request and the absolute path that it means to them.
+    fn locate(&self, context: &RequestContext, path: &str) -> Result<(User, String), ConnectError> {
+        let user = gate::user(&self.agent, context.headers())?;
+        let workdir = self.agent.sandbox.state().default_workdir.clone();
+        let path = paths::expand(path, &user.home, workdir.as_deref())
+            .map_err(|fault| ConnectError::invalid_argument(fault.to_string()))?;
+        Ok((user, path))
+    }
+
+    /// Runs work that may block.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Agent) -> Result<T, ConnectError> + Send + 'static,
+    ) -> Result<T, ConnectError> {
+        let agent = Arc::clone(&self.agent);
+        tokio::task::spawn_blocking(move || work(&agent))
+            .await
+            .unwrap_or_else(|_| Err(ConnectError::internal("the operation panicked")))
+    }
+}
+
+fn describe(agent: &Agent, path: &str) -> Result<EntryInfo, ConnectError> {
+    entry::describe(path.as_ref(), path, &agent.users).map_err(|fault| failed("read", path, &fault))
+}
+
+/// A failed step in the protocol's codes, with the path that the caller knows and the kernel's word.
+fn failed(attempt: &str, path: &str, fault: &io::Error) -> ConnectError {
+    let number = fault.raw_os_error().unwrap_or(libc::EIO);
+    let word = word(rustix::io::Errno::from_raw_os_error(number));
+    let text = format!("cannot {attempt} '{}': {word}", short(path));
+    match number {
+        libc::ENOENT => ConnectError::not_found(text),
+        libc::ENOTDIR | libc::EISDIR | libc::EINVAL | libc::ENAMETOOLONG => {
+            ConnectError::invalid_argument(text)
+        }
+        libc::ENOSPC | libc::EDQUOT => ConnectError::resource_exhausted(text),
+        libc::EROFS | libc::EPERM | libc::EBUSY | libc::ENOTEMPTY | libc::EEXIST | libc::ELOOP => {
+            ConnectError::failed_precondition(text)
+        }
+        _ => ConnectError::internal(text),
+    }
+}

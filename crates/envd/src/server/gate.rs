@@ -192,10 +192,15 @@ pub(crate) fn user(agent: &Agent, headers: &HeaderMap) -> Result<User, ConnectEr
     if name.is_empty() {
         return Err(ConnectError::unauthenticated("no user given"));
     }
+    find_user(agent, &name)
+}
+
+/// Finds a user by name.
+pub(crate) fn find_user(agent: &Agent, name: &str) -> Result<User, ConnectError> {
     agent
         .users
-        .find(&name)
-        .ok_or_else(|| ConnectError::unauthenticated(format!("unknown user '{}'", short(&name))))
+        .find(name)
+        .ok_or_else(|| ConnectError::unauthenticated(format!("unknown user '{}'", short(name))))
 }
 
 /// The name of `Basic base64("name:password")`; the password means nothing here.

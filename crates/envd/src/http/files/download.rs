@@ -1,3 +1,179 @@
-//! stub
-use crate::http::HttpError;
-pub(crate) async fn download() -> HttpError { HttpError::fixed(501, "not implemented") }
+//! `GET /files`: the bytes of a regular file, whole or one range of them.
+//!
+//! A file without a size (those of `/proc` have content all the same) is sent until its end. Compression
+//! is still to come; until then every answer is the identity, which `Vary` already allows for.
+
+use std::{
+    fs::{File, Metadata},
+    io::{Seek as _, SeekFrom},
+    os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
+    path::Path,
+    sync::Arc,
+    time::SystemTime,
+};
+
+use axum::{
+    body::Body,
+    extract::{RawQuery, State},
+    response::Response,
+};
+use http::{
+    HeaderMap, HeaderValue, StatusCode,
+    header::{
+        ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
+        IF_MODIFIED_SINCE, LAST_MODIFIED, RANGE, VARY,
+    },
+};
+use tokio::io::AsyncReadExt as _;
+use tokio_util::io::ReaderStream;
+
+use super::{
+    blocking, io_error, path,
+    range::{self, Wanted},
+    user,
+};
+use crate::{agent::Agent, http::HttpError, http::signature::FileQuery, server::gate::short};
+
+const BUFFER: usize = 64 << 10;
+
+pub(crate) async fn download(
+    State(agent): State<Arc<Agent>>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Result<Response, HttpError> {
+    let query = query.unwrap_or_default();
+    let query = FileQuery::parse(&query)?;
+    let user = user(&agent, &headers, &query)?;
+    let path = path(&agent, &user, query.path.as_deref().unwrap_or_default())?;
+    let opened = path.clone();
+    let (mut file, metadata) = blocking(move || open(&opened)).await?;
+
+    let size = metadata.len();
+    let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+    let mut response = Response::builder()
+        .header(CONTENT_TYPE, content_type(&path))
+        .header(CONTENT_DISPOSITION, disposition(&path))
+        .header(LAST_MODIFIED, httpdate::fmt_http_date(modified))
+        .header(VARY, "Accept-Encoding");
+    if is_unchanged(&headers, modified) {
+        return finish(response.status(StatusCode::NOT_MODIFIED), Body::empty());
+    }
+    if size == 0 {
+        let body = ReaderStream::with_capacity(tokio::fs::File::from_std(file), BUFFER);
+        return finish(response, Body::from_stream(body));
+    }
+    let wanted = headers.get(RANGE).map_or(Wanted::Everything, |value| range::parse(value, size));
+    let (start, length) = match wanted {
+        Wanted::Everything => (0, size),
+        Wanted::Part { start, length } => {
+            let last = start + length - 1;
+            response = response
+                .status(StatusCode::PARTIAL_CONTENT)
+                .header(CONTENT_RANGE, format!("bytes {start}-{last}/{size}"));
+            (start, length)
+        }
+        Wanted::Impossible => {
+            let response = Response::builder().status(StatusCode::RANGE_NOT_SATISFIABLE);
+            return finish(response.header(CONTENT_RANGE, format!("bytes */{size}")), Body::empty());
+        }
+    };
+    if start > 0 {
+        file.seek(SeekFrom::Start(start)).map_err(|fault| io_error("read", &path, &fault))?;
+    }
+    let reader = tokio::fs::File::from_std(file).take(length);
+    let body = Body::from_stream(ReaderStream::with_capacity(reader, BUFFER));
+    finish(response.header(ACCEPT_RANGES, "bytes").header(CONTENT_LENGTH, length), body)
+}
+
+fn finish(response: http::response::Builder, body: Body) -> Result<Response, HttpError> {
+    response.body(body).map_err(|_| HttpError::fixed(500, "cannot answer"))
+}
+
+fn open(path: &str) -> Result<(File, Metadata), HttpError> {
+    // Without blocking: a named pipe without a writer would hold the thread for ever.
+    let opened = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let file = opened.map_err(|fault| io_error("read", path, &fault))?;
+    let metadata = file.metadata().map_err(|fault| io_error("read", path, &fault))?;
+    let kind = metadata.file_type();
+    if kind.is_dir() {
+        return Err(HttpError::new(400, format!("'{}' is a directory", short(path))));
+    }
+    if kind.is_fifo() || kind.is_socket() || kind.is_block_device() || kind.is_char_device() {
+        return Err(HttpError::new(400, format!("'{}' is not a regular file", short(path))));
+    }
+    Ok((file, metadata))
+}
+
+fn is_unchanged(headers: &HeaderMap, modified: SystemTime) -> bool {
+    let since = headers.get(IF_MODIFIED_SINCE).and_then(|value| value.to_str().ok());
+    let since = since.and_then(|text| httpdate::parse_http_date(text).ok());
+    let second = |time: SystemTime| {
+        time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    };
+    since.is_some_and(|since| second(modified) <= second(since))
+}
+
+/// `inline` with the file's name; what a header cannot hold is percent-encoded (RFC 5987).
+fn disposition(path: &str) -> HeaderValue {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let plain = name.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\');
+    let text = if plain {
+        format!("inline; filename=\"{name}\"")
+    } else {
+        let encoded: String = name
+            .bytes()
+            .map(|byte| match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_' => {
+                    char::from(byte).to_string()
+                }
+                other => format!("%{other:02X}"),
+            })
+            .collect();
+        format!("inline; filename*=UTF-8''{encoded}")
+    };
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("inline"))
+}
+
+fn content_type(path: &str) -> &'static str {
+    let extension = Path::new(path).extension().and_then(|one| one.to_str()).unwrap_or_default();
+    match extension.to_ascii_lowercase().as_str() {
+        "txt" | "log" | "md" | "py" | "rs" | "sh" | "toml" | "yaml" | "yml" => "text/plain; charset=utf-8",
+        "html" | "htm" => "text/html; charset=utf-8",
+        "css" => "text/css; charset=utf-8",
+        "csv" => "text/csv; charset=utf-8",
+        "js" | "mjs" => "text/javascript; charset=utf-8",
+        "xml" => "text/xml; charset=utf-8",
+        "json" => "application/json",
+        "pdf" => "application/pdf",
+        "wasm" => "application/wasm",
+        "zip" => "application/zip",
+        "gz" => "application/gzip",
+        "tar" => "application/x-tar",
+        "png" => "image/png",
+        "jpg" | "jpeg" => "image/jpeg",
+        "gif" => "image/gif",
+        "svg" => "image/svg+xml",
+        "webp" => "image/webp",
+        "mp3" => "audio/mpeg",
+        "wav" => "audio/wav",
+        "mp4" => "video/mp4",
+        "webm" => "video/webm",
+        _ => "application/octet-stream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(path: &str, expected: &str) {
+        assert_eq!(disposition(path).to_str().unwrap(), expected);
+    }
+
+    #[test]
+    fn file_names_fit_into_a_header_whatever_they_are() {
+        check("/a/b.txt", "inline; filename=\"b.txt\"");
+        check("/a/ä b\".txt", "inline; filename*=UTF-8''%C3%A4%20b%22.txt");
+        check("/a/x\ny", "inline; filename*=UTF-8''x%0Ay");
+    }
+}

@@ -1,4 +1,69 @@
 //! `/files`: the content of one file, down and up, as a plain HTTP body.
 
+mod body;
 pub(crate) mod download;
+mod metadata;
+mod range;
 pub(crate) mod upload;
+mod writer;
+
+use std::{borrow::Cow, io};
+
+use http::HeaderMap;
+use wrenn_rpc::connectrpc::ErrorCode;
+
+use super::{HttpError, signature::FileQuery};
+use crate::{agent::Agent, paths, server::gate, users::User};
+
+/// The user that a request names: in the query, in the header, else the default.
+fn user(agent: &Agent, headers: &HeaderMap, query: &FileQuery<'_>) -> Result<User, HttpError> {
+    let name = query.username.as_deref().filter(|name| !name.is_empty());
+    let found = match name {
+        Some(name) => gate::find_user(agent, name),
+        None => gate::user(agent, headers),
+    };
+    found.map_err(|fault| {
+        let message = fault.message.unwrap_or_default();
+        match fault.code {
+            ErrorCode::Unauthenticated => HttpError::new(401, message),
+            _ => HttpError::new(400, message),
+        }
+    })
+}
+
+/// The absolute path that a request means.
+fn path(agent: &Agent, user: &User, path: &str) -> Result<String, HttpError> {
+    let workdir = agent.sandbox.state().default_workdir.clone();
+    paths::expand(path, &user.home, workdir.as_deref())
+        .map_err(|fault| HttpError::new(400, fault.to_string()))
+}
+
+/// A failed step on a file, as the caller is told of it.
+fn io_error(attempt: &str, path: &str, fault: &io::Error) -> HttpError {
+    let status = match fault.raw_os_error() {
+        Some(libc::ENOENT) => 404,
+        Some(libc::EISDIR | libc::ENOTDIR | libc::ELOOP | libc::ENAMETOOLONG) => 400,
+        Some(libc::ENOSPC | libc::EDQUOT) => 507,
+        _ => 500,
+    };
+    let word = word(fault);
+    HttpError::new(status, format!("cannot {attempt} '{}': {word}", gate::short(path)))
+}
+
+fn word(fault: &io::Error) -> Cow<'static, str> {
+    match fault.raw_os_error() {
+        Some(number) => {
+            crate::process::service::word(rustix::io::Errno::from_raw_os_error(number)).into()
+        }
+        None => "input/output error".into(),
+    }
+}
+
+/// Runs a step that may block the thread it runs on.
+async fn blocking<T: Send + 'static>(
+    step: impl FnOnce() -> Result<T, HttpError> + Send + 'static,
+) -> Result<T, HttpError> {
+    tokio::task::spawn_blocking(step)
+        .await
+        .unwrap_or_else(|_| Err(HttpError::fixed(500, "the operation panicked")))
+}
