@@ -78,7 +78,12 @@ async fn serve(settings: Settings) -> io::Result<std::convert::Infallible> {
     for (address, audience) in addresses(&settings)? {
         let listener = TcpListener::bind(address).await?;
         tracing::info!(address = %listener.local_addr()?, "listening");
-        listeners.spawn(server::accept(listener, audience, router.clone(), Arc::clone(&agent)));
+        listeners.spawn(server::accept(
+            listener,
+            audience,
+            router.clone(),
+            Arc::clone(&agent),
+        ));
     }
     if settings.surroundings == Surroundings::Vm {
         server::protect_self();
@@ -94,17 +99,27 @@ async fn serve(settings: Settings) -> io::Result<std::convert::Infallible> {
 
 /// Tells of a disk that stays as small as its image.
 pub(crate) fn tell_disk(fault: &disk::GrowError) {
-    tracing::warn!(fault = fault as &dyn std::error::Error, "the disk keeps its size");
+    tracing::warn!(
+        fault = fault as &dyn std::error::Error,
+        "the disk keeps its size"
+    );
 }
 
 /// Where to listen, and for whom.
 fn addresses(settings: &Settings) -> io::Result<Vec<(SocketAddr, Audience)>> {
     if !settings.listen.is_empty() {
-        return Ok(settings.listen.iter().map(|address| (*address, Audience::Everybody)).collect());
+        return Ok(settings
+            .listen
+            .iter()
+            .map(|address| (*address, Audience::Everybody))
+            .collect());
     }
     let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT));
     let guest = SocketAddr::from((guest_address()?, PORT));
-    Ok(vec![(guest, Audience::Everybody), (loopback, Audience::Guest)])
+    Ok(vec![
+        (guest, Audience::Everybody),
+        (loopback, Audience::Guest),
+    ])
 }
 
 /// The address from which the guest reaches its metadata service, which is that of its one device.

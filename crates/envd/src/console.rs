@@ -24,7 +24,10 @@ const LINES_PER_SECOND: u32 = 20;
 
 /// Makes this process log to standard error.
 pub(crate) fn install(level: LevelFilter) {
-    let console = Console { level, windows: Mutex::default() };
+    let console = Console {
+        level,
+        windows: Mutex::default(),
+    };
     if tracing::subscriber::set_global_default(console).is_err() {
         unreachable!("the subscriber is installed once, at the start of the process");
     }
@@ -48,7 +51,11 @@ impl Window {
         let mut told = 0;
         if now.duration_since(self.opened).as_secs() >= 1 {
             told = self.suppressed;
-            *self = Self { opened: now, written: 0, suppressed: 0 };
+            *self = Self {
+                opened: now,
+                written: 0,
+                suppressed: 0,
+            };
         }
         if self.written == LINES_PER_SECOND {
             self.suppressed += 1;
@@ -82,13 +89,20 @@ impl Subscriber for Console {
         let mut fields = Fields(Map::new());
         event.record(&mut fields);
         let Fields(mut line) = fields;
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let unix = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         line.insert("ts".into(), Value::from(unix.as_secs_f64()));
-        line.insert("level".into(), Value::from(metadata.level().as_str().to_ascii_lowercase()));
+        line.insert(
+            "level".into(),
+            Value::from(metadata.level().as_str().to_ascii_lowercase()),
+        );
         line.insert("target".into(), Value::from(metadata.target()));
         let mut text = Value::Object(line).to_string();
         if suppressed > 0 {
-            text.push_str(&format!("\n{{\"message\":\"suppressed {suppressed} lines like this\"}}"));
+            text.push_str(&format!(
+                "\n{{\"message\":\"suppressed {suppressed} lines like this\"}}"
+            ));
         }
         text.push('\n');
         // Nowhere is left to tell of a console that does not take the line.
@@ -113,7 +127,8 @@ struct Fields(Map<String, Value>);
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.0.insert(field.name().into(), Value::from(format!("{value:?}")));
+        self.0
+            .insert(field.name().into(), Value::from(format!("{value:?}")));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
@@ -138,7 +153,11 @@ mod tests {
     #[test]
     fn the_twenty_first_line_of_a_second_waits_to_be_counted() {
         let start = Instant::now();
-        let mut window = Window { opened: start, written: 0, suppressed: 0 };
+        let mut window = Window {
+            opened: start,
+            written: 0,
+            suppressed: 0,
+        };
         for _ in 0..LINES_PER_SECOND {
             assert_eq!(window.admit(start), Some(0));
         }

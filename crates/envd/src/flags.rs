@@ -62,7 +62,9 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
     while let Some(argument) = arguments.next() {
         let mut value = |flag| arguments.next().ok_or(FlagError::NoValue(flag));
         match argument.as_str() {
-            "--listen" => settings.listen.push(parsed("--listen", value("--listen")?)?),
+            "--listen" => settings
+                .listen
+                .push(parsed("--listen", value("--listen")?)?),
             "--no-vm" => settings.surroundings = Surroundings::Machine,
             "--cgroup-root" => settings.cgroup_root = PathBuf::from(value("--cgroup-root")?),
             "--default-user" => settings.default_user = Some(value("--default-user")?),
@@ -76,7 +78,9 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
 }
 
 fn parsed<T: std::str::FromStr>(flag: &'static str, value: String) -> Result<T, FlagError> {
-    value.parse().map_err(|_| FlagError::BadValue { flag, value })
+    value
+        .parse()
+        .map_err(|_| FlagError::BadValue { flag, value })
 }
 
 #[cfg(test)]
@@ -84,24 +88,37 @@ mod tests {
     use super::*;
 
     fn check(line: &str, expected: Result<(usize, Surroundings), FlagError>) {
-        let seen = parse(line.split_whitespace().map(OsString::from)).map(|command| match command {
-            Command::Serve(settings) => (settings.listen.len(), settings.surroundings),
-            Command::Version => panic!("not a version request"),
-        });
+        let seen =
+            parse(line.split_whitespace().map(OsString::from)).map(|command| match command {
+                Command::Serve(settings) => (settings.listen.len(), settings.surroundings),
+                Command::Version => panic!("not a version request"),
+            });
         assert_eq!(seen, expected, "{line}");
     }
 
     #[test]
     fn flags_are_read_in_any_order() {
         check("", Ok((0, Surroundings::Vm)));
-        check("--no-vm --listen 127.0.0.1:1", Ok((1, Surroundings::Machine)));
-        check("--listen 127.0.0.1:1 --listen [::1]:2", Ok((2, Surroundings::Vm)));
+        check(
+            "--no-vm --listen 127.0.0.1:1",
+            Ok((1, Surroundings::Machine)),
+        );
+        check(
+            "--listen 127.0.0.1:1 --listen [::1]:2",
+            Ok((2, Surroundings::Vm)),
+        );
     }
 
     #[test]
     fn faults_name_their_flag() {
         check("--listen", Err(FlagError::NoValue("--listen")));
-        check("--listen here", Err(FlagError::BadValue { flag: "--listen", value: "here".into() }));
+        check(
+            "--listen here",
+            Err(FlagError::BadValue {
+                flag: "--listen",
+                value: "here".into(),
+            }),
+        );
         check("serve", Err(FlagError::Unknown("serve".into())));
     }
 

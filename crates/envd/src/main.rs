@@ -26,7 +26,10 @@ use crate::flags::{Command, USAGE};
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_default();
-    if Path::new(&name).file_name().is_some_and(|name| name == "wrenn-init") {
+    if Path::new(&name)
+        .file_name()
+        .is_some_and(|name| name == "wrenn-init")
+    {
         return init::run();
     }
     let written = match flags::parse(arguments) {

@@ -60,7 +60,11 @@ mod tests {
     use super::*;
 
     fn check(path: &str, expected: Result<&str, PathError>) {
-        assert_eq!(expand(path, "/home/u", Some("/work")), expected.map(String::from), "{path}");
+        assert_eq!(
+            expand(path, "/home/u", Some("/work")),
+            expected.map(String::from),
+            "{path}"
+        );
     }
 
     #[test]

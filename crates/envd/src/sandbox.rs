@@ -28,7 +28,10 @@ pub(crate) enum Phase {
     Waiting,
     Open,
     /// A snapshot is being taken; next issue's `/snapshot/prepare` enters it.
-    #[expect(dead_code, reason = "entered by snapshot preparation, which is to come")]
+    #[expect(
+        dead_code,
+        reason = "entered by snapshot preparation, which is to come"
+    )]
     Sealed,
 }
 
@@ -52,7 +55,8 @@ impl State {
     /// Replaces the variables of an earlier `/init`; reserved names are dropped.
     pub(crate) fn set_variables(&mut self, variables: BTreeMap<String, String>) {
         self.variables = variables;
-        self.variables.retain(|name, _| !RESERVED.contains(&name.as_str()));
+        self.variables
+            .retain(|name, _| !RESERVED.contains(&name.as_str()));
     }
 
     /// All variables of the sandbox, with its identity.
@@ -84,7 +88,11 @@ pub(crate) struct Sandbox {
 impl Sandbox {
     /// As it is before the first `/init`.
     pub(crate) fn new(settings: &Settings, users: &Users) -> Self {
-        let fallback = if users.find("user").is_some() { "user" } else { "root" };
+        let fallback = if users.find("user").is_some() {
+            "user"
+        } else {
+            "root"
+        };
         Self {
             state: Mutex::new(State {
                 phase: match settings.surroundings {
@@ -95,7 +103,10 @@ impl Sandbox {
                 variables: BTreeMap::new(),
                 sandbox_id: String::new(),
                 template_id: String::new(),
-                default_user: settings.default_user.clone().unwrap_or_else(|| fallback.into()),
+                default_user: settings
+                    .default_user
+                    .clone()
+                    .unwrap_or_else(|| fallback.into()),
                 default_workdir: settings.default_workdir.clone(),
                 generation: None,
                 applied_at: None,
@@ -115,18 +126,33 @@ mod tests {
 
     #[test]
     fn identity_is_real_whatever_init_says() {
-        let Ok(crate::flags::Command::Serve(settings)) = crate::flags::parse(std::iter::empty()) else {
+        let Ok(crate::flags::Command::Serve(settings)) = crate::flags::parse(std::iter::empty())
+        else {
             panic!("defaults serve");
         };
         let sandbox = Sandbox::new(&settings, &Users::system());
         let mut state = sandbox.state();
         assert_eq!(state.phase, Phase::Waiting);
         state.sandbox_id = "abc".into();
-        let given = [("WRENN_SANDBOX_ID", "liar"), ("E2B_TEMPLATE_ID", "liar"), ("A", "1")];
-        state.set_variables(given.map(|(name, value)| (name.into(), value.into())).into());
+        let given = [
+            ("WRENN_SANDBOX_ID", "liar"),
+            ("E2B_TEMPLATE_ID", "liar"),
+            ("A", "1"),
+        ];
+        state.set_variables(
+            given
+                .map(|(name, value)| (name.into(), value.into()))
+                .into(),
+        );
         let environment = state.environment();
-        assert_eq!(environment.get("WRENN_SANDBOX_ID").map(String::as_str), Some("abc"));
-        assert_eq!(environment.get("E2B_SANDBOX").map(String::as_str), Some("true"));
+        assert_eq!(
+            environment.get("WRENN_SANDBOX_ID").map(String::as_str),
+            Some("abc")
+        );
+        assert_eq!(
+            environment.get("E2B_SANDBOX").map(String::as_str),
+            Some("true")
+        );
         assert_eq!(environment.get("E2B_TEMPLATE_ID"), None);
         assert_eq!(environment.get("A").map(String::as_str), Some("1"));
     }

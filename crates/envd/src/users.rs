@@ -63,7 +63,10 @@ impl Users {
         let account = accounts.iter().find(|account| account.name == name)?;
         let groups = self.groups.read();
         let mut ids = vec![account.gid];
-        for group in groups.iter().filter(|group| group.members.iter().any(|one| one == name)) {
+        for group in groups
+            .iter()
+            .filter(|group| group.members.iter().any(|one| one == name))
+        {
             if !ids.contains(&group.gid) && ids.len() < MAX_GROUPS {
                 ids.push(group.gid);
             }
@@ -72,7 +75,11 @@ impl Users {
             name: account.name.clone(),
             uid: account.uid,
             gid: account.gid,
-            home: if account.home.is_empty() { "/".into() } else { account.home.clone() },
+            home: if account.home.is_empty() {
+                "/".into()
+            } else {
+                account.home.clone()
+            },
             groups: ids,
         })
     }
@@ -105,14 +112,21 @@ type Stamp = (u64, u64, i64, i64, i64, i64);
 
 impl<T> Cached<T> {
     fn new(path: &'static str, parse: fn(&str) -> Option<T>) -> Self {
-        Self { path, parse, known: Mutex::new(((0, 0, 0, 0, 0, 0), Arc::default())) }
+        Self {
+            path,
+            parse,
+            known: Mutex::new(((0, 0, 0, 0, 0, 0), Arc::default())),
+        }
     }
 
     fn read(&self) -> Arc<Vec<T>> {
         let stamp = stamp(Path::new(self.path));
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.0 != stamp {
-            *known = (stamp, Arc::new(parse_file(Path::new(self.path), self.parse)));
+            *known = (
+                stamp,
+                Arc::new(parse_file(Path::new(self.path), self.parse)),
+            );
         }
         Arc::clone(&known.1)
     }
@@ -120,7 +134,14 @@ impl<T> Cached<T> {
 
 fn stamp(path: &Path) -> Stamp {
     fs::metadata(path).map_or((0, 0, 0, 0, 0, 0), |it| {
-        (it.ino(), it.size(), it.mtime(), it.mtime_nsec(), it.ctime(), it.ctime_nsec())
+        (
+            it.ino(),
+            it.size(),
+            it.mtime(),
+            it.mtime_nsec(),
+            it.ctime(),
+            it.ctime_nsec(),
+        )
     })
 }
 
@@ -143,7 +164,12 @@ fn account(line: &str) -> Option<Account> {
     let gid = fields.next()?.parse().ok()?;
     fields.next()?;
     let home = fields.next()?;
-    Some(Account { name: name.into(), uid, gid, home: home.into() })
+    Some(Account {
+        name: name.into(),
+        uid,
+        gid,
+        home: home.into(),
+    })
 }
 
 /// `name:password:gid:member,member`
@@ -152,8 +178,15 @@ fn group(line: &str) -> Option<Group> {
     let name = fields.next().filter(|name| !name.is_empty())?;
     fields.next()?;
     let gid = fields.next()?.parse().ok()?;
-    let members = fields.next()?.split(',').filter(|member| !member.is_empty());
-    Some(Group { name: name.into(), gid, members: members.map(String::from).collect() })
+    let members = fields
+        .next()?
+        .split(',')
+        .filter(|member| !member.is_empty());
+    Some(Group {
+        name: name.into(),
+        gid,
+        members: members.map(String::from).collect(),
+    })
 }
 
 #[cfg(test)]
@@ -162,14 +195,22 @@ mod tests {
 
     fn check(line: &str, expected: Option<(&str, u32, u32, &str)>) {
         let seen = account(line);
-        let seen = seen.as_ref().map(|it| (it.name.as_str(), it.uid, it.gid, it.home.as_str()));
+        let seen = seen
+            .as_ref()
+            .map(|it| (it.name.as_str(), it.uid, it.gid, it.home.as_str()));
         assert_eq!(seen, expected, "{line}");
     }
 
     #[test]
     fn an_account_is_read_and_a_broken_one_skipped() {
-        check("user:x:1000:1001:Some,One:/home/user:/bin/bash", Some(("user", 1000, 1001, "/home/user")));
-        check("user:x:1000:1001::/home/user", Some(("user", 1000, 1001, "/home/user")));
+        check(
+            "user:x:1000:1001:Some,One:/home/user:/bin/bash",
+            Some(("user", 1000, 1001, "/home/user")),
+        );
+        check(
+            "user:x:1000:1001::/home/user",
+            Some(("user", 1000, 1001, "/home/user")),
+        );
         check("", None);
         check(":x:0:0::/:/bin/sh", None);
         check("user:x:-1:0::/:", None);
@@ -189,7 +230,11 @@ mod tests {
     #[test]
     fn a_file_of_any_bytes_parses() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), b"\xff\xfe:x\nroot:x:0:0::/root:/bin/sh\n\0\n:::::\n").unwrap();
+        fs::write(
+            file.path(),
+            b"\xff\xfe:x\nroot:x:0:0::/root:/bin/sh\n\0\n:::::\n",
+        )
+        .unwrap();
         let accounts = parse_file(file.path(), account);
         assert_eq!(accounts.len(), 1);
         assert!(parse_file(Path::new("/nonexistent"), account).is_empty());

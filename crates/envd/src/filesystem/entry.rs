@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{getxattr, listxattr, lgetxattr, llistxattr};
+use rustix::fs::{getxattr, lgetxattr, listxattr, llistxattr};
 use wrenn_rpc::{
     buffa_types::google::protobuf::Timestamp,
     filesystem::{EntryInfo, FileType},
@@ -26,12 +26,15 @@ const MODE_BITS: u32 = 0o777;
 pub(crate) fn describe(path: &Path, shown: &str, users: &Users) -> io::Result<EntryInfo> {
     let own = fs::symlink_metadata(path)?;
     let is_link = own.file_type().is_symlink();
-    let target = is_link.then(|| fs::canonicalize(path).and_then(|target| Ok((fs::metadata(&target)?, target))));
+    let target = is_link
+        .then(|| fs::canonicalize(path).and_then(|target| Ok((fs::metadata(&target)?, target))));
     let (kind, mode, symlink_target) = match &target {
         None => (kind(own.file_type()), own.mode(), None),
-        Some(Ok((metadata, target))) => {
-            (kind(metadata.file_type()), metadata.mode(), Some(target.to_string_lossy().into_owned()))
-        }
+        Some(Ok((metadata, target))) => (
+            kind(metadata.file_type()),
+            metadata.mode(),
+            Some(target.to_string_lossy().into_owned()),
+        ),
         Some(Err(_)) => (FileType::Symlink, own.mode(), Some(link_text(path)?)),
     };
     Ok(EntryInfo {
@@ -92,23 +95,30 @@ fn permissions(kind: &fs::FileType, mode: u32) -> String {
 
 fn metadata(path: &Path, is_link: bool) -> Vec<(String, String)> {
     let mut names = vec![0; MAX_LIST];
-    let listed = if is_link { llistxattr(path, &mut names[..]) } else { listxattr(path, &mut names[..]) };
+    let listed = if is_link {
+        llistxattr(path, &mut names[..])
+    } else {
+        listxattr(path, &mut names[..])
+    };
     // A file system without attributes, or a file that is gone: no metadata.
-    let Ok(length) = listed else { return Vec::new() };
+    let Ok(length) = listed else {
+        return Vec::new();
+    };
     let names = names[..length].split_inclusive(|byte| *byte == 0);
-    names.filter_map(|name| {
-        let name = CStr::from_bytes_with_nul(name).ok()?;
-        let key = name.to_str().ok()?.strip_prefix(METADATA_PREFIX)?;
-        let mut value = vec![0; MAX_VALUE];
-        let length = if is_link {
-            lgetxattr(path, name, &mut value[..])
-        } else {
-            getxattr(path, name, &mut value[..])
-        };
-        value.truncate(length.ok()?);
-        Some((key.to_owned(), String::from_utf8(value).ok()?))
-    })
-    .collect()
+    names
+        .filter_map(|name| {
+            let name = CStr::from_bytes_with_nul(name).ok()?;
+            let key = name.to_str().ok()?.strip_prefix(METADATA_PREFIX)?;
+            let mut value = vec![0; MAX_VALUE];
+            let length = if is_link {
+                lgetxattr(path, name, &mut value[..])
+            } else {
+                getxattr(path, name, &mut value[..])
+            };
+            value.truncate(length.ok()?);
+            Some((key.to_owned(), String::from_utf8(value).ok()?))
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -137,9 +147,24 @@ mod tests {
         check(&at("file"), FileType::File, "-rw-r-----", None);
         let target = fs::canonicalize(at("file")).unwrap();
         check(&at("link"), FileType::File, "Lrw-r-----", Some(&target));
-        check(&at("dangling"), FileType::Symlink, "Lrwxrwxrwx", Some(&at("nowhere")));
-        check(&at("loop"), FileType::Symlink, "Lrwxrwxrwx", Some(&at("loop")));
-        assert_eq!(describe(&at("file"), "/x/y", &Users::system()).unwrap().name, "y");
+        check(
+            &at("dangling"),
+            FileType::Symlink,
+            "Lrwxrwxrwx",
+            Some(&at("nowhere")),
+        );
+        check(
+            &at("loop"),
+            FileType::Symlink,
+            "Lrwxrwxrwx",
+            Some(&at("loop")),
+        );
+        assert_eq!(
+            describe(&at("file"), "/x/y", &Users::system())
+                .unwrap()
+                .name,
+            "y"
+        );
         assert!(describe(&at("missing"), "", &Users::system()).is_err());
     }
 }

@@ -38,7 +38,9 @@ pub(super) fn list(root: &str, depth: u32, users: &Users) -> Result<Vec<EntryInf
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let shown = format!("{}/{name}", level.shown);
         // It may have vanished since its directory was read.
-        let Ok(entry) = entry::describe(&path, &shown, users) else { continue };
+        let Ok(entry) = entry::describe(&path, &shown, users) else {
+            continue;
+        };
         if entries.len() == MAX_ENTRIES {
             return Err(ListError::TooMany);
         }
@@ -61,7 +63,12 @@ fn open(path: PathBuf, shown: String, listed: usize) -> Result<Level, ListError>
         }
         names.push(entry?.path());
     }
-    names.sort_by(|left, right| right.as_os_str().as_bytes().cmp(left.as_os_str().as_bytes()));
+    names.sort_by(|left, right| {
+        right
+            .as_os_str()
+            .as_bytes()
+            .cmp(left.as_os_str().as_bytes())
+    });
     Ok(Level { names, shown })
 }
 
@@ -73,8 +80,10 @@ mod tests {
 
     fn check(root: &str, depth: u32, expected: &[&str]) {
         let entries = list(root, depth, &Users::system()).unwrap();
-        let seen: Vec<_> =
-            entries.iter().map(|entry| entry.path.strip_prefix(root).unwrap()).collect();
+        let seen: Vec<_> = entries
+            .iter()
+            .map(|entry| entry.path.strip_prefix(root).unwrap())
+            .collect();
         assert_eq!(seen, expected, "depth {depth}");
     }
 
@@ -90,8 +99,25 @@ mod tests {
         let root = directory.path().to_str().unwrap();
         check(root, 0, &["/B", "/a", "/b", "/c", "/link"]);
         check(root, 1, &["/B", "/a", "/b", "/c", "/link"]);
-        check(root, 2, &["/B", "/a", "/b", "/b/inner", "/b/x", "/c", "/link"]);
-        check(root, 9, &["/B", "/a", "/b", "/b/inner", "/b/inner/deep", "/b/x", "/c", "/link"]);
+        check(
+            root,
+            2,
+            &["/B", "/a", "/b", "/b/inner", "/b/x", "/c", "/link"],
+        );
+        check(
+            root,
+            9,
+            &[
+                "/B",
+                "/a",
+                "/b",
+                "/b/inner",
+                "/b/inner/deep",
+                "/b/x",
+                "/c",
+                "/link",
+            ],
+        );
         check(&format!("{root}/link"), 1, &["/inner", "/x"]);
         assert!(list(&format!("{root}/a"), 1, &Users::system()).is_err());
         assert!(list(&format!("{root}/missing"), 1, &Users::system()).is_err());

@@ -8,8 +8,8 @@ use std::{
 
 use rustix::{
     fs::{
-        AtFlags, CWD, Mode, Timespec, Timestamps, XattrFlags, lgetxattr,
-        llistxattr, lsetxattr, mknodat, utimensat,
+        AtFlags, CWD, Mode, Timespec, Timestamps, XattrFlags, lgetxattr, llistxattr, lsetxattr,
+        mknodat, utimensat,
     },
     io::Errno,
 };
@@ -56,7 +56,13 @@ fn copy_tree(source: &Path, destination: &Path) -> io::Result<()> {
             fs::copy(&from, &to)?;
         } else {
             let mode = rustix::fs::FileType::from_raw_mode(metadata.mode());
-            mknodat(CWD, &to, mode, Mode::from_raw_mode(metadata.mode()), metadata.rdev())?;
+            mknodat(
+                CWD,
+                &to,
+                mode,
+                Mode::from_raw_mode(metadata.mode()),
+                metadata.rdev(),
+            )?;
         }
         finished.push((from, to));
     }
@@ -73,7 +79,10 @@ fn copy_attributes(from: &Path, to: &Path) -> io::Result<()> {
         fs::set_permissions(to, metadata.permissions())?;
     }
     copy_xattrs(from, to)?;
-    let time = |seconds, nanoseconds| Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
+    let time = |seconds, nanoseconds| Timespec {
+        tv_sec: seconds,
+        tv_nsec: nanoseconds,
+    };
     let times = Timestamps {
         last_access: time(metadata.atime(), metadata.atime_nsec()),
         last_modification: time(metadata.mtime(), metadata.mtime_nsec()),
@@ -88,7 +97,10 @@ fn copy_xattrs(from: &Path, to: &Path) -> io::Result<()> {
         Err(Errno::OPNOTSUPP) => return Ok(()),
         Err(fault) => return Err(fault.into()),
     };
-    for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+    for name in names[..length]
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty())
+    {
         let mut value = vec![0; MAX_LIST];
         let length = lgetxattr(from, name, &mut value[..])?;
         match lsetxattr(to, name, &value[..length], XattrFlags::empty()) {
@@ -116,12 +128,21 @@ mod tests {
         lchown(from.join("inner/file"), Some(1), Some(2)).unwrap();
         fs::set_permissions(from.join("inner/file"), fs::Permissions::from_mode(0o4750)).unwrap();
         symlink("inner/file", from.join("link")).unwrap();
-        let before = fs::metadata(from.join("inner")).unwrap().modified().unwrap();
+        let before = fs::metadata(from.join("inner"))
+            .unwrap()
+            .modified()
+            .unwrap();
         across(&from, &to).unwrap();
         assert!(!from.exists());
         let file = fs::metadata(to.join("inner/file")).unwrap();
-        assert_eq!((file.uid(), file.gid(), file.mode() & 0o7777), (1, 2, 0o4750));
+        assert_eq!(
+            (file.uid(), file.gid(), file.mode() & 0o7777),
+            (1, 2, 0o4750)
+        );
         assert_eq!(fs::read_to_string(to.join("link")).unwrap(), "content");
-        assert_eq!(fs::metadata(to.join("inner")).unwrap().modified().unwrap(), before);
+        assert_eq!(
+            fs::metadata(to.join("inner")).unwrap().modified().unwrap(),
+            before
+        );
     }
 }

@@ -5,7 +5,8 @@ use std::{fs, io, sync::Arc};
 
 use wrenn_rpc::{
     connectrpc::{
-        ConnectError, RequestContext, Response, Router, ServiceRequest, ServiceResult, ServiceStream,
+        ConnectError, RequestContext, Response, Router, ServiceRequest, ServiceResult,
+        ServiceStream,
     },
     filesystem::{
         CreateWatcherRequest, CreateWatcherResponse, EntryInfo, Filesystem as Service,
@@ -40,7 +41,10 @@ struct Filesystem {
     agent: Arc<Agent>,
 }
 
-#[expect(refining_impl_trait, reason = "the trait allows any encodable type; these are the messages")]
+#[expect(
+    refining_impl_trait,
+    reason = "the trait allows any encodable type; these are the messages"
+)]
 impl Service for Filesystem {
     async fn stat<'a>(
         &'a self,
@@ -49,7 +53,10 @@ impl Service for Filesystem {
     ) -> ServiceResult<StatResponse> {
         let (_, path) = self.locate(&context, request.path)?;
         let entry = self.run(move |agent| describe(agent, &path)).await?;
-        Response::ok(StatResponse { entry: entry.into(), ..StatResponse::default() })
+        Response::ok(StatResponse {
+            entry: entry.into(),
+            ..StatResponse::default()
+        })
     }
 
     async fn make_dir<'a>(
@@ -60,11 +67,17 @@ impl Service for Filesystem {
         let (user, path) = self.locate(&context, request.path)?;
         let work = move |agent: &Agent| match tree::make_all(&path, &user) {
             Ok(Made::Now) => describe(agent, &path),
-            Ok(Made::Before) => Err(ConnectError::already_exists(format!("'{}' exists", short(&path)))),
+            Ok(Made::Before) => Err(ConnectError::already_exists(format!(
+                "'{}' exists",
+                short(&path)
+            ))),
             Err(fault) => Err(failed("make", &path, &fault.into())),
         };
         let entry = self.run(work).await?;
-        Response::ok(MakeDirResponse { entry: entry.into(), ..MakeDirResponse::default() })
+        Response::ok(MakeDirResponse {
+            entry: entry.into(),
+            ..MakeDirResponse::default()
+        })
     }
 
     async fn r#move<'a>(
@@ -76,13 +89,19 @@ impl Service for Filesystem {
         let (_, destination) = self.locate(&context, request.destination)?;
         let work = move |agent: &Agent| {
             fs::symlink_metadata(&source).map_err(|fault| failed("move", &source, &fault))?;
-            let parent = destination.rsplit_once('/').map_or("/", |(parent, _)| parent);
+            let parent = destination
+                .rsplit_once('/')
+                .map_or("/", |(parent, _)| parent);
             tree::make_all(parent, &user).map_err(|fault| failed("make", parent, &fault.into()))?;
-            moving::move_to(&source, &destination).map_err(|fault| failed("move", &source, &fault))?;
+            moving::move_to(&source, &destination)
+                .map_err(|fault| failed("move", &source, &fault))?;
             describe(agent, &destination)
         };
         let entry = self.run(work).await?;
-        Response::ok(MoveResponse { entry: entry.into(), ..MoveResponse::default() })
+        Response::ok(MoveResponse {
+            entry: entry.into(),
+            ..MoveResponse::default()
+        })
     }
 
     async fn list_dir<'a>(
@@ -96,13 +115,19 @@ impl Service for Filesystem {
             listing::list(&path, depth, &agent.users).map_err(|fault| match fault {
                 ListError::TooMany => ConnectError::resource_exhausted(fault.to_string()),
                 ListError::Io(fault) if fault.raw_os_error() == Some(libc::ELOOP) => {
-                    ConnectError::failed_precondition(format!("'{}' is a loop of links", short(&path)))
+                    ConnectError::failed_precondition(format!(
+                        "'{}' is a loop of links",
+                        short(&path)
+                    ))
                 }
                 ListError::Io(fault) => failed("list", &path, &fault),
             })
         };
         let entries = self.run(work).await?;
-        Response::ok(ListDirResponse { entries, ..ListDirResponse::default() })
+        Response::ok(ListDirResponse {
+            entries,
+            ..ListDirResponse::default()
+        })
     }
 
     async fn remove<'a>(
@@ -114,8 +139,9 @@ impl Service for Filesystem {
         if path == "/" {
             return Err(ConnectError::invalid_argument("'/' cannot be removed"));
         }
-        let work =
-            move |_: &Agent| tree::remove_all(&path).map_err(|fault| failed("remove", &path, &fault.into()));
+        let work = move |_: &Agent| {
+            tree::remove_all(&path).map_err(|fault| failed("remove", &path, &fault.into()))
+        };
         self.run(work).await?;
         Response::ok(RemoveResponse::default())
     }

@@ -9,7 +9,9 @@ use rustix::{
 
 use crate::users::User;
 
-const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::CLOEXEC);
 
 /// Whether something was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +46,11 @@ fn make(at: &OwnedFd, name: &str, user: &User) -> Result<OwnedFd, Errno> {
         Err(fault) => return Err(fault),
     }
     let made = openat(at, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
-    fchown(&made, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)))?;
+    fchown(
+        &made,
+        Some(Uid::from_raw(user.uid)),
+        Some(Gid::from_raw(user.gid)),
+    )?;
     Ok(made)
 }
 
@@ -68,7 +74,9 @@ struct Level {
 
 /// Descends without recursion: how deep a tree is is the guest's to choose.
 fn remove(parent: OwnedFd, name: &str) -> Result<(), Errno> {
-    let Some(first) = open_or_unlink(parent, name.as_bytes())? else { return Ok(()) };
+    let Some(first) = open_or_unlink(parent, name.as_bytes())? else {
+        return Ok(());
+    };
     let mut levels = vec![first];
     while let Some(level) = levels.last_mut() {
         match level.entries.read() {
@@ -78,8 +86,14 @@ fn remove(parent: OwnedFd, name: &str) -> Result<(), Errno> {
                 if matches!(name, b"." | b"..") {
                     continue;
                 }
-                let at = level.entries.fd()?.try_clone_to_owned().map_err(|_| Errno::MFILE)?;
-                if entry.file_type() != FileType::Directory && entry.file_type() != FileType::Unknown {
+                let at = level
+                    .entries
+                    .fd()?
+                    .try_clone_to_owned()
+                    .map_err(|_| Errno::MFILE)?;
+                if entry.file_type() != FileType::Directory
+                    && entry.file_type() != FileType::Unknown
+                {
                     gone(unlinkat(&at, name, AtFlags::empty()))?;
                 } else if let Some(next) = open_or_unlink(at, name)? {
                     levels.push(next);
@@ -97,9 +111,11 @@ fn remove(parent: OwnedFd, name: &str) -> Result<(), Errno> {
 /// Opens a directory for emptying; anything else is unlinked at once.
 fn open_or_unlink(parent: OwnedFd, name: &[u8]) -> Result<Option<Level>, Errno> {
     match openat(&parent, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
-        Ok(directory) => {
-            Ok(Some(Level { name: name.to_vec(), parent, entries: Dir::new(directory)? }))
-        }
+        Ok(directory) => Ok(Some(Level {
+            name: name.to_vec(),
+            parent,
+            entries: Dir::new(directory)?,
+        })),
         Err(Errno::NOTDIR | Errno::LOOP) => {
             gone(unlinkat(&parent, name, AtFlags::empty()))?;
             Ok(None)
@@ -123,7 +139,13 @@ mod tests {
     use super::*;
 
     fn somebody() -> User {
-        User { name: "daemon".into(), uid: 1, gid: 2, home: "/".into(), groups: vec![2] }
+        User {
+            name: "daemon".into(),
+            uid: 1,
+            gid: 2,
+            home: "/".into(),
+            groups: vec![2],
+        }
     }
 
     #[test]
@@ -131,7 +153,10 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("a/b/c");
         assert_eq!(make_all(path.to_str().unwrap(), &somebody()), Ok(Made::Now));
-        assert_eq!(make_all(path.to_str().unwrap(), &somebody()), Ok(Made::Before));
+        assert_eq!(
+            make_all(path.to_str().unwrap(), &somebody()),
+            Ok(Made::Before)
+        );
         let owner = |path: &std::path::Path| {
             let it = fs::metadata(path).unwrap();
             (it.uid(), it.gid(), it.mode() & 0o777)
@@ -141,7 +166,10 @@ mod tests {
         assert_eq!(owner(root.path()).0, 0);
         fs::write(root.path().join("file"), "").unwrap();
         let below = root.path().join("file/x");
-        assert_eq!(make_all(below.to_str().unwrap(), &somebody()), Err(Errno::NOTDIR));
+        assert_eq!(
+            make_all(below.to_str().unwrap(), &somebody()),
+            Err(Errno::NOTDIR)
+        );
     }
 
     #[test]

@@ -50,7 +50,10 @@ impl Cgroups {
             set(group, "memory.high", &limit);
             set(group, "memory.max", &limit);
         }
-        Ok(Self { user: open_directory(&user)?, pty: open_directory(&pty)? })
+        Ok(Self {
+            user: open_directory(&user)?,
+            pty: open_directory(&pty)?,
+        })
     }
 
     /// The directory of a group.
@@ -64,7 +67,10 @@ impl Cgroups {
 
 /// At boot: hands the controllers down and moves this process to the group of the agent.
 pub(crate) fn prepare(root: &Path) -> io::Result<()> {
-    fs::write(root.join("cgroup.subtree_control"), "+cpu +memory +io +pids")?;
+    fs::write(
+        root.join("cgroup.subtree_control"),
+        "+cpu +memory +io +pids",
+    )?;
     let own = root.join("envd");
     fs::create_dir_all(&own)?;
     fs::write(own.join("cgroup.procs"), "0")

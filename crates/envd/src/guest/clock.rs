@@ -50,7 +50,11 @@ mod tests {
 
     fn check(occasion: Occasion, off_ms: i64, expected: bool) {
         let off = SignedDuration::from_millis(off_ms);
-        assert_eq!(step_is_due(occasion, off), expected, "{occasion:?} {off_ms} ms");
+        assert_eq!(
+            step_is_due(occasion, off),
+            expected,
+            "{occasion:?} {off_ms} ms"
+        );
     }
 
     #[test]

@@ -26,12 +26,17 @@ pub(crate) enum GrowError {
 /// Grows `/` to the size of its device; a root that is not ext4 or fills its device is left alone.
 pub(crate) fn grow_root() -> Result<(), GrowError> {
     let measured = measure().map_err(GrowError::Measure)?;
-    let Some(blocks) = measured else { return Ok(()) };
+    let Some(blocks) = measured else {
+        return Ok(());
+    };
     let root = File::open("/").map_err(GrowError::Measure)?;
     // SAFETY: the descriptor is open and the kernel reads one 64-bit number, which outlives the call.
     let resized = unsafe { libc::ioctl(root.as_raw_fd(), EXT4_IOC_RESIZE_FS, &raw const blocks) };
     if resized != 0 {
-        return Err(GrowError::Resize { blocks, source: io::Error::last_os_error() });
+        return Err(GrowError::Resize {
+            blocks,
+            source: io::Error::last_os_error(),
+        });
     }
     Ok(())
 }
@@ -45,7 +50,13 @@ fn measure() -> io::Result<Option<u64>> {
     let device = fs::metadata("/")?.dev();
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
     let sectors = fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/size"))?;
-    let bytes = sectors.trim().parse::<u64>().unwrap_or(0).saturating_mul(SECTOR);
+    let bytes = sectors
+        .trim()
+        .parse::<u64>()
+        .unwrap_or(0)
+        .saturating_mul(SECTOR);
     let block = u64::try_from(system.f_bsize).unwrap_or(0);
-    Ok(bytes.checked_div(block).filter(|blocks| *blocks > system.f_blocks))
+    Ok(bytes
+        .checked_div(block)
+        .filter(|blocks| *blocks > system.f_blocks))
 }

@@ -24,9 +24,16 @@ const _: () = assert!(size_of::<PoolInfo>() == 8 + MAX_BYTES);
 /// Credits `seed` in full and reseeds the generator at once.
 pub(crate) fn credit(seed: &[u8]) -> io::Result<()> {
     let length = i32::try_from(seed.len()).unwrap_or(i32::MAX);
-    let mut info = PoolInfo { entropy_bits: length.saturating_mul(8), bytes: length, buffer: [0; MAX_BYTES] };
+    let mut info = PoolInfo {
+        entropy_bits: length.saturating_mul(8),
+        bytes: length,
+        buffer: [0; MAX_BYTES],
+    };
     let Some(buffer) = info.buffer.get_mut(..seed.len()) else {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the seed is too long"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the seed is too long",
+        ));
     };
     buffer.copy_from_slice(seed);
     let device = File::options().write(true).open("/dev/urandom")?;

@@ -82,13 +82,17 @@ fn read_metadata(json: &[u8]) -> Result<Metadata, MmdsError> {
 }
 
 async fn call(line: &str, headers: &str) -> Result<Vec<u8>, MmdsError> {
-    timeout(CALL_TIME, exchange(line, headers)).await.map_err(|_| MmdsError::Late)?
+    timeout(CALL_TIME, exchange(line, headers))
+        .await
+        .map_err(|_| MmdsError::Late)?
 }
 
 async fn exchange(line: &str, headers: &str) -> Result<Vec<u8>, MmdsError> {
     let mut stream = TcpStream::connect(SERVICE).await?;
-    let request =
-        format!("{line} HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\n{headers}\r\n\r\n", SERVICE.ip());
+    let request = format!(
+        "{line} HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\n{headers}\r\n\r\n",
+        SERVICE.ip()
+    );
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     loop {
@@ -103,7 +107,9 @@ async fn exchange(line: &str, headers: &str) -> Result<Vec<u8>, MmdsError> {
 
 /// The body of a whole response; nothing while more of it is to come.
 fn body(answer: &[u8]) -> Result<Option<Vec<u8>>, MmdsError> {
-    let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(None) };
+    let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
+        return Ok(None);
+    };
     let head = std::str::from_utf8(&answer[..end]).map_err(|_| MmdsError::Malformed)?;
     let mut lines = head.split("\r\n");
     let status = lines
@@ -130,7 +136,9 @@ mod tests {
     fn check(answer: &str, expected: Result<Option<&str>, &str>) {
         let seen = body(answer.as_bytes()).map_err(|fault| fault.to_string());
         let seen = seen.map(|body| body.map(|bytes| String::from_utf8(bytes).unwrap()));
-        let expected = expected.map(|body| body.map(String::from)).map_err(String::from);
+        let expected = expected
+            .map(|body| body.map(String::from))
+            .map_err(String::from);
         assert_eq!(seen, expected, "{answer:?}");
     }
 
@@ -138,7 +146,10 @@ mod tests {
     fn a_response_is_complete_at_its_announced_length() {
         check("HTTP/1.1 200 \r\nContent-Le", Ok(None));
         check("HTTP/1.1 200 \r\nContent-Length: 5\r\n\r\nhel", Ok(None));
-        check("HTTP/1.1 200 OK\r\ncontent-length:5\r\n\r\nhello more", Ok(Some("hello")));
+        check(
+            "HTTP/1.1 200 OK\r\ncontent-length:5\r\n\r\nhello more",
+            Ok(Some("hello")),
+        );
     }
 
     #[test]
@@ -147,9 +158,15 @@ mod tests {
         check("\r\n\r\n", malformed);
         check("HTTP/1.1 yes\r\n\r\n", malformed);
         check("HTTP/1.1 200 \r\n\r\n", malformed);
-        check("HTTP/1.1 200 \r\nContent-Length: 99999999999999999999\r\n\r\n", malformed);
+        check(
+            "HTTP/1.1 200 \r\nContent-Length: 99999999999999999999\r\n\r\n",
+            malformed,
+        );
         check("HTTP/1.1 200 \r\nContent-Length: 65537\r\n\r\n", malformed);
-        check("HTTP/1.1 401 no\r\n\r\n", Err("the metadata service answered with status 401"));
+        check(
+            "HTTP/1.1 401 no\r\n\r\n",
+            Err("the metadata service answered with status 401"),
+        );
     }
 
     #[test]

@@ -13,12 +13,17 @@ pub(crate) fn is_hostname(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && !name.starts_with(['-', '.'])
         && !name.ends_with(['-', '.'])
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
 }
 
 /// Whether `id` is what `/etc/machine-id` may hold.
 pub(crate) fn is_machine_id(id: &str) -> bool {
-    id.len() == 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    id.len() == 32
+        && id
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// Sets the host name and its line in `/etc/hosts`.
@@ -34,8 +39,15 @@ pub(crate) fn set_hostname(name: &str) -> io::Result<()> {
 
 fn hosts_with(hosts: &str, name: &str) -> String {
     let own = |line: &&str| line.split_ascii_whitespace().next() == Some(OWN_ADDRESS);
-    let mut wanted: String = hosts.lines().filter(|line| !own(line)).map(|line| format!("{line}\n")).collect();
-    if !hosts.lines().any(|line| line.split_ascii_whitespace().any(|word| word == "localhost")) {
+    let mut wanted: String = hosts
+        .lines()
+        .filter(|line| !own(line))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    if !hosts.lines().any(|line| {
+        line.split_ascii_whitespace()
+            .any(|word| word == "localhost")
+    }) {
         wanted.push_str("127.0.0.1 localhost\n");
     }
     wanted.push_str(&format!("{OWN_ADDRESS} {name}\n"));
@@ -44,12 +56,19 @@ fn hosts_with(hosts: &str, name: &str) -> String {
 
 /// Writes `/etc/machine-id`.
 pub(crate) fn set_machine_id(id: &str) -> io::Result<()> {
-    super::replace_file(Path::new("/etc/machine-id"), format!("{id}\n").as_bytes(), 0o444)
+    super::replace_file(
+        Path::new("/etc/machine-id"),
+        format!("{id}\n").as_bytes(),
+        0o444,
+    )
 }
 
 /// Writes `/etc/resolv.conf`.
 pub(crate) fn write_resolvers(resolvers: &[IpAddr]) -> io::Result<()> {
-    let mut text: String = resolvers.iter().map(|one| format!("nameserver {one}\n")).collect();
+    let mut text: String = resolvers
+        .iter()
+        .map(|one| format!("nameserver {one}\n"))
+        .collect();
     text.push_str("options timeout:2 attempts:2\n");
     super::replace_file(Path::new("/etc/resolv.conf"), text.as_bytes(), 0o644)
 }
@@ -64,7 +83,10 @@ mod tests {
         let after = "127.0.0.1 localhost\n# note\n127.0.1.1 new\n";
         assert_eq!(hosts_with(before, "new"), after);
         assert_eq!(hosts_with(after, "new"), after);
-        assert_eq!(hosts_with("", "new"), "127.0.0.1 localhost\n127.0.1.1 new\n");
+        assert_eq!(
+            hosts_with("", "new"),
+            "127.0.0.1 localhost\n127.0.1.1 new\n"
+        );
     }
 
     #[test]

@@ -11,7 +11,9 @@ const END: &str = "# wrenn: end";
 pub(crate) fn is_bundle(pem: &str) -> bool {
     pem.contains("-----BEGIN CERTIFICATE-----")
         && !pem.contains("PRIVATE KEY")
-        && pem.bytes().all(|byte| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~'))
+        && pem
+            .bytes()
+            .all(|byte| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~'))
 }
 
 /// Replaces what an earlier call installed, beside the system's own certificates.
@@ -29,7 +31,9 @@ pub(crate) fn install(pem: &str) -> io::Result<()> {
 }
 
 fn with(bundle: &str, pem: &str) -> String {
-    let system = bundle.split_once(BEGIN).map_or(bundle, |(system, _)| system);
+    let system = bundle
+        .split_once(BEGIN)
+        .map_or(bundle, |(system, _)| system);
     format!("{}\n{BEGIN}\n{}\n{END}\n", system.trim_end(), pem.trim())
 }
 

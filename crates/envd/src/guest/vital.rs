@@ -91,7 +91,10 @@ impl Meter {
             mem_used: memory.used,
             mem_cache: memory.cache,
             disk_total: disk.f_blocks.saturating_mul(disk.f_frsize),
-            disk_used: disk.f_blocks.saturating_sub(disk.f_bfree).saturating_mul(disk.f_frsize),
+            disk_used: disk
+                .f_blocks
+                .saturating_sub(disk.f_bfree)
+                .saturating_mul(disk.f_frsize),
             mem_total_mib: memory.total / mib,
             mem_used_mib: memory.used / mib,
         })
@@ -111,8 +114,13 @@ fn parse_ticks(text: &str) -> Option<Ticks> {
     for value in &mut values {
         *value = words.next()?.parse().ok()?;
     }
-    let all = values.iter().fold(0_u64, |sum, value| sum.saturating_add(*value));
-    Some(Ticks { busy: all.saturating_sub(values[3]).saturating_sub(values[4]), all })
+    let all = values
+        .iter()
+        .fold(0_u64, |sum, value| sum.saturating_add(*value));
+    Some(Ticks {
+        busy: all.saturating_sub(values[3]).saturating_sub(values[4]),
+        all,
+    })
 }
 
 /// Two decimals.
@@ -132,8 +140,16 @@ mod tests {
 
     #[test]
     fn memory_is_read_and_absent_lines_are_zero() {
-        let text = "MemTotal: 1000 kB\nMemFree: 1 kB\nMemAvailable: 400 kB\nBuffers: 2 kB\nCached: 3 kB\n";
-        assert_eq!(parse_memory(text), Memory { total: 1_024_000, used: 614_400, cache: 5120 });
+        let text =
+            "MemTotal: 1000 kB\nMemFree: 1 kB\nMemAvailable: 400 kB\nBuffers: 2 kB\nCached: 3 kB\n";
+        assert_eq!(
+            parse_memory(text),
+            Memory {
+                total: 1_024_000,
+                used: 614_400,
+                cache: 5120
+            }
+        );
         assert_eq!(parse_memory("MemTotal: lots\nrubbish"), Memory::default());
     }
 

@@ -75,7 +75,12 @@ pub(super) async fn init(
     agent.host_key.forget();
     let step = apply(&agent, request, caller, newest).await?;
     let milliseconds = step.as_millis().to_string();
-    Ok((StatusCode::NO_CONTENT, VERSIONS, [("x-wrenn-clock-step-ms", milliseconds)]).into_response())
+    Ok((
+        StatusCode::NO_CONTENT,
+        VERSIONS,
+        [("x-wrenn-clock-step-ms", milliseconds)],
+    )
+        .into_response())
 }
 
 async fn apply(
@@ -92,14 +97,21 @@ async fn apply(
         return Ok(SignedDuration::ZERO);
     }
     let metadata = if vm {
-        Some(mmds::fetch().await.map_err(|fault| failed("read the metadata", &fault))?)
+        Some(
+            mmds::fetch()
+                .await
+                .map_err(|fault| failed("read the metadata", &fault))?,
+        )
     } else {
         None
     };
     if let (Some(metadata), Some(token)) = (&metadata, &token) {
         let hash = metadata.access_token_hash.as_bytes();
         if !hash.is_empty() && !equal(sha256_hex(token.expose().as_bytes()).as_bytes(), hash) {
-            return Err(HttpError::fixed(401, "the access token is not this sandbox's"));
+            return Err(HttpError::fixed(
+                401,
+                "the access token is not this sandbox's",
+            ));
         }
     }
 
@@ -126,7 +138,8 @@ async fn apply(
             trust::install(pem).map_err(|fault| failed("install the certificates", &fault))?;
         }
         if let Some(resolvers) = &request.dns_servers {
-            names::write_resolvers(resolvers).map_err(|fault| failed("write resolv.conf", &fault))?;
+            names::write_resolvers(resolvers)
+                .map_err(|fault| failed("write resolv.conf", &fault))?;
         }
         identity::adopt(agent, metadata);
     }
@@ -166,25 +179,45 @@ fn validate(
     novelty: Novelty,
 ) -> Result<Option<Vec<u8>>, HttpError> {
     let need = |present: bool, message| {
-        if present { Ok(()) } else { Err(HttpError::fixed(400, message)) }
+        if present {
+            Ok(())
+        } else {
+            Err(HttpError::fixed(400, message))
+        }
     };
-    if request.volume_mounts.as_ref().is_some_and(|mounts| !mounts.is_empty()) {
+    if request
+        .volume_mounts
+        .as_ref()
+        .is_some_and(|mounts| !mounts.is_empty())
+    {
         return Err(HttpError::fixed(501, "volumes are not supported"));
     }
     if agent.surroundings == Surroundings::Vm {
         need(request.generation_id.is_some(), "generationId is required")?;
         need(request.timestamp.is_some(), "timestamp is required")?;
         if novelty == Novelty::New {
-            need(token.is_some(), "accessToken is required for a new generation")?;
-            need(request.entropy.is_some(), "entropy is required for a new generation")?;
+            need(
+                token.is_some(),
+                "accessToken is required for a new generation",
+            )?;
+            need(
+                request.entropy.is_some(),
+                "entropy is required for a new generation",
+            )?;
         }
     }
     if let Some(generation) = &request.generation_id {
-        need((1..=MAX_GENERATION).contains(&generation.len()), "generationId is not 1 to 256 bytes")?;
+        need(
+            (1..=MAX_GENERATION).contains(&generation.len()),
+            "generationId is not 1 to 256 bytes",
+        )?;
     }
     if let Some(token) = token {
         let length = token.expose().len();
-        need((1..=MAX_TOKEN).contains(&length), "accessToken is not 1 to 1024 bytes")?;
+        need(
+            (1..=MAX_TOKEN).contains(&length),
+            "accessToken is not 1 to 1024 bytes",
+        )?;
     }
     for user in request.default_user.iter().filter(|user| !user.is_empty()) {
         need(agent.users.find(user).is_some(), "defaultUser is unknown")?;
@@ -193,16 +226,24 @@ fn validate(
         need(names::is_hostname(name), "hostname is not a host name")?;
     }
     if let Some(id) = &request.machine_id {
-        need(names::is_machine_id(id), "machineId is not 32 hexadecimal digits")?;
+        need(
+            names::is_machine_id(id),
+            "machineId is not 32 hexadecimal digits",
+        )?;
     }
     if let Some(pem) = &request.ca_bundle {
         need(trust::is_bundle(pem), "caBundle is not PEM certificates")?;
     }
     for (name, value) in request.env_vars.iter().flatten() {
         let sound = !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0');
-        need(sound, "envVars has a name or value that no environment can hold")?;
+        need(
+            sound,
+            "envVars has a name or value that no environment can hold",
+        )?;
     }
-    let Some(encoded) = &request.entropy else { return Ok(None) };
+    let Some(encoded) = &request.entropy else {
+        return Ok(None);
+    };
     let seed = STANDARD.decode(encoded).unwrap_or_default();
     let fits = (entropy::MIN_BYTES..=entropy::MAX_BYTES).contains(&seed.len());
     need(fits, "entropy is not 32 to 256 bytes of base64")?;
@@ -216,7 +257,9 @@ fn name_machine(request: &InitRequest, novelty: Novelty, sandbox_id: &str) -> st
     if let Some(id) = request.machine_id.clone().or(derived) {
         names::set_machine_id(&id)?;
     }
-    let own = Some(sandbox_id).filter(|id| new && names::is_hostname(id)).map(String::from);
+    let own = Some(sandbox_id)
+        .filter(|id| new && names::is_hostname(id))
+        .map(String::from);
     if let Some(name) = request.hostname.clone().or(own) {
         names::set_hostname(&name)?;
     }
@@ -235,7 +278,11 @@ fn open(agent: &Agent, request: &mut InitRequest, token: Option<Secret>) {
     if let Some(user) = request.default_user.take().filter(|user| !user.is_empty()) {
         state.default_user = user;
     }
-    if let Some(directory) = request.default_workdir.take().filter(|path| !path.is_empty()) {
+    if let Some(directory) = request
+        .default_workdir
+        .take()
+        .filter(|path| !path.is_empty())
+    {
         state.default_workdir = Some(directory);
     }
 }

@@ -34,23 +34,34 @@ const MAX_INIT: usize = 4 << 20;
 pub(crate) fn router(agent: &Arc<Agent>) -> Router {
     let services = process::service::register(Arc::clone(agent), RpcRouter::new());
     let services = filesystem::service::register(Arc::clone(agent), services);
-    let limits = Limits::default().with_max_request_body_size(MAX_MESSAGE).with_max_message_size(MAX_MESSAGE);
+    let limits = Limits::default()
+        .with_max_request_body_size(MAX_MESSAGE)
+        .with_max_message_size(MAX_MESSAGE);
     let rpc = ConnectRpcService::new(services).with_limits(limits);
 
     Router::new()
         .route("/health", get(health::health))
-        .route("/init", post(init::init).layer(DefaultBodyLimit::max(MAX_INIT)))
+        .route(
+            "/init",
+            post(init::init).layer(DefaultBodyLimit::max(MAX_INIT)),
+        )
         .route("/freeze", post(not_yet))
         .route("/unfreeze", post(not_yet))
         .route("/snapshot/prepare", post(not_yet))
         .route("/envs", get(status::variables))
         .route("/metrics", get(status::metrics))
-        .route("/files", get(files::download::download).post(files::upload::upload))
+        .route(
+            "/files",
+            get(files::download::download).post(files::upload::upload),
+        )
         .route("/files/compose", post(not_yet))
         .method_not_allowed_fallback(async || HttpError::fixed(405, "method not allowed"))
         .fallback(move |request| services_or_nothing(rpc.clone(), request))
         .layer(DefaultBodyLimit::disable())
-        .layer(middleware::from_fn_with_state(Arc::clone(agent), gate::check))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(agent),
+            gate::check,
+        ))
         .with_state(Arc::clone(agent))
 }
 
@@ -76,8 +87,10 @@ pub(crate) struct HttpError {
 }
 
 impl HttpError {
-    pub(crate) const NOT_FOUND: Self =
-        Self { status: StatusCode::NOT_FOUND, message: Cow::Borrowed("not found") };
+    pub(crate) const NOT_FOUND: Self = Self {
+        status: StatusCode::NOT_FOUND,
+        message: Cow::Borrowed("not found"),
+    };
 
     /// An error whose text is known beforehand; `status` is one of HTTP's.
     pub(crate) fn fixed(status: u16, message: &'static str) -> Self {
@@ -86,7 +99,10 @@ impl HttpError {
 
     pub(crate) fn new(status: u16, message: impl Into<Cow<'static, str>>) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { status, message: message.into() }
+        Self {
+            status,
+            message: message.into(),
+        }
     }
 }
 
@@ -98,7 +114,10 @@ struct ErrorBody<'a> {
 
 impl IntoResponse for HttpError {
     fn into_response(self) -> Response {
-        let body = ErrorBody { code: self.status.as_u16(), message: &self.message };
+        let body = ErrorBody {
+            code: self.status.as_u16(),
+            message: &self.message,
+        };
         (self.status, Json(body)).into_response()
     }
 }

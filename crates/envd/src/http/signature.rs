@@ -36,7 +36,9 @@ impl<'a> FileQuery<'a> {
                 _ => continue,
             };
             if slot.is_none() {
-                *slot = Some(decode(value).ok_or_else(|| HttpError::fixed(400, "cannot read the query"))?);
+                *slot = Some(
+                    decode(value).ok_or_else(|| HttpError::fixed(400, "cannot read the query"))?,
+                );
             }
         }
         Ok(seen)
@@ -75,7 +77,11 @@ pub(crate) fn check(
     let Some(offered) = &query.signature else {
         return Err(HttpError::fixed(401, "missing signature query parameter"));
     };
-    let operation = if method == Method::GET { "read" } else { "write" };
+    let operation = if method == Method::GET {
+        "read"
+    } else {
+        "write"
+    };
     let expected = sign(&query, operation, token);
     if !equal(expected.as_bytes(), offered.as_bytes()) {
         return Err(HttpError::fixed(401, "invalid signature"));
@@ -123,7 +129,11 @@ mod tests {
     fn check_query(query: &str, expected: Result<(), &str>) {
         let seen = check(&Method::GET, query, &Secret::new("token".into()), NOW);
         let seen = seen.map_err(|fault| (fault.status.as_u16(), fault.message.into_owned()));
-        assert_eq!(seen, expected.map_err(|message| (401, message.to_owned())), "{query}");
+        assert_eq!(
+            seen,
+            expected.map_err(|message| (401, message.to_owned())),
+            "{query}"
+        );
     }
 
     #[test]
@@ -138,7 +148,10 @@ mod tests {
         // SHA-256 of "/a:read:user:token", computed apart.
         let query = FileQuery::parse("path=/a&username=user").unwrap();
         let expected = STANDARD_NO_PAD.encode(Sha256::digest(b"/a:read:user:token"));
-        assert_eq!(sign(&query, "read", &Secret::new("token".into())), format!("v1_{expected}"));
+        assert_eq!(
+            sign(&query, "read", &Secret::new("token".into())),
+            format!("v1_{expected}")
+        );
     }
 
     #[test]
@@ -146,13 +159,21 @@ mod tests {
         check_query("path=x", Err("missing signature query parameter"));
         check_query("path=x&signature=v1_zzz", Err("invalid signature"));
         check_query(&signed("path=x", "write"), Err("invalid signature"));
-        check_query(&signed("path=x&signature_expiration=-1", "read"), Err("signature is already expired"));
-        check_query(&signed("path=x&signature_expiration=soon", "read"), Err("invalid signature"));
+        check_query(
+            &signed("path=x&signature_expiration=-1", "read"),
+            Err("signature is already expired"),
+        );
+        check_query(
+            &signed("path=x&signature_expiration=soon", "read"),
+            Err("invalid signature"),
+        );
     }
 
     #[test]
     fn queries_of_any_shape_are_read_or_refused() {
-        for query in ["", "&&", "=", "path", "path=%", "path=%4", "path=%zz", "path=%ff", "a=%ff"] {
+        for query in [
+            "", "&&", "=", "path", "path=%", "path=%4", "path=%zz", "path=%ff", "a=%ff",
+        ] {
             let bad = query.starts_with("path=%");
             assert_eq!(FileQuery::parse(query).is_err(), bad, "{query}");
         }

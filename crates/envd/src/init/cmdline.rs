@@ -32,15 +32,21 @@ pub(super) enum AddressError {
     Malformed(String),
 }
 
-const DEFAULT_RESOLVERS: [IpAddr; 2] =
-    [IpAddr::V4(Ipv4Addr::new(8, 8, 8, 8)), IpAddr::V4(Ipv4Addr::new(8, 8, 4, 4))];
+const DEFAULT_RESOLVERS: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(8, 8, 8, 8)),
+    IpAddr::V4(Ipv4Addr::new(8, 8, 4, 4)),
+];
 const MAX_RESOLVERS: usize = 3;
 const MAX_DEVICE: usize = 15;
 
 /// Reads the bytes of `/proc/cmdline`; of an argument given twice the later counts.
 pub(super) fn parse(line: &[u8]) -> Arguments {
     let line = String::from_utf8_lossy(line);
-    let value = |name| line.split_ascii_whitespace().rev().find_map(|word| word.strip_prefix(name));
+    let value = |name| {
+        line.split_ascii_whitespace()
+            .rev()
+            .find_map(|word| word.strip_prefix(name))
+    };
     let address = match value("ip=") {
         None => Err(AddressError::Absent),
         Some(text) => address(text).ok_or_else(|| AddressError::Malformed(text.into())),
@@ -100,7 +106,10 @@ mod tests {
             "console=ttyS0 quiet ip=169.254.0.21::169.254.0.22:255.255.255.252::eth0:off a=b\n",
             Ok(("169.254.0.21", 30)),
         );
-        check("ip=1.2.3.4::9.9.9.9:0.0.0.0::x:off ip=10.0.0.1::169.254.0.22:255.0.0.0::eth0", Ok(("10.0.0.1", 8)));
+        check(
+            "ip=1.2.3.4::9.9.9.9:0.0.0.0::x:off ip=10.0.0.1::169.254.0.22:255.0.0.0::eth0",
+            Ok(("10.0.0.1", 8)),
+        );
     }
 
     #[test]
@@ -114,15 +123,24 @@ mod tests {
             "1.2.3.4::5.6.7.8:255.255.255.0::aaaaaaaaaaaaaaaa:off",
             "1.2.3.4::5.6.7.8:255.255.255.0",
         ] {
-            check(&format!("ip={text}"), Err(AddressError::Malformed(text.into())));
+            check(
+                &format!("ip={text}"),
+                Err(AddressError::Malformed(text.into())),
+            );
         }
     }
 
     #[test]
     fn resolvers_fall_back_to_public_ones() {
         let read = |line: &str| parse(line.as_bytes()).resolvers;
-        assert_eq!(read("wrenn.dns=1.1.1.1,nonsense,2.2.2.2"), ["1.1.1.1", "2.2.2.2"].map(|a| a.parse::<IpAddr>().unwrap()));
+        assert_eq!(
+            read("wrenn.dns=1.1.1.1,nonsense,2.2.2.2"),
+            ["1.1.1.1", "2.2.2.2"].map(|a| a.parse::<IpAddr>().unwrap())
+        );
         assert_eq!(read("wrenn.dns=,,"), DEFAULT_RESOLVERS);
-        assert_eq!(parse(b"\xff\xfe wrenn.dns=\xff").resolvers, DEFAULT_RESOLVERS);
+        assert_eq!(
+            parse(b"\xff\xfe wrenn.dns=\xff").resolvers,
+            DEFAULT_RESOLVERS
+        );
     }
 }

@@ -27,14 +27,22 @@ use crate::guest::{cgroup, names};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const ENVD: &str = "/usr/local/bin/envd";
-const TINI: [&str; 4] = ["/usr/bin/tini", "/sbin/tini", "/bin/tini", "/usr/local/bin/tini"];
+const TINI: [&str; 4] = [
+    "/usr/bin/tini",
+    "/sbin/tini",
+    "/bin/tini",
+    "/usr/local/bin/tini",
+];
 const PHC: &str = "/dev/ptp0";
 
 /// A step without which there is nothing to serve.
 #[derive(Debug, Error)]
 enum BootError {
     #[error("mount {target}")]
-    Mount { target: &'static str, source: io::Error },
+    Mount {
+        target: &'static str,
+        source: io::Error,
+    },
     #[error("read the kernel's arguments")]
     Arguments(#[source] io::Error),
     #[error("find the guest's address in the kernel's arguments")]
@@ -42,7 +50,10 @@ enum BootError {
     #[error("configure the network")]
     Network(#[source] network::NetworkError),
     #[error("start {program}")]
-    Exec { program: &'static str, source: io::Error },
+    Exec {
+        program: &'static str,
+        source: io::Error,
+    },
 }
 
 /// Boots the guest. Returns only when that failed.
@@ -63,11 +74,20 @@ fn boot() -> Result<std::convert::Infallible, BootError> {
     mounts::link_all();
     let line = fs::read("/proc/cmdline").map_err(BootError::Arguments)?;
     let arguments = cmdline::parse(&line);
-    warn("set the host name", names::set_hostname(names::FIRST_HOSTNAME));
+    warn(
+        "set the host name",
+        names::set_hostname(names::FIRST_HOSTNAME),
+    );
     let address = arguments.address.map_err(BootError::Address)?;
     network::configure(&address).map_err(BootError::Network)?;
-    warn("write resolv.conf", names::write_resolvers(&arguments.resolvers));
-    warn("set up cgroups", cgroup::prepare(Path::new("/sys/fs/cgroup")));
+    warn(
+        "write resolv.conf",
+        names::write_resolvers(&arguments.resolvers),
+    );
+    warn(
+        "set up cgroups",
+        cgroup::prepare(Path::new("/sys/fs/cgroup")),
+    );
     if Path::new(PHC).exists() {
         warn("start chronyd", start_chrony());
     }
@@ -102,7 +122,10 @@ fn become_agent() -> Result<std::convert::Infallible, BootError> {
         .env("LANG", "C.UTF-8")
         .current_dir("/")
         .exec();
-    Err(BootError::Exec { program: tini.unwrap_or(ENVD), source })
+    Err(BootError::Exec {
+        program: tini.unwrap_or(ENVD),
+        source,
+    })
 }
 
 /// Tells of a step that failed and may.

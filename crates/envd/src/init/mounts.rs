@@ -29,8 +29,20 @@ const INERT: MountFlags = QUIET.union(MountFlags::NOEXEC);
 const TERMINALS: MountFlags = MountFlags::NOSUID.union(MountFlags::NOEXEC);
 
 const MOUNTS: [Mount; 7] = [
-    Mount { target: "/proc", kind: "proc", flags: INERT, data: None, needed: Needed::Always },
-    Mount { target: "/sys", kind: "sysfs", flags: INERT, data: None, needed: Needed::Preferred },
+    Mount {
+        target: "/proc",
+        kind: "proc",
+        flags: INERT,
+        data: None,
+        needed: Needed::Always,
+    },
+    Mount {
+        target: "/sys",
+        kind: "sysfs",
+        flags: INERT,
+        data: None,
+        needed: Needed::Preferred,
+    },
     Mount {
         target: "/dev",
         kind: "devtmpfs",
@@ -86,13 +98,19 @@ pub(super) fn mount_all() -> Result<(), BootError> {
             // The initrd has moved its own here.
             Ok(()) | Err(Errno::BUSY) => {}
             Err(fault) if one.needed == Needed::Always => {
-                return Err(BootError::Mount { target: one.target, source: fault.into() });
+                return Err(BootError::Mount {
+                    target: one.target,
+                    source: fault.into(),
+                });
             }
             Err(fault) => warn(&format!("mount {}", one.target), Err(fault)),
         }
     }
     let _ = fs::create_dir("/tmp");
-    warn("open /tmp", fs::set_permissions("/tmp", fs::Permissions::from_mode(0o1777)));
+    warn(
+        "open /tmp",
+        fs::set_permissions("/tmp", fs::Permissions::from_mode(0o1777)),
+    );
     Ok(())
 }
 

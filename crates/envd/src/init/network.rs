@@ -5,9 +5,8 @@
 use std::{io, net::Ipv4Addr, os::fd::OwnedFd};
 
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netdevice::name_to_index,
-    netlink::SocketAddrNetlink,
-    Protocol, recv, sendto, socket_with, sockopt,
+    AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType,
+    netdevice::name_to_index, netlink::SocketAddrNetlink, recv, sendto, socket_with, sockopt,
 };
 use thiserror::Error;
 
@@ -49,7 +48,10 @@ pub(super) enum NetworkError {
     #[error("find the device {device}")]
     Device { device: String, source: io::Error },
     #[error("{attempt}")]
-    Request { attempt: &'static str, source: io::Error },
+    Request {
+        attempt: &'static str,
+        source: io::Error,
+    },
 }
 
 /// Brings `lo` and the device of `address` up, with its address, its default route and the route to the
@@ -60,9 +62,18 @@ pub(super) fn configure(address: &Address) -> Result<(), NetworkError> {
     let device = kernel.index(&address.device)?;
     kernel.request("bring lo up", link_up(lo))?;
     kernel.request("bring the device up", link_up(device))?;
-    kernel.request("set the address", new_address(device, address.guest, address.prefix))?;
-    kernel.request("add the default route", default_route(device, address.gateway))?;
-    kernel.request("add the route to the metadata service", host_route(device, METADATA))
+    kernel.request(
+        "set the address",
+        new_address(device, address.guest, address.prefix),
+    )?;
+    kernel.request(
+        "add the default route",
+        default_route(device, address.gateway),
+    )?;
+    kernel.request(
+        "add the route to the metadata service",
+        host_route(device, METADATA),
+    )
 }
 
 struct Netlink {
@@ -82,17 +93,25 @@ impl Netlink {
     }
 
     fn index(&self, device: &str) -> Result<u32, NetworkError> {
-        name_to_index(&self.socket, device)
-            .map_err(|fault| NetworkError::Device { device: device.into(), source: fault.into() })
+        name_to_index(&self.socket, device).map_err(|fault| NetworkError::Device {
+            device: device.into(),
+            source: fault.into(),
+        })
     }
 
     /// Sends one request and waits for the kernel's verdict.
     fn request(&self, attempt: &'static str, message: Vec<u8>) -> Result<(), NetworkError> {
-        self.exchange(message).map_err(|source| NetworkError::Request { attempt, source })
+        self.exchange(message)
+            .map_err(|source| NetworkError::Request { attempt, source })
     }
 
     fn exchange(&self, message: Vec<u8>) -> io::Result<()> {
-        sendto(&self.socket, &message, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
+        sendto(
+            &self.socket,
+            &message,
+            SendFlags::empty(),
+            &SocketAddrNetlink::new(0, 0),
+        )?;
         let mut reply = [0; 4096];
         let (length, _) = recv(&self.socket, &mut reply, RecvFlags::empty())?;
         verdict(&reply[..length])
@@ -101,15 +120,22 @@ impl Netlink {
 
 /// Reads an acknowledgement: an error message whose number is zero is a success.
 fn verdict(reply: &[u8]) -> io::Result<()> {
-    let kind = reply.get(4..6).map(|bytes| u16::from_ne_bytes([bytes[0], bytes[1]]));
+    let kind = reply
+        .get(4..6)
+        .map(|bytes| u16::from_ne_bytes([bytes[0], bytes[1]]));
     let number = reply
         .get(HEADER..HEADER + 4)
         .and_then(|bytes| bytes.try_into().ok())
         .map(i32::from_ne_bytes);
     match (kind, number) {
         (Some(NLMSG_ERROR), Some(0)) => Ok(()),
-        (Some(NLMSG_ERROR), Some(number)) => Err(io::Error::from_raw_os_error(number.saturating_neg())),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "an unexpected reply from the kernel")),
+        (Some(NLMSG_ERROR), Some(number)) => {
+            Err(io::Error::from_raw_os_error(number.saturating_neg()))
+        }
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "an unexpected reply from the kernel",
+        )),
     }
 }
 
@@ -144,7 +170,20 @@ fn host_route(index: u32, destination: Ipv4Addr) -> Vec<u8> {
 }
 
 fn route(destination_bits: u8, scope: u8) -> Vec<u8> {
-    vec![AF_INET, destination_bits, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, scope, RTN_UNICAST, 0, 0, 0, 0]
+    vec![
+        AF_INET,
+        destination_bits,
+        0,
+        0,
+        RT_TABLE_MAIN,
+        RTPROT_BOOT,
+        scope,
+        RTN_UNICAST,
+        0,
+        0,
+        0,
+        0,
+    ]
 }
 
 /// All our attributes are four bytes long, so none needs padding.
@@ -187,7 +226,10 @@ mod tests {
         let mut reply = message(NLMSG_ERROR, 0, vec![0; 4]);
         assert!(verdict(&reply).is_ok());
         reply[HEADER..].copy_from_slice(&(-libc::ENODEV).to_ne_bytes());
-        assert_eq!(verdict(&reply).unwrap_err().raw_os_error(), Some(libc::ENODEV));
+        assert_eq!(
+            verdict(&reply).unwrap_err().raw_os_error(),
+            Some(libc::ENODEV)
+        );
         reply[HEADER..].copy_from_slice(&i32::MIN.to_ne_bytes());
         assert!(verdict(&reply).is_err());
         assert!(verdict(&[]).is_err());
@@ -200,6 +242,10 @@ mod tests {
         let kernel = Netlink::open().unwrap();
         let lo = kernel.index("lo").unwrap();
         kernel.request("bring lo up", link_up(lo)).unwrap();
-        assert!(kernel.request("bring nothing up", link_up(0x7fff_fff0)).is_err());
+        assert!(
+            kernel
+                .request("bring nothing up", link_up(0x7fff_fff0))
+                .is_err()
+        );
     }
 }

@@ -93,7 +93,10 @@ impl Words {
             one("envs", name)?;
             one("envs", value)?;
         }
-        for (what, text, limit) in [("cwd", self.directory.as_deref(), MAX_PATH), ("tag", tag, MAX_TAG)] {
+        for (what, text, limit) in [
+            ("cwd", self.directory.as_deref(), MAX_PATH),
+            ("tag", tag, MAX_TAG),
+        ] {
             let text = text.unwrap_or_default();
             if text.len() > limit {
                 return Err(CommandError::TooLong(what));
@@ -122,7 +125,11 @@ pub(crate) fn environment(
         all.insert("TERM".into(), "xterm-256color".into());
     }
     all.extend(sandbox);
-    all.extend(request.iter().map(|(name, value)| (name.clone(), value.clone())));
+    all.extend(
+        request
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone())),
+    );
     all
 }
 
@@ -184,7 +191,10 @@ mod tests {
     }
 
     fn words(program: &str) -> Words {
-        Words { program: program.into(), ..Words::default() }
+        Words {
+            program: program.into(),
+            ..Words::default()
+        }
     }
 
     #[test]
@@ -192,19 +202,39 @@ mod tests {
         check(words("true"), Ok(()));
         check(words(""), Err(CommandError::NoProgram));
         check(words("a\0b"), Err(CommandError::Nul("cmd")));
-        check(words(&"a".repeat(MAX_ONE + 1)), Err(CommandError::TooLong("cmd")));
+        check(
+            words(&"a".repeat(MAX_ONE + 1)),
+            Err(CommandError::TooLong("cmd")),
+        );
         let many = vec!["a".repeat(MAX_ONE); 8];
-        check(Words { arguments: many, ..words("x") }, Err(CommandError::TooLong("args")));
+        check(
+            Words {
+                arguments: many,
+                ..words("x")
+            },
+            Err(CommandError::TooLong("args")),
+        );
         let variables = [("a=b".to_owned(), String::new())].into();
-        check(Words { variables, ..words("x") }, Err(CommandError::BadVariable));
-        assert_eq!(words("x").check(Some(&"t".repeat(257))), Err(CommandError::TooLong("tag")));
+        check(
+            Words {
+                variables,
+                ..words("x")
+            },
+            Err(CommandError::BadVariable),
+        );
+        assert_eq!(
+            words("x").check(Some(&"t".repeat(257))),
+            Err(CommandError::TooLong("tag"))
+        );
     }
 
     #[test]
     fn programs_are_looked_for_in_the_childs_own_path() {
         let seen = |program, path| {
             let all = candidates(program, path).unwrap();
-            all.into_iter().map(|one| one.into_string().unwrap()).collect::<Vec<_>>()
+            all.into_iter()
+                .map(|one| one.into_string().unwrap())
+                .collect::<Vec<_>>()
         };
         assert_eq!(seen("ls", "/a:/b"), ["/a/ls", "/b/ls"]);
         assert_eq!(seen("ls", "/a::"), ["/a/ls", "./ls", "./ls"]);
@@ -214,11 +244,20 @@ mod tests {
 
     #[test]
     fn later_sources_of_the_environment_win() {
-        let user = User { name: "u".into(), uid: 1, gid: 1, home: "/h".into(), groups: vec![1] };
+        let user = User {
+            name: "u".into(),
+            uid: 1,
+            gid: 1,
+            home: "/h".into(),
+            groups: vec![1],
+        };
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let sandbox = [pair("HOME", "/sandbox"), pair("A", "sandbox")].into();
         let request = [pair("A", "request")].into();
-        let size = Size { columns: 80, rows: 24 };
+        let size = Size {
+            columns: 80,
+            rows: 24,
+        };
         let all = environment(&user, Some(size), sandbox, &request);
         assert_eq!(all["HOME"], "/sandbox");
         assert_eq!(all["A"], "request");

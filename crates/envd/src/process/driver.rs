@@ -113,7 +113,9 @@ pub(super) async fn launch(
     cgroup: Option<BorrowedFd<'_>>,
     budget: &Arc<Budget>,
 ) -> Result<Launched, SpawnError> {
-    let image = command.image().map_err(|fault| SpawnError::Prepare(fault.into()))?;
+    let image = command
+        .image()
+        .map_err(|fault| SpawnError::Prepare(fault.into()))?;
     let (stdio, stdin, pipes) = standard_pipes(command.input).map_err(SpawnError::Prepare)?;
     let mut spawned = spawn::spawn(&image, &command.user, stdio, cgroup)?;
     let running = spawned.running().await;
@@ -134,7 +136,12 @@ pub(super) async fn launch(
     });
     // The pump is not running yet, so this subscriber sees the first byte. A new process has no others.
     let subscription = Subscription::new(&process, Past::Skip).map_err(|_| SpawnError::Lost)?;
-    Ok(Launched { process, subscription, pipes, timeout: command.timeout })
+    Ok(Launched {
+        process,
+        subscription,
+        pipes,
+        timeout: command.timeout,
+    })
 }
 
 impl Launched {
@@ -144,7 +151,12 @@ impl Launched {
 
     /// Starts the tasks of the process.
     pub(super) fn run(self, processes: Arc<Processes>) -> Subscription {
-        let Self { process, subscription, pipes, timeout } = self;
+        let Self {
+            process,
+            subscription,
+            pipes,
+            timeout,
+        } = self;
         let pump = tokio::spawn(pump(Arc::clone(&process), pipes));
         tokio::spawn(async move {
             let end = drive(&process, pump, timeout).await;
@@ -212,7 +224,8 @@ async fn read(pipe: &mut pipe::Receiver, buffer: &mut BytesMut) -> Option<Bytes>
 fn standard_pipes(input: Input) -> io::Result<(Stdio, Option<OwnedFd>, Pipes)> {
     let (stdin, writer) = match input {
         Input::Null => {
-            let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+            let null =
+                rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
             (null, None)
         }
         Input::Pipe => {

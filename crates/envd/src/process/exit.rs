@@ -74,20 +74,43 @@ mod tests {
 
     fn check(exit: Exit, expected: (i32, bool, &str, Option<&str>)) {
         let event = exit.event();
-        let seen = (event.exit_code, event.exited, event.status.as_str(), event.error.as_deref());
+        let seen = (
+            event.exit_code,
+            event.exited,
+            event.status.as_str(),
+            event.error.as_deref(),
+        );
         assert_eq!(seen, expected);
     }
 
     #[test]
     fn ends_are_told_as_agreed() {
         check(Exit::Code(0), (0, true, "exit status 0", None));
-        check(Exit::Code(7), (7, true, "exit status 7", Some("exit status 7")));
-        let killed = Exit::Signal { number: libc::SIGKILL, dumped: false };
-        check(killed, (-1, false, "signal: killed", Some("signal: killed")));
-        let fault = Exit::Signal { number: libc::SIGSEGV, dumped: true };
+        check(
+            Exit::Code(7),
+            (7, true, "exit status 7", Some("exit status 7")),
+        );
+        let killed = Exit::Signal {
+            number: libc::SIGKILL,
+            dumped: false,
+        };
+        check(
+            killed,
+            (-1, false, "signal: killed", Some("signal: killed")),
+        );
+        let fault = Exit::Signal {
+            number: libc::SIGSEGV,
+            dumped: true,
+        };
         let text = "signal: segmentation fault (core dumped)";
         check(fault, (-1, false, text, Some(text)));
-        let odd = Exit::Signal { number: 40, dumped: false };
-        check(odd, (-1, false, "signal: signal 40", Some("signal: signal 40")));
+        let odd = Exit::Signal {
+            number: 40,
+            dumped: false,
+        };
+        check(
+            odd,
+            (-1, false, "signal: signal 40", Some("signal: signal 40")),
+        );
     }
 }

@@ -77,7 +77,10 @@ impl Leader {
                     },
                 }),
                 // Somebody else has reaped it, and how it ended is lost.
-                Err(_) => Some(Exit::Signal { number: libc::SIGKILL, dumped: false }),
+                Err(_) => Some(Exit::Signal {
+                    number: libc::SIGKILL,
+                    dumped: false,
+                }),
             };
             self.reaped.send_replace(true);
         }
@@ -100,10 +103,18 @@ impl Leader {
     }
 
     fn has_survivor(&self) -> bool {
-        let Ok(entries) = fs::read_dir("/proc") else { return false };
+        let Ok(entries) = fs::read_dir("/proc") else {
+            return false;
+        };
         entries
             .filter_map(Result::ok)
-            .filter(|entry| entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()))
+            .filter(|entry| {
+                entry
+                    .file_name()
+                    .to_string_lossy()
+                    .bytes()
+                    .all(|byte| byte.is_ascii_digit())
+            })
             .filter_map(|entry| fs::read(entry.path().join("stat")).ok())
             .filter_map(|stat| Stat::parse(&stat))
             .any(|stat| {
@@ -153,8 +164,21 @@ mod tests {
     #[test]
     fn a_stat_line_is_read_whatever_the_program_is_called() {
         let line = b"12 (a) b) (c) S 1 34 56 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 789 1000 2";
-        assert_eq!(Stat::parse(line), Some(Stat { group: 34, session: 56, started: 789 }));
-        for rubbish in [&b""[..], b"12", b"12 (a) S", b"12 (a) S x y z", b"\xff) \xff"] {
+        assert_eq!(
+            Stat::parse(line),
+            Some(Stat {
+                group: 34,
+                session: 56,
+                started: 789
+            })
+        );
+        for rubbish in [
+            &b""[..],
+            b"12",
+            b"12 (a) S",
+            b"12 (a) S x y z",
+            b"\xff) \xff",
+        ] {
             assert_eq!(Stat::parse(rubbish), None);
         }
     }

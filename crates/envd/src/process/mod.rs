@@ -79,16 +79,27 @@ struct Table {
 impl Processes {
     pub(crate) fn new(cgroups: Option<Cgroups>) -> Arc<Self> {
         let limit = (vital::memory().total / 4).clamp(16 << 20, MAX_BUFFERED);
-        Arc::new(Self { table: Mutex::default(), cgroups, budget: Arc::new(Budget::new(limit)) })
+        Arc::new(Self {
+            table: Mutex::default(),
+            cgroups,
+            budget: Arc::new(Budget::new(limit)),
+        })
     }
 
     /// Starts `command`; its first subscriber is attached before it exists. Completes even when the caller
     /// does not wait for it, so that no process is left without its tasks.
-    pub(crate) async fn start(self: &Arc<Self>, command: Command) -> Result<Subscription, StartError> {
+    pub(crate) async fn start(
+        self: &Arc<Self>,
+        command: Command,
+    ) -> Result<Subscription, StartError> {
         let key = self.reserve(&command)?;
         let processes = Arc::clone(self);
         let launch = async move {
-            let group = if command.terminal.is_some() { Group::Pty } else { Group::User };
+            let group = if command.terminal.is_some() {
+                Group::Pty
+            } else {
+                Group::User
+            };
             let cgroup = processes.cgroups.as_ref().map(|groups| groups.group(group));
             let launched = driver::launch(key, command, cgroup, &processes.budget).await;
             let mut table = processes.table();
@@ -116,11 +127,20 @@ impl Processes {
             return Err(StartError::TooMany);
         }
         if let Some(tag) = &command.tag {
-            let holder = table.live.values().find(|process| process.tag() == Some(tag));
+            let holder = table
+                .live
+                .values()
+                .find(|process| process.tag() == Some(tag));
             let holder = holder.map(|process| process.pid());
-            let coming = table.reserved.values().any(|held| held.as_ref() == Some(tag));
+            let coming = table
+                .reserved
+                .values()
+                .any(|held| held.as_ref() == Some(tag));
             if let Some(pid) = holder.or(coming.then_some(0)) {
-                return Err(StartError::TagInUse { tag: tag.clone(), pid });
+                return Err(StartError::TagInUse {
+                    tag: tag.clone(),
+                    pid,
+                });
             }
         }
         table.last_key += 1;
@@ -138,14 +158,19 @@ impl Processes {
 
     /// The live process that `selector` names.
     pub(crate) fn live(&self, selector: &Selector) -> Option<Arc<Process>> {
-        self.table().live.values().find(|process| names(selector, process)).cloned()
+        self.table()
+            .live
+            .values()
+            .find(|process| names(selector, process))
+            .cloned()
     }
 
     /// The live process that `selector` names, else one that has ended lately.
     pub(crate) fn known(&self, selector: &Selector) -> Option<Arc<Process>> {
         let table = self.table();
         let live = table.live.values().find(|process| names(selector, process));
-        live.or_else(|| table.ended.iter().find(|process| names(selector, process))).cloned()
+        live.or_else(|| table.ended.iter().find(|process| names(selector, process)))
+            .cloned()
     }
 
     /// Ends every stream of output; the processes run on.
@@ -157,7 +182,11 @@ impl Processes {
 
     /// Pids that envd waits for itself.
     fn own_pids(&self) -> HashSet<u32> {
-        self.table().live.values().map(|process| process.pid()).collect()
+        self.table()
+            .live
+            .values()
+            .map(|process| process.pid())
+            .collect()
     }
 
     /// Whether a process is between its spawn and its entry in the table.
@@ -184,7 +213,10 @@ impl Processes {
             }
             tokio::time::sleep(RECORD_KEPT.saturating_sub(REPLAY_KEPT)).await;
             if let (Some(processes), Some(process)) = (processes.upgrade(), process.upgrade()) {
-                processes.table().ended.retain(|one| one.key() != process.key());
+                processes
+                    .table()
+                    .ended
+                    .retain(|one| one.key() != process.key());
             }
         });
     }
@@ -197,7 +229,8 @@ impl Processes {
 impl Table {
     /// Removes the records that a new process of this pid and tag would be confused with.
     fn forget_ended(&mut self, pid: u32, tag: Option<&String>) {
-        self.ended.retain(|one| one.pid() != pid && (tag.is_none() || one.tag() != tag));
+        self.ended
+            .retain(|one| one.pid() != pid && (tag.is_none() || one.tag() != tag));
     }
 }
 

@@ -26,11 +26,18 @@ pub(crate) async fn reap(processes: Arc<Processes>) {
         let _ = timeout(PERIOD, ended.recv()).await;
         for pid in zombies() {
             // A child that is being spawned is not in the table yet; it is looked at again.
-            if processes.is_spawning() || processes.own_pids().contains(&pid.as_raw_pid().unsigned_abs()) {
+            if processes.is_spawning()
+                || processes
+                    .own_pids()
+                    .contains(&pid.as_raw_pid().unsigned_abs())
+            {
                 continue;
             }
             // It may have been reaped by its driver since.
-            let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+            let _ = waitid(
+                WaitId::Pid(pid),
+                WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
+            );
         }
     }
 }
@@ -38,7 +45,9 @@ pub(crate) async fn reap(processes: Arc<Processes>) {
 /// Children of this process that have exited and wait to be reaped.
 fn zombies() -> Vec<Pid> {
     let own = rustix::process::getpid().as_raw_pid().to_string();
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
     entries
         .filter_map(Result::ok)
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())

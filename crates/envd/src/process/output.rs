@@ -61,8 +61,12 @@ pub(super) struct Budget {
 
 impl Budget {
     pub(super) fn new(bytes: u64) -> Self {
-        let permits = usize::try_from(bytes).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Self { bytes: Arc::new(Semaphore::new(permits)) }
+        let permits = usize::try_from(bytes)
+            .unwrap_or(usize::MAX)
+            .min(Semaphore::MAX_PERMITS);
+        Self {
+            bytes: Arc::new(Semaphore::new(permits)),
+        }
     }
 
     /// Room for `length` bytes, waited for while any of `queues` holds something. Empty queues always get
@@ -119,7 +123,11 @@ impl Output {
         Self {
             state: Mutex::default(),
             budget: Arc::clone(budget),
-            replay_limit: if terminal { TERMINAL_REPLAY } else { PIPE_REPLAY },
+            replay_limit: if terminal {
+                TERMINAL_REPLAY
+            } else {
+                PIPE_REPLAY
+            },
         }
     }
 
@@ -138,10 +146,16 @@ impl Output {
         }
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let room = self.budget.room(length, &queues).await.map(Arc::new);
-        let chunk = Chunk { origin, bytes, _room: room };
+        let chunk = Chunk {
+            origin,
+            bytes,
+            _room: room,
+        };
         for queue in &queues {
             while queue.push(&chunk) == Pushed::Full {
-                if timeout(STUCK, queue.taken()).await.is_err() && self.state().subscribers.len() > 1 {
+                if timeout(STUCK, queue.taken()).await.is_err()
+                    && self.state().subscribers.len() > 1
+                {
                     queue.finish(Finish::Stuck);
                 }
             }
@@ -157,7 +171,11 @@ impl Output {
         if past == Past::Replay {
             for (origin, bytes) in state.replayed() {
                 // The buffer has fewer entries than a queue has room for.
-                queue.push(&Chunk { origin, bytes, _room: None });
+                queue.push(&Chunk {
+                    origin,
+                    bytes,
+                    _room: None,
+                });
             }
         }
         match &state.end {
@@ -168,7 +186,9 @@ impl Output {
     }
 
     fn detach(&self, queue: &Arc<Queue>) {
-        self.state().subscribers.retain(|one| !Arc::ptr_eq(one, queue));
+        self.state()
+            .subscribers
+            .retain(|one| !Arc::ptr_eq(one, queue));
         queue.finish(Finish::Dropped);
     }
 
@@ -203,7 +223,9 @@ impl State {
     /// The buffer; that of a terminal begins after a line's end when its own beginning is lost.
     fn replayed(&self) -> Vec<(Origin, Bytes)> {
         let mut all: Vec<_> = self.replay.iter().cloned().collect();
-        let cut = all.first().filter(|(origin, _)| self.wrapped && *origin == Origin::Terminal);
+        let cut = all
+            .first()
+            .filter(|(origin, _)| self.wrapped && *origin == Origin::Terminal);
         let cut = cut.and_then(|(_, bytes)| bytes.iter().position(|byte| *byte == b'\n'));
         if let (Some(end), Some((_, first))) = (cut, all.first_mut()) {
             let _ = first.split_to(end + 1);
@@ -219,10 +241,14 @@ impl State {
             Some((last, held)) if *last == origin && held.len() + bytes.len() <= 4096 => {
                 *held = [held.as_ref(), bytes.as_ref()].concat().into();
             }
-            _ => self.replay.push_back((origin, Bytes::copy_from_slice(&bytes))),
+            _ => self
+                .replay
+                .push_back((origin, Bytes::copy_from_slice(&bytes))),
         }
         while self.replay_bytes > limit {
-            let Some((_, first)) = self.replay.front_mut() else { break };
+            let Some((_, first)) = self.replay.front_mut() else {
+                break;
+            };
             let surplus = (self.replay_bytes - limit).min(first.len());
             self.wrapped = true;
             let _ = first.split_to(surplus);
@@ -244,7 +270,10 @@ pub(crate) struct Subscription {
 impl Subscription {
     pub(super) fn new(process: &Arc<Process>, past: Past) -> Result<Self, Crowded> {
         let queue = process.output().attach(past)?;
-        Ok(Self { process: Arc::clone(process), queue })
+        Ok(Self {
+            process: Arc::clone(process),
+            queue,
+        })
     }
 
     pub(super) fn process(&self) -> &Process {

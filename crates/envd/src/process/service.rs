@@ -8,15 +8,15 @@ use rustix::{io::Errno, process::Signal as Sent};
 use tokio::time::timeout;
 use wrenn_rpc::{
     connectrpc::{
-        ConnectError, InboundStream, RequestContext, Response, Router, ServiceRequest, ServiceResult,
-        ServiceStream,
+        ConnectError, InboundStream, RequestContext, Response, Router, ServiceRequest,
+        ServiceResult, ServiceStream,
     },
     process::{
         CloseStdinRequest, CloseStdinResponse, ConnectRequest, ConnectResponse, ListRequest,
-        ListResponse, Process as Service, ProcessConfig, ProcessEvent, ProcessExt as _, ProcessInfo,
-        ProcessInput, ProcessSelector, SendInputRequest, SendInputResponse, SendSignalRequest,
-        SendSignalResponse, Signal, StartRequest, StartResponse, StreamInputRequest,
-        StreamInputResponse, UpdateRequest, UpdateResponse,
+        ListResponse, Process as Service, ProcessConfig, ProcessEvent, ProcessExt as _,
+        ProcessInfo, ProcessInput, ProcessSelector, SendInputRequest, SendInputResponse,
+        SendSignalRequest, SendSignalResponse, Signal, StartRequest, StartResponse,
+        StreamInputRequest, StreamInputResponse, UpdateRequest, UpdateResponse,
         process_event::{DataEvent, KeepAlive, StartEvent, data_event},
         process_input, process_selector, stream_input_request,
     },
@@ -53,7 +53,10 @@ struct Processes {
     agent: Arc<Agent>,
 }
 
-#[expect(refining_impl_trait, reason = "the trait allows any encodable type; these are the messages")]
+#[expect(
+    refining_impl_trait,
+    reason = "the trait allows any encodable type; these are the messages"
+)]
 impl Service for Processes {
     async fn list<'a>(
         &'a self,
@@ -76,11 +79,14 @@ impl Service for Processes {
         let program = command.words.program.clone();
         let (directory, user) = (command.directory.clone(), command.user.name.clone());
         let subscription = self.agent.processes.start(command).await;
-        let subscription = subscription
-            .map_err(|fault| start_error(fault, &program, &directory, &user))?;
+        let subscription =
+            subscription.map_err(|fault| start_error(fault, &program, &directory, &user))?;
         let events = events(subscription, keepalive(context.headers()), Role::Starter);
         Response::ok(Box::pin(events.map(|event| {
-            event.map(|event| StartResponse { event: event.into(), ..StartResponse::default() })
+            event.map(|event| StartResponse {
+                event: event.into(),
+                ..StartResponse::default()
+            })
         })))
     }
 
@@ -90,15 +96,25 @@ impl Service for Processes {
         request: ServiceRequest<'_, ConnectRequest>,
     ) -> ServiceResult<ServiceStream<ConnectResponse>> {
         let selector = selector(request.to_owned_message().process.into_option())?;
-        let process = self.agent.processes.known(&selector).ok_or_else(|| missing(&selector))?;
+        let process = self
+            .agent
+            .processes
+            .known(&selector)
+            .ok_or_else(|| missing(&selector))?;
         let replay = context.header(REPLAY).is_some_and(|value| value == "1");
         let past = if replay { Past::Replay } else { Past::Skip };
         let subscription = Subscription::new(&process, past).map_err(|_| {
-            ConnectError::resource_exhausted(format!("process {} has 64 subscribers", process.pid()))
+            ConnectError::resource_exhausted(format!(
+                "process {} has 64 subscribers",
+                process.pid()
+            ))
         })?;
         let events = events(subscription, keepalive(context.headers()), Role::Follower);
         Response::ok(Box::pin(events.map(|event| {
-            event.map(|event| ConnectResponse { event: event.into(), ..ConnectResponse::default() })
+            event.map(|event| ConnectResponse {
+                event: event.into(),
+                ..ConnectResponse::default()
+            })
         })))
     }
 
@@ -132,13 +148,17 @@ impl Service for Processes {
                 (Some(Event::Keepalive(_)), Some(_)) => {}
                 (None, Some(_)) => return Err(ConnectError::invalid_argument("an empty message")),
                 (_, None) => {
-                    return Err(ConnectError::invalid_argument("the first message is not a start"));
+                    return Err(ConnectError::invalid_argument(
+                        "the first message is not a start",
+                    ));
                 }
             }
         }
         match target {
             Some(_) => Response::ok(StreamInputResponse::default()),
-            None => Err(ConnectError::invalid_argument("the first message is not a start")),
+            None => Err(ConnectError::invalid_argument(
+                "the first message is not a start",
+            )),
         }
     }
 
@@ -164,7 +184,9 @@ impl Service for Processes {
             number if number == Signal::Sigterm as i32 => Sent::TERM,
             number if number == Signal::Sigkill as i32 => Sent::KILL,
             number => {
-                return Err(ConnectError::invalid_argument(format!("cannot send signal {number}")));
+                return Err(ConnectError::invalid_argument(format!(
+                    "cannot send signal {number}"
+                )));
             }
         };
         let process = self.live(&selector)?;
@@ -182,14 +204,21 @@ impl Service for Processes {
         request: ServiceRequest<'_, CloseStdinRequest>,
     ) -> ServiceResult<CloseStdinResponse> {
         let process = self.live(&selector(request.to_owned_message().process.into_option())?)?;
-        process.stdin().close().await.map_err(|fault| input_error(&process, &fault))?;
+        process
+            .stdin()
+            .close()
+            .await
+            .map_err(|fault| input_error(&process, &fault))?;
         Response::ok(CloseStdinResponse::default())
     }
 }
 
 impl Processes {
     fn live(&self, selector: &Selector) -> Result<Arc<Process>, ConnectError> {
-        self.agent.processes.live(selector).ok_or_else(|| missing(selector))
+        self.agent
+            .processes
+            .live(selector)
+            .ok_or_else(|| missing(selector))
     }
 }
 
@@ -213,22 +242,35 @@ fn events(
     keepalive: Duration,
     role: Role,
 ) -> impl Stream<Item = Result<ProcessEvent, ConnectError>> + Send + 'static {
-    stream::unfold((subscription, Progress::Start), move |(subscription, progress)| async move {
-        let (event, progress) = match progress {
-            Progress::Done => return None,
-            Progress::Start => {
-                let pid = subscription.process().pid();
-                (Ok(StartEvent { pid, ..StartEvent::default() }.into()), Progress::Data)
-            }
-            Progress::Data => match timeout(keepalive, subscription.next()).await {
-                Err(_) => (Ok(KeepAlive::default().into()), Progress::Data),
-                Ok(Taken::Chunk(chunk)) => (Ok(data(chunk).into()), Progress::Data),
-                Ok(Taken::Finish(finish)) => (last(finish, role), Progress::Done),
-            },
-        };
-        let event = event.map(|event| ProcessEvent { event, ..ProcessEvent::default() });
-        Some((event, (subscription, progress)))
-    })
+    stream::unfold(
+        (subscription, Progress::Start),
+        move |(subscription, progress)| async move {
+            let (event, progress) = match progress {
+                Progress::Done => return None,
+                Progress::Start => {
+                    let pid = subscription.process().pid();
+                    (
+                        Ok(StartEvent {
+                            pid,
+                            ..StartEvent::default()
+                        }
+                        .into()),
+                        Progress::Data,
+                    )
+                }
+                Progress::Data => match timeout(keepalive, subscription.next()).await {
+                    Err(_) => (Ok(KeepAlive::default().into()), Progress::Data),
+                    Ok(Taken::Chunk(chunk)) => (Ok(data(chunk).into()), Progress::Data),
+                    Ok(Taken::Finish(finish)) => (last(finish, role), Progress::Done),
+                },
+            };
+            let event = event.map(|event| ProcessEvent {
+                event,
+                ..ProcessEvent::default()
+            });
+            Some((event, (subscription, progress)))
+        },
+    )
 }
 
 fn data(chunk: Chunk) -> DataEvent {
@@ -238,7 +280,10 @@ fn data(chunk: Chunk) -> DataEvent {
         Origin::Stderr => data_event::Output::Stderr(bytes),
         Origin::Terminal => data_event::Output::Pty(bytes),
     };
-    DataEvent { output: Some(output), ..DataEvent::default() }
+    DataEvent {
+        output: Some(output),
+        ..DataEvent::default()
+    }
 }
 
 fn last(
@@ -253,7 +298,9 @@ fn last(
             ))),
             _ => Ok(end.exit.event().into()),
         },
-        Finish::Stuck => Err(ConnectError::resource_exhausted("the output was not taken for 30 s")),
+        Finish::Stuck => Err(ConnectError::resource_exhausted(
+            "the output was not taken for 30 s",
+        )),
         Finish::Dropped => Err(ConnectError::unavailable("the sandbox was restored")),
     }
 }
@@ -282,8 +329,9 @@ fn command(
         (state.environment(), state.default_workdir.clone())
     };
     let directory = words.directory.as_deref().unwrap_or_default();
-    let directory = paths::expand(directory, &user.home, workdir.as_deref())
-        .map_err(|fault| ConnectError::invalid_argument(format!("cwd '{}' {fault}", short(directory))))?;
+    let directory = paths::expand(directory, &user.home, workdir.as_deref()).map_err(|fault| {
+        ConnectError::invalid_argument(format!("cwd '{}' {fault}", short(directory)))
+    })?;
     let timeout = context.extensions().get::<CallTimeout>();
     Ok(Command {
         environment: command::environment(&user, None, sandbox, &words.variables),
@@ -291,7 +339,11 @@ fn command(
         user,
         directory,
         tag: request.tag,
-        input: if request.stdin.unwrap_or(true) { Input::Pipe } else { Input::Null },
+        input: if request.stdin.unwrap_or(true) {
+            Input::Pipe
+        } else {
+            Input::Null
+        },
         terminal: None,
         timeout: timeout.map(|CallTimeout(timeout)| *timeout),
     })
@@ -313,7 +365,9 @@ fn start_error(fault: StartError, program: &str, directory: &str, user: &str) ->
         Stage::Program => {
             ConnectError::invalid_argument(format!("cannot start '{}': {word}", short(program)))
         }
-        Stage::Directory => ConnectError::invalid_argument(format!("cwd '{}' {word}", short(directory))),
+        Stage::Directory => {
+            ConnectError::invalid_argument(format!("cwd '{}' {word}", short(directory)))
+        }
         Stage::User => ConnectError::internal(format!("cannot become user '{user}'")),
         Stage::Session
         | Stage::Terminal
@@ -329,7 +383,10 @@ fn start_error(fault: StartError, program: &str, directory: &str, user: &str) ->
 /// The kernel's word for an error, without its number.
 pub(crate) fn word(errno: Errno) -> String {
     let text = std::io::Error::from(errno).to_string();
-    text.split(" (os error").next().unwrap_or_default().to_lowercase()
+    text.split(" (os error")
+        .next()
+        .unwrap_or_default()
+        .to_lowercase()
 }
 
 fn info(process: &Process) -> ProcessInfo {
@@ -366,9 +423,11 @@ fn missing(selector: &Selector) -> ConnectError {
 
 async fn feed(process: &Process, input: Option<ProcessInput>) -> Result<(), ConnectError> {
     match input.and_then(|input| input.input) {
-        Some(process_input::Input::Stdin(bytes)) => {
-            process.stdin().write(&bytes).await.map_err(|fault| input_error(process, &fault))
-        }
+        Some(process_input::Input::Stdin(bytes)) => process
+            .stdin()
+            .write(&bytes)
+            .await
+            .map_err(|fault| input_error(process, &fault)),
         Some(process_input::Input::Pty(_)) => {
             let text = format!("process {} has no terminal", process.pid());
             Err(ConnectError::failed_precondition(text))
@@ -379,15 +438,23 @@ async fn feed(process: &Process, input: Option<ProcessInput>) -> Result<(), Conn
 
 fn input_error(process: &Process, fault: &InputError) -> ConnectError {
     match fault {
-        InputError::Closed => ConnectError::internal(format!("stdin of process {} is closed", process.pid())),
+        InputError::Closed => {
+            ConnectError::internal(format!("stdin of process {} is closed", process.pid()))
+        }
         InputError::Late => ConnectError::deadline_exceeded(fault.to_string()),
     }
 }
 
 /// How long a stream may be silent: 1–3600 s, else 90 s.
 fn keepalive(headers: &HeaderMap) -> Duration {
-    let asked = headers.get(KEEPALIVE).and_then(|value| value.to_str().ok()?.parse().ok());
-    Duration::from_secs(asked.filter(|seconds| (1..=3600).contains(seconds)).unwrap_or(DEFAULT_KEEPALIVE))
+    let asked = headers
+        .get(KEEPALIVE)
+        .and_then(|value| value.to_str().ok()?.parse().ok());
+    Duration::from_secs(
+        asked
+            .filter(|seconds| (1..=3600).contains(seconds))
+            .unwrap_or(DEFAULT_KEEPALIVE),
+    )
 }
 
 #[cfg(test)]
@@ -395,8 +462,15 @@ mod tests {
     use super::*;
 
     fn check(header: &str, expected: u64) {
-        let headers = [(http::HeaderName::from_static(KEEPALIVE), header.parse().unwrap())];
-        assert_eq!(keepalive(&headers.into_iter().collect()).as_secs(), expected, "{header}");
+        let headers = [(
+            http::HeaderName::from_static(KEEPALIVE),
+            header.parse().unwrap(),
+        )];
+        assert_eq!(
+            keepalive(&headers.into_iter().collect()).as_secs(),
+            expected,
+            "{header}"
+        );
     }
 
     #[test]

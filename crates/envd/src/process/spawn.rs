@@ -103,12 +103,21 @@ impl Spawned {
     /// Waits until the program runs, or tells why it does not; the child is still to be reaped then.
     pub(super) async fn running(&mut self) -> Result<(), SpawnError> {
         let mut report = Vec::with_capacity(5);
-        self.report.read_to_end(&mut report).await.map_err(SpawnError::Prepare)?;
-        let Some((stage, errno)) = report.split_first() else { return Ok(()) };
-        match (Stage::from_number(*stage), errno.try_into().map(i32::from_ne_bytes)) {
-            (Some(stage), Ok(errno)) => {
-                Err(SpawnError::Child { stage, errno: Errno::from_raw_os_error(errno) })
-            }
+        self.report
+            .read_to_end(&mut report)
+            .await
+            .map_err(SpawnError::Prepare)?;
+        let Some((stage, errno)) = report.split_first() else {
+            return Ok(());
+        };
+        match (
+            Stage::from_number(*stage),
+            errno.try_into().map(i32::from_ne_bytes),
+        ) {
+            (Some(stage), Ok(errno)) => Err(SpawnError::Child {
+                stage,
+                errno: Errno::from_raw_os_error(errno),
+            }),
             _ => Err(SpawnError::Lost),
         }
     }
@@ -134,13 +143,22 @@ pub(super) fn spawn(
         environment: &environment,
         directory: &image.directory,
         user,
-        stdio: [stdio.stdin.as_raw_fd(), stdio.stdout.as_raw_fd(), stdio.stderr.as_raw_fd()],
+        stdio: [
+            stdio.stdin.as_raw_fd(),
+            stdio.stdout.as_raw_fd(),
+            stdio.stderr.as_raw_fd(),
+        ],
         controlling: stdio.controlling,
     };
 
     let mut pidfd: RawFd = -1;
     let request = CloneArgs {
-        flags: CLONE_PIDFD | if cgroup.is_some() { CLONE_INTO_CGROUP } else { 0 },
+        flags: CLONE_PIDFD
+            | if cgroup.is_some() {
+                CLONE_INTO_CGROUP
+            } else {
+                0
+            },
         pidfd: (&raw mut pidfd) as u64,
         exit_signal: u64::from(libc::SIGCHLD.unsigned_abs()),
         cgroup: cgroup.map_or(0, |fd| u64::from(fd.as_raw_fd().unsigned_abs())),
@@ -149,13 +167,19 @@ pub(super) fn spawn(
     // SAFETY: without CLONE_VM the child has its own copy of this memory and continues here with result
     // zero; `request` has the layout and size of the kernel's `struct clone_args`, and `pidfd` outlives the
     // call that writes it.
-    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const request, size_of::<CloneArgs>()) };
+    let pid =
+        unsafe { libc::syscall(libc::SYS_clone3, &raw const request, size_of::<CloneArgs>()) };
     if pid == 0 {
         // SAFETY: this is the child, which `run` never leaves.
         unsafe { plan.run(child_report.as_raw_fd()) }
     }
-    let pid = i32::try_from(pid).ok().filter(|pid| *pid > 0).and_then(Pid::from_raw);
-    let Some(pid) = pid else { return Err(SpawnError::Prepare(io::Error::last_os_error())) };
+    let pid = i32::try_from(pid)
+        .ok()
+        .filter(|pid| *pid > 0)
+        .and_then(Pid::from_raw);
+    let Some(pid) = pid else {
+        return Err(SpawnError::Prepare(io::Error::last_os_error()));
+    };
     // SAFETY: the kernel has just opened this descriptor for us and nothing else knows it.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     Ok(Spawned { pid, pidfd, report })
@@ -181,7 +205,11 @@ struct CloneArgs {
 const _: () = assert!(size_of::<CloneArgs>() == 88);
 
 fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
-    strings.iter().map(|one| one.as_ptr()).chain([ptr::null()]).collect()
+    strings
+        .iter()
+        .map(|one| one.as_ptr())
+        .chain([ptr::null()])
+        .collect()
 }
 
 /// All that the child needs; borrowed from memory that it has a copy of.
@@ -232,7 +260,8 @@ impl Plan<'_> {
                     return (Stage::Descriptors, errno());
                 }
             }
-            if self.controlling == Controlling::Terminal && libc::ioctl(0, libc::TIOCSCTTY, 0) != 0 {
+            if self.controlling == Controlling::Terminal && libc::ioctl(0, libc::TIOCSCTTY, 0) != 0
+            {
                 return (Stage::Terminal, errno());
             }
             if !set_priority() {
@@ -248,12 +277,22 @@ impl Plan<'_> {
                 return (Stage::Signals, errno());
             }
             libc::umask(0o022);
-            if libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, CLOSE_RANGE_CLOEXEC) != 0 {
+            if libc::syscall(
+                libc::SYS_close_range,
+                3,
+                libc::c_uint::MAX,
+                CLOSE_RANGE_CLOEXEC,
+            ) != 0
+            {
                 return (Stage::Descriptors, errno());
             }
             let mut refused = libc::ENOENT;
             for candidate in self.candidates {
-                libc::execve(candidate.as_ptr(), self.arguments.as_ptr(), self.environment.as_ptr());
+                libc::execve(
+                    candidate.as_ptr(),
+                    self.arguments.as_ptr(),
+                    self.environment.as_ptr(),
+                );
                 match errno() {
                     // Not here; what an earlier directory said counts more.
                     libc::ENOENT | libc::ENOTDIR => {}
@@ -266,7 +305,9 @@ impl Plan<'_> {
     }
 
     unsafe fn become_user(&self) -> bool {
-        let User { uid, gid, groups, .. } = self.user;
+        let User {
+            uid, gid, groups, ..
+        } = self.user;
         // SAFETY: `groups` is a readable array of its length; the rest takes numbers.
         unsafe {
             libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) == 0
@@ -287,7 +328,10 @@ fn errno() -> i32 {
 unsafe fn set_priority() -> bool {
     // SAFETY: system calls on constants and on a descriptor that this function opens and closes.
     unsafe {
-        let file = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+        let file = libc::open(
+            c"/proc/self/oom_score_adj".as_ptr(),
+            libc::O_WRONLY | libc::O_CLOEXEC,
+        );
         if file < 0 {
             return false;
         }
@@ -295,7 +339,12 @@ unsafe fn set_priority() -> bool {
         libc::close(file);
         written == 3
             && libc::setpriority(libc::PRIO_PROCESS, 0, 0) == 0
-            && libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_BEST_EFFORT_4) == 0
+            && libc::syscall(
+                libc::SYS_ioprio_set,
+                IOPRIO_WHO_PROCESS,
+                0,
+                IOPRIO_BEST_EFFORT_4,
+            ) == 0
     }
 }
 
@@ -317,7 +366,13 @@ unsafe fn reset_signals() -> bool {
             );
         }
         let set = libc::SYS_rt_sigprocmask;
-        libc::syscall(set, libc::SIG_SETMASK, default.as_ptr(), ptr::null::<u64>(), SIGNAL_SET_BYTES) == 0
+        libc::syscall(
+            set,
+            libc::SIG_SETMASK,
+            default.as_ptr(),
+            ptr::null::<u64>(),
+            SIGNAL_SET_BYTES,
+        ) == 0
     }
 }
 
@@ -329,7 +384,10 @@ mod tests {
     fn every_stage_survives_the_pipe() {
         for number in 0..=9 {
             let stage = Stage::from_number(number);
-            assert_eq!(stage.map(|stage| stage as u8), (1..=8).contains(&number).then_some(number));
+            assert_eq!(
+                stage.map(|stage| stage as u8),
+                (1..=8).contains(&number).then_some(number)
+            );
         }
     }
 }

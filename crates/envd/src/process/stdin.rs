@@ -26,7 +26,9 @@ pub(super) struct Stdin {
 impl Stdin {
     pub(super) fn new(pipe: Option<OwnedFd>) -> io::Result<Self> {
         let pipe = pipe.map(pipe::Sender::from_owned_fd).transpose()?;
-        Ok(Self { pipe: Mutex::new(pipe) })
+        Ok(Self {
+            pipe: Mutex::new(pipe),
+        })
     }
 
     /// Writes all of `bytes`, after what earlier callers write.
@@ -36,12 +38,16 @@ impl Stdin {
             let pipe = pipe.as_mut().ok_or(InputError::Closed)?;
             pipe.write_all(bytes).await.map_err(|_| InputError::Closed)
         };
-        timeout(WRITE_TIME, write).await.map_err(|_| InputError::Late)?
+        timeout(WRITE_TIME, write)
+            .await
+            .map_err(|_| InputError::Late)?
     }
 
     /// Closes the pipe, after what earlier callers write; closing again is fine.
     pub(super) async fn close(&self) -> Result<(), InputError> {
         let close = async { drop(self.pipe.lock().await.take()) };
-        timeout(WRITE_TIME, close).await.map_err(|_| InputError::Late)
+        timeout(WRITE_TIME, close)
+            .await
+            .map_err(|_| InputError::Late)
     }
 }

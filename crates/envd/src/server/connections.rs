@@ -30,7 +30,13 @@ impl Connections {
         table.last += 1;
         let id = table.last;
         table.open.insert(id, token.clone());
-        (Registered { id, connections: self.clone() }, token)
+        (
+            Registered {
+                id,
+                connections: self.clone(),
+            },
+            token,
+        )
     }
 
     /// The newest connection now.

@@ -81,7 +81,11 @@ pub(crate) async fn check(
     let (mut parts, body) = request.into_parts();
     let rpc = is_rpc(parts.uri.path());
     if let Err(refusal) = admit(&agent, &parts).await {
-        return if rpc { refusal.for_rpc() } else { refusal.into_response() };
+        return if rpc {
+            refusal.for_rpc()
+        } else {
+            refusal.into_response()
+        };
     }
     if rpc && let Err(fault) = take_timeout(&mut parts) {
         return fault.into_http_response(&parts.headers).map(Body::new);
@@ -142,7 +146,8 @@ fn take_timeout(request: &mut Parts) -> Result<(), ConnectError> {
         (Some(value), _) => value.to_str().ok().and_then(connect_timeout),
         (None, Some(value)) => value.to_str().ok().and_then(grpc_timeout),
     };
-    let timeout = timeout.ok_or_else(|| ConnectError::invalid_argument("cannot read the timeout"))?;
+    let timeout =
+        timeout.ok_or_else(|| ConnectError::invalid_argument("cannot read the timeout"))?;
     let start = request.uri.path() == START;
     if start || timeout.is_zero() {
         headers.remove(CONNECT_TIMEOUT);
@@ -181,11 +186,15 @@ fn grpc_timeout(text: &str) -> Option<Duration> {
 
 /// Finds the user that a request acts for: the one it names, else the sandbox's default.
 pub(crate) fn user(agent: &Agent, headers: &HeaderMap) -> Result<User, ConnectError> {
-    let named = headers.get(AUTHORIZATION).map(|value| basic_user(value.as_bytes()));
+    let named = headers
+        .get(AUTHORIZATION)
+        .map(|value| basic_user(value.as_bytes()));
     let name = match named {
         Some(Some(name)) if !name.is_empty() => name,
         Some(None) => {
-            return Err(ConnectError::unauthenticated("cannot read the authorization header"));
+            return Err(ConnectError::unauthenticated(
+                "cannot read the authorization header",
+            ));
         }
         _ => agent.sandbox.state().default_user.clone(),
     };
@@ -249,15 +258,32 @@ mod tests {
 
     #[test]
     fn broken_basic_headers_are_refused() {
-        for value in ["", "Basic", "Basic ", "Basic !!!", "Bearer cm9vdDo=", "Basic cm9vdA==", "Basic //8=", "é"] {
+        for value in [
+            "",
+            "Basic",
+            "Basic ",
+            "Basic !!!",
+            "Bearer cm9vdDo=",
+            "Basic cm9vdA==",
+            "Basic //8=",
+            "é",
+        ] {
             check_basic(value, None);
         }
     }
 
     #[test]
     fn timeouts_are_digits_and_few() {
-        for (text, expected) in [("0", Some(0)), ("1500", Some(1500)), ("9999999999", Some(9_999_999_999))] {
-            assert_eq!(connect_timeout(text), expected.map(Duration::from_millis), "{text}");
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("1500", Some(1500)),
+            ("9999999999", Some(9_999_999_999)),
+        ] {
+            assert_eq!(
+                connect_timeout(text),
+                expected.map(Duration::from_millis),
+                "{text}"
+            );
         }
         for text in ["", "-1", "1.5", "abc", "12345678901", "+1", " 1"] {
             assert_eq!(connect_timeout(text), None, "{text}");

@@ -23,7 +23,11 @@ pub(crate) struct HostKey {
 impl HostKey {
     /// Whether `offered`, the header's value, is the host's key now.
     pub(crate) async fn admits(&self, offered: &[u8]) -> bool {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = self
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let hash = match known {
             Some((read, hash)) if read.elapsed() < FRESH => hash,
             _ => match mmds::fetch().await {

@@ -31,7 +31,8 @@ const MAX_HEADERS: usize = 64 * 1024;
 const IDLE_TIME: Duration = Duration::from_secs(620);
 const FIRST_BYTE_TIME: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+const BUSY: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
 /// Serves `router` on every connection of `listener`. Does not end.
 pub(crate) async fn accept(
@@ -76,11 +77,17 @@ async fn connection(
 ) {
     let (registered, dropped) = agent.connections.register();
     if stream.set_nodelay(true).is_err()
-        || !matches!(timeout(FIRST_BYTE_TIME, stream.readable()).await, Ok(Ok(())))
+        || !matches!(
+            timeout(FIRST_BYTE_TIME, stream.readable()).await,
+            Ok(Ok(()))
+        )
     {
         return;
     }
-    let caller = Caller { audience, connection: registered.id() };
+    let caller = Caller {
+        audience,
+        connection: registered.id(),
+    };
     let service = router.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(caller);
         request

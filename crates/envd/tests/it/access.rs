@@ -17,7 +17,10 @@ fn health_tells_the_versions_and_unknown_paths_are_not_found() {
     let (status, head, _) = envd.http("GET /health", "", b"");
     assert_eq!(status, 204);
     assert!(head.contains("x-envd-version: 0.6.4"), "{head}");
-    assert!(head.contains(concat!("x-wrenn-version: ", env!("CARGO_PKG_VERSION"))), "{head}");
+    assert!(
+        head.contains(concat!("x-wrenn-version: ", env!("CARGO_PKG_VERSION"))),
+        "{head}"
+    );
     let body = check(&envd, "GET /nothing", "", 404);
     assert_eq!(body, r#"{"code":404,"message":"not found"}"#);
     check(&envd, "DELETE /health", "", 405);
@@ -29,8 +32,11 @@ fn a_token_closes_everything_but_health_to_others() {
     let envd = Envd::start(&[]);
     let json = "Content-Type: application/json\r\n";
     check(&envd, "GET /envs", "", 200);
-    let (status, _, _) =
-        envd.http("POST /init", json, br#"{"accessToken":"secret","envVars":{"A":"1","E2B_SANDBOX":"no"}}"#);
+    let (status, _, _) = envd.http(
+        "POST /init",
+        json,
+        br#"{"accessToken":"secret","envVars":{"A":"1","E2B_SANDBOX":"no"}}"#,
+    );
     assert_eq!(status, 204);
     check(&envd, "GET /health", "", 204);
     check(&envd, "GET /envs", "", 401);
@@ -38,11 +44,22 @@ fn a_token_closes_everything_but_health_to_others() {
     check(&envd, "GET /metrics", "", 401);
     let body = check(&envd, "POST /process.Process/List", json, 401);
     assert!(body.contains(r#""code":"unauthenticated""#), "{body}");
-    check(&envd, "POST /process.Process/List", &format!("{json}X-Access-Token: secret\r\n"), 200);
+    check(
+        &envd,
+        "POST /process.Process/List",
+        &format!("{json}X-Access-Token: secret\r\n"),
+        200,
+    );
     let body = check(&envd, "GET /envs", "X-Access-Token: secret\r\n", 200);
-    assert_eq!(body, r#"{"A":"1","E2B_SANDBOX":"true","WRENN_SANDBOX":"true"}"#);
+    assert_eq!(
+        body,
+        r#"{"A":"1","E2B_SANDBOX":"true","WRENN_SANDBOX":"true"}"#
+    );
     let body = check(&envd, "GET /files?path=/etc/hostname", "", 401);
-    assert_eq!(body, r#"{"code":401,"message":"missing signature query parameter"}"#);
+    assert_eq!(
+        body,
+        r#"{"code":401,"message":"missing signature query parameter"}"#
+    );
 }
 
 #[test]
@@ -58,7 +75,11 @@ fn init_refuses_what_it_cannot_use() {
         (r#"{"volumeMounts":[{}]}"#, 501),
         (r#"{"unknown":[1,2],"lifecycleID":"x"}"#, 204),
     ] {
-        let (status, ..) = envd.http("POST /init", "Content-Type: application/json\r\n", body.as_bytes());
+        let (status, ..) = envd.http(
+            "POST /init",
+            "Content-Type: application/json\r\n",
+            body.as_bytes(),
+        );
         assert_eq!(status, expected, "{body}");
     }
     let large = vec![b' '; (4 << 20) + 1];
@@ -70,10 +91,15 @@ fn init_refuses_what_it_cannot_use() {
 async fn variables_of_init_reach_processes_and_requests_override_them() {
     let envd = Envd::start(&[]);
     let body = br#"{"envVars":{"FROM":"init","KEPT":"yes"}}"#;
-    assert_eq!(envd.http("POST /init", "Content-Type: application/json\r\n", body).0, 204);
+    assert_eq!(
+        envd.http("POST /init", "Content-Type: application/json\r\n", body)
+            .0,
+        204
+    );
     let mut request = shell("echo $FROM $KEPT $WRENN_SANDBOX $HOME $USER");
-    request.process.as_option_mut().unwrap().envs =
-        [("FROM".to_owned(), "request".to_owned())].into_iter().collect();
+    request.process.as_option_mut().unwrap().envs = [("FROM".to_owned(), "request".to_owned())]
+        .into_iter()
+        .collect();
     let ran = envd.run(request, CallOptions::default()).await.unwrap();
     assert_eq!(ran.text(), "request yes true /root root\n");
 }

@@ -14,8 +14,8 @@ use wrenn_rpc::{
     },
     filesystem::FilesystemClient,
     process::{
-        ConnectRequest, ConnectResponse, ProcessClient, ProcessConfig, ProcessEvent, ProcessSelector,
-        StartRequest, StartResponse,
+        ConnectRequest, ConnectResponse, ProcessClient, ProcessConfig, ProcessEvent,
+        ProcessSelector, StartRequest, StartResponse,
         process_event::{EndEvent, Event, data_event::Output},
         process_selector::Selector,
     },
@@ -31,7 +31,13 @@ impl Envd {
     /// Starts one and waits until it listens.
     pub(crate) fn start(flags: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_envd"))
-            .args(["--no-vm", "--listen", "127.0.0.1:0", "--default-user", "root"])
+            .args([
+                "--no-vm",
+                "--listen",
+                "127.0.0.1:0",
+                "--default-user",
+                "root",
+            ])
             .args(flags)
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
@@ -46,7 +52,11 @@ impl Envd {
             .split('"')
             .find_map(|word| word.parse().ok())
             .unwrap_or_else(|| panic!("the first line tells the address: {line}"));
-        std::thread::spawn(move || lines.lines().for_each(|line| eprintln!("envd: {}", line.unwrap())));
+        std::thread::spawn(move || {
+            lines
+                .lines()
+                .for_each(|line| eprintln!("envd: {}", line.unwrap()))
+        });
         Self { child, address }
     }
 
@@ -65,11 +75,17 @@ impl Envd {
 
     /// Runs `/bin/sh -c script` to its end.
     pub(crate) async fn sh(&self, script: &str) -> Ran {
-        self.run(shell(script), CallOptions::default()).await.unwrap()
+        self.run(shell(script), CallOptions::default())
+            .await
+            .unwrap()
     }
 
     /// Runs a process to its end.
-    pub(crate) async fn run(&self, request: StartRequest, options: CallOptions) -> Result<Ran, ConnectError> {
+    pub(crate) async fn run(
+        &self,
+        request: StartRequest,
+        options: CallOptions,
+    ) -> Result<Ran, ConnectError> {
         self.run_as(CodecFormat::Proto, request, options).await
     }
 
@@ -79,7 +95,10 @@ impl Envd {
         request: StartRequest,
         options: CallOptions,
     ) -> Result<Ran, ConnectError> {
-        let mut stream = self.processes(codec).start_with_options(request, options).await?;
+        let mut stream = self
+            .processes(codec)
+            .start_with_options(request, options)
+            .await?;
         let mut ran = Ran::default();
         while let Some(message) = stream.message::<StartResponse>().await? {
             ran.take(message.to_owned_message().event.into_option().unwrap());
@@ -92,7 +111,10 @@ impl Envd {
 
     /// Follows a process to its end.
     pub(crate) async fn follow(&self, pid: u32, options: CallOptions) -> Result<Ran, ConnectError> {
-        let request = ConnectRequest { process: by_pid(pid).into(), ..ConnectRequest::default() };
+        let request = ConnectRequest {
+            process: by_pid(pid).into(),
+            ..ConnectRequest::default()
+        };
         let client = self.processes(CodecFormat::Proto);
         let mut stream = client.connect_with_options(request, options).await?;
         let mut ran = Ran::default();
@@ -108,7 +130,9 @@ impl Envd {
     /// One plain HTTP/1.1 exchange: status, headers as text, body.
     pub(crate) fn http(&self, line: &str, headers: &str, body: &[u8]) -> (u16, String, Vec<u8>) {
         let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(30)))
+            .unwrap();
         let length = body.len();
         write!(
             stream,
@@ -118,7 +142,10 @@ impl Envd {
         stream.write_all(body).unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
-        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+        let end = answer
+            .windows(4)
+            .position(|four| four == b"\r\n\r\n")
+            .unwrap();
         let head = String::from_utf8(answer[..end].to_vec()).unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         (status, head, answer[end + 4..].to_vec())
@@ -179,7 +206,10 @@ pub(crate) fn program(cmd: &str, args: &[&str]) -> StartRequest {
         args: args.iter().map(|one| (*one).to_owned()).collect(),
         ..ProcessConfig::default()
     };
-    StartRequest { process: config.into(), ..StartRequest::default() }
+    StartRequest {
+        process: config.into(),
+        ..StartRequest::default()
+    }
 }
 
 pub(crate) fn shell(script: &str) -> StartRequest {
@@ -187,16 +217,24 @@ pub(crate) fn shell(script: &str) -> StartRequest {
 }
 
 pub(crate) fn by_pid(pid: u32) -> ProcessSelector {
-    ProcessSelector { selector: Some(Selector::Pid(pid)), ..ProcessSelector::default() }
+    ProcessSelector {
+        selector: Some(Selector::Pid(pid)),
+        ..ProcessSelector::default()
+    }
 }
 
 pub(crate) fn by_tag(tag: &str) -> ProcessSelector {
-    ProcessSelector { selector: Some(Selector::Tag(tag.into())), ..ProcessSelector::default() }
+    ProcessSelector {
+        selector: Some(Selector::Tag(tag.into())),
+        ..ProcessSelector::default()
+    }
 }
 
 /// Options that name a user as the SDKs do.
 pub(crate) fn as_user(name: &str) -> CallOptions {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
-    CallOptions::default()
-        .with_header("authorization", format!("Basic {}", STANDARD.encode(format!("{name}:"))))
+    CallOptions::default().with_header(
+        "authorization",
+        format!("Basic {}", STANDARD.encode(format!("{name}:"))),
+    )
 }

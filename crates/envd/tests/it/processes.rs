@@ -15,15 +15,25 @@ use crate::envd::{Envd, Ran, as_user, by_pid, by_tag, program, shell};
 
 async fn check(envd: &Envd, request: StartRequest, expected: (&str, &str, &str)) {
     for codec in [CodecFormat::Proto, CodecFormat::Json] {
-        let ran = envd.run_as(codec, request.clone(), CallOptions::default()).await.unwrap();
+        let ran = envd
+            .run_as(codec, request.clone(), CallOptions::default())
+            .await
+            .unwrap();
         let stderr = String::from_utf8_lossy(&ran.stderr).into_owned();
-        assert_eq!((ran.text(), stderr.as_str(), ran.status()), expected, "{codec:?}");
+        assert_eq!(
+            (ran.text(), stderr.as_str(), ran.status()),
+            expected,
+            "{codec:?}"
+        );
     }
 }
 
 async fn check_refused(envd: &Envd, request: StartRequest, code: ErrorCode, message: &str) {
     let refused = envd.run(request, CallOptions::default()).await.unwrap_err();
-    assert_eq!((refused.code, refused.message.as_deref()), (code, Some(message)));
+    assert_eq!(
+        (refused.code, refused.message.as_deref()),
+        (code, Some(message))
+    );
 }
 
 /// Starts a process and returns its pid with the stream that keeps it followed.
@@ -38,7 +48,9 @@ async fn started_with(envd: &Envd, request: StartRequest, options: CallOptions) 
     let mut stream = client.start_with_options(request, options).await.unwrap();
     let first = stream.message::<StartResponse>().await.unwrap().unwrap();
     let event = first.to_owned_message().event.into_option().unwrap();
-    let Some(Event::Start(start)) = &event.event else { panic!("start is first: {event:?}") };
+    let Some(Event::Start(start)) = &event.event else {
+        panic!("start is first: {event:?}")
+    };
     let pid = start.pid;
     let follower = tokio::spawn(async move {
         let mut ran = Ran::default();
@@ -52,38 +64,77 @@ async fn started_with(envd: &Envd, request: StartRequest, options: CallOptions) 
 }
 
 async fn signal(envd: &Envd, process: ProcessSelector, signal: Signal) -> Result<(), ConnectError> {
-    let request =
-        SendSignalRequest { process: process.into(), signal: signal.into(), ..Default::default() };
-    envd.processes(CodecFormat::Json).send_signal(request).await.map(drop)
+    let request = SendSignalRequest {
+        process: process.into(),
+        signal: signal.into(),
+        ..Default::default()
+    };
+    envd.processes(CodecFormat::Json)
+        .send_signal(request)
+        .await
+        .map(drop)
 }
 
 async fn input(envd: &Envd, pid: u32, bytes: &[u8]) -> Result<(), ConnectError> {
-    let input = ProcessInput { input: Some(Input::Stdin(bytes.to_vec())), ..Default::default() };
-    let request =
-        SendInputRequest { process: by_pid(pid).into(), input: input.into(), ..Default::default() };
-    envd.processes(CodecFormat::Json).send_input(request).await.map(drop)
+    let input = ProcessInput {
+        input: Some(Input::Stdin(bytes.to_vec())),
+        ..Default::default()
+    };
+    let request = SendInputRequest {
+        process: by_pid(pid).into(),
+        input: input.into(),
+        ..Default::default()
+    };
+    envd.processes(CodecFormat::Json)
+        .send_input(request)
+        .await
+        .map(drop)
 }
 
 /// A zombie does not run; whose child it is reaps it in its own time.
 fn is_running(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+    stat.rsplit_once(')')
+        .is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
 }
 
 #[tokio::test]
 async fn output_errors_and_exits_are_told_apart() {
     let envd = Envd::start(&[]);
-    check(&envd, program("echo", &["hello"]), ("hello\n", "", "exit status 0")).await;
-    check(&envd, shell("echo out; echo err >&2; exit 7"), ("out\n", "err\n", "exit status 7")).await;
+    check(
+        &envd,
+        program("echo", &["hello"]),
+        ("hello\n", "", "exit status 0"),
+    )
+    .await;
+    check(
+        &envd,
+        shell("echo out; echo err >&2; exit 7"),
+        ("out\n", "err\n", "exit status 7"),
+    )
+    .await;
     check(&envd, shell("kill -9 $$"), ("", "", "signal: killed")).await;
-    check(&envd, shell("kill -TERM $$"), ("", "", "signal: terminated")).await;
-    check(&envd, shell("printf 'no newline'"), ("no newline", "", "exit status 0")).await;
+    check(
+        &envd,
+        shell("kill -TERM $$"),
+        ("", "", "signal: terminated"),
+    )
+    .await;
+    check(
+        &envd,
+        shell("printf 'no newline'"),
+        ("no newline", "", "exit status 0"),
+    )
+    .await;
     let ran = envd.sh("printf '\\377\\0\\200'").await;
     assert_eq!(ran.stdout, [0xff, 0, 0x80]);
     let end = ran.end.unwrap();
     assert_eq!((end.exit_code, end.exited, end.error), (0, true, None));
     let end = envd.sh("kill -9 $$").await.end.unwrap();
-    assert_eq!((end.exit_code, end.exited, end.error.as_deref()), (-1, false, Some("signal: killed")));
+    assert_eq!(
+        (end.exit_code, end.exited, end.error.as_deref()),
+        (-1, false, Some("signal: killed"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,7 +145,10 @@ async fn three_hundred_echoes_lose_nothing_and_leave_nothing() {
             let envd = std::sync::Arc::clone(&envd);
             tokio::spawn(async move {
                 let word = format!("word-{batch}-{index}");
-                let ran = envd.run(program("echo", &[&word]), CallOptions::default()).await.unwrap();
+                let ran = envd
+                    .run(program("echo", &[&word]), CallOptions::default())
+                    .await
+                    .unwrap();
                 assert_eq!(ran.text(), format!("{word}\n"));
                 assert_eq!(ran.status(), "exit status 0");
             })
@@ -103,7 +157,11 @@ async fn three_hundred_echoes_lose_nothing_and_leave_nothing() {
             run.await.unwrap();
         }
     }
-    let list = envd.processes(CodecFormat::Proto).list(ListRequest::default()).await.unwrap();
+    let list = envd
+        .processes(CodecFormat::Proto)
+        .list(ListRequest::default())
+        .await
+        .unwrap();
     assert!(list.into_owned().processes.is_empty());
     let zombies = envd.sh("grep -l 'State:.Z' /proc/[0-9]*/status 2>/dev/null | xargs -r grep -l \"PPid:.$PPID$\"; true").await;
     assert_eq!(zombies.text(), "");
@@ -120,12 +178,22 @@ async fn ten_megabytes_arrive_byte_for_byte_at_every_subscriber() {
         tokio::spawn(async move { envd.follow(pid, CallOptions::default()).await })
     };
     // The stream of the second begins with its start event; only then is it sure to be attached.
-    let attached = envd.follow(pid, CallOptions::default().with_timeout(Duration::from_millis(300))).await;
+    let attached = envd
+        .follow(
+            pid,
+            CallOptions::default().with_timeout(Duration::from_millis(300)),
+        )
+        .await;
     drop(attached);
     input(&envd, pid, b"go\n").await.unwrap();
-    let expected: Vec<u8> =
-        (1..=1_500_000).flat_map(|number| format!("{number}\n").into_bytes()).take(10 << 20).collect();
-    for ran in [first.await.unwrap().unwrap(), second.await.unwrap().unwrap()] {
+    let expected: Vec<u8> = (1..=1_500_000)
+        .flat_map(|number| format!("{number}\n").into_bytes())
+        .take(10 << 20)
+        .collect();
+    for ran in [
+        first.await.unwrap().unwrap(),
+        second.await.unwrap().unwrap(),
+    ] {
         assert_eq!(ran.stdout.len(), expected.len());
         assert!(ran.stdout == expected);
         assert_eq!(ran.stderr.len(), 3893);
@@ -145,13 +213,25 @@ async fn what_cannot_start_is_refused_in_the_agreed_words() {
     check_refused(&envd, program("", &[]), invalid, "cmd is empty").await;
     let mut request = program("true", &[]);
     request.process.as_option_mut().unwrap().cwd = Some("/nowhere".into());
-    check_refused(&envd, request.clone(), invalid, "cwd '/nowhere' no such file or directory").await;
+    check_refused(
+        &envd,
+        request.clone(),
+        invalid,
+        "cwd '/nowhere' no such file or directory",
+    )
+    .await;
     request.process.as_option_mut().unwrap().cwd = Some("/etc/passwd".into());
     check_refused(&envd, request, invalid, "cwd '/etc/passwd' not a directory").await;
 
-    let refused = envd.run(program("true", &[]), as_user("nobody-knows")).await.unwrap_err();
+    let refused = envd
+        .run(program("true", &[]), as_user("nobody-knows"))
+        .await
+        .unwrap_err();
     assert_eq!(refused.code, ErrorCode::Unauthenticated);
-    assert_eq!(refused.message.as_deref(), Some("unknown user 'nobody-knows'"));
+    assert_eq!(
+        refused.message.as_deref(),
+        Some("unknown user 'nobody-knows'")
+    );
 
     let mut pty = program("true", &[]);
     pty.pty = wrenn_rpc::process::PTY::default().into();
@@ -162,22 +242,34 @@ async fn what_cannot_start_is_refused_in_the_agreed_words() {
 #[tokio::test]
 async fn a_process_has_the_ids_groups_and_directory_of_its_user() {
     let envd = Envd::start(&[]);
-    let ran = envd.run(shell("id -u; id -g; id -G; pwd; umask"), as_user("daemon")).await.unwrap();
-    let expected = std::process::Command::new("id").args(["-G", "daemon"]).output().unwrap();
+    let ran = envd
+        .run(shell("id -u; id -g; id -G; pwd; umask"), as_user("daemon"))
+        .await
+        .unwrap();
+    let expected = std::process::Command::new("id")
+        .args(["-G", "daemon"])
+        .output()
+        .unwrap();
     let groups = String::from_utf8(expected.stdout).unwrap();
     assert_eq!(ran.text(), format!("1\n1\n{groups}/usr/sbin\n0022\n"));
     // Root may enter its home, this user may not.
     let mut request = shell("true");
     request.process.as_option_mut().unwrap().cwd = Some("/root".into());
     let refused = envd.run(request, as_user("daemon")).await.unwrap_err();
-    assert_eq!(refused.message.as_deref(), Some("cwd '/root' permission denied"));
+    assert_eq!(
+        refused.message.as_deref(),
+        Some("cwd '/root' permission denied")
+    );
     // A session and group of its own, no descriptor but the three, no signal ignored.
     let ran = envd.sh("ps -o pid=,pgid=,sid= $$ | xargs; ls /proc/$$/fd | xargs; grep -E 'Sig(Ign|Blk)' /proc/$$/status").await;
     let mut lines = ran.text().lines();
     let pid = ran.pid.unwrap();
     assert_eq!(lines.next(), Some(format!("{pid} {pid} {pid}").as_str()));
     assert_eq!(lines.next(), Some("0 1 2"));
-    assert_eq!(lines.collect::<Vec<_>>(), ["SigBlk:\t0000000000000000", "SigIgn:\t0000000000000000"]);
+    assert_eq!(
+        lines.collect::<Vec<_>>(),
+        ["SigBlk:\t0000000000000000", "SigIgn:\t0000000000000000"]
+    );
 }
 
 #[tokio::test]
@@ -187,21 +279,49 @@ async fn input_flows_until_it_is_closed() {
     for word in ["one ", "two ", "three"] {
         input(&envd, pid, word.as_bytes()).await.unwrap();
     }
-    let close = CloseStdinRequest { process: by_pid(pid).into(), ..Default::default() };
-    envd.processes(CodecFormat::Proto).close_stdin(close.clone()).await.unwrap();
+    let close = CloseStdinRequest {
+        process: by_pid(pid).into(),
+        ..Default::default()
+    };
+    envd.processes(CodecFormat::Proto)
+        .close_stdin(close.clone())
+        .await
+        .unwrap();
     let ran = follower.await.unwrap().unwrap();
-    assert_eq!((ran.text(), ran.status()), ("one two three", "exit status 0"));
-    let gone = envd.processes(CodecFormat::Proto).close_stdin(close).await.unwrap_err();
-    assert_eq!((gone.code, gone.message), (ErrorCode::NotFound, Some(format!("no process with pid {pid}"))));
+    assert_eq!(
+        (ran.text(), ran.status()),
+        ("one two three", "exit status 0")
+    );
+    let gone = envd
+        .processes(CodecFormat::Proto)
+        .close_stdin(close)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (gone.code, gone.message),
+        (
+            ErrorCode::NotFound,
+            Some(format!("no process with pid {pid}"))
+        )
+    );
 
     let mut without = program("cat", &[]);
     without.stdin = Some(false);
-    assert_eq!(envd.run(without, CallOptions::default()).await.unwrap().status(), "exit status 0");
+    assert_eq!(
+        envd.run(without, CallOptions::default())
+            .await
+            .unwrap()
+            .status(),
+        "exit status 0"
+    );
     let mut without = shell("sleep 100");
     without.stdin = Some(false);
     let (pid, follower) = started(&envd, without).await;
     let refused = input(&envd, pid, b"x").await.unwrap_err();
-    assert_eq!(refused.message, Some(format!("stdin of process {pid} is closed")));
+    assert_eq!(
+        refused.message,
+        Some(format!("stdin of process {pid} is closed"))
+    );
     signal(&envd, by_pid(pid), Signal::Sigkill).await.unwrap();
     follower.await.unwrap().unwrap();
 }
@@ -213,7 +333,10 @@ async fn a_timeout_ends_the_whole_group() {
     let script = "sleep 100 & echo $!; sleep 100 & echo $!; wait";
     let begun = Instant::now();
     let client = envd.processes(CodecFormat::Proto);
-    let mut stream = client.start_with_options(shell(script), options).await.unwrap();
+    let mut stream = client
+        .start_with_options(shell(script), options)
+        .await
+        .unwrap();
     let mut ran = Ran::default();
     let fault = loop {
         match stream.message::<StartResponse>().await {
@@ -224,7 +347,10 @@ async fn a_timeout_ends_the_whole_group() {
     };
     assert_eq!(fault.code, ErrorCode::DeadlineExceeded);
     assert!(begun.elapsed() < Duration::from_secs(10));
-    let follower = envd.follow(ran.pid.unwrap(), CallOptions::default()).await.unwrap();
+    let follower = envd
+        .follow(ran.pid.unwrap(), CallOptions::default())
+        .await
+        .unwrap();
     assert_eq!(follower.status(), "signal: killed");
     for pid in ran.text().split_whitespace() {
         assert!(!is_running(pid.parse().unwrap()), "{pid} lives on");
@@ -242,7 +368,12 @@ async fn the_server_tells_the_timeout_in_its_own_words() {
     let (status, _, body) = envd.http("POST /process.Process/Start", headers, &frame);
     let body = String::from_utf8_lossy(&body).into_owned();
     assert_eq!(status, 200);
-    assert!(body.contains(r#"{"error":{"code":"deadline_exceeded","message":"command timed out after 300 ms"}}"#), "{body}");
+    assert!(
+        body.contains(
+            r#"{"error":{"code":"deadline_exceeded","message":"command timed out after 300 ms"}}"#
+        ),
+        "{body}"
+    );
     for bad in ["-1", "soon", "12345678901"] {
         let headers = format!("Content-Type: application/json\r\nConnect-Timeout-Ms: {bad}\r\n");
         let (status, _, body) = envd.http("POST /process.Process/List", &headers, b"{}");
@@ -259,36 +390,68 @@ async fn signals_reach_the_group_and_kill_is_done_when_answered() {
 
     let clash = envd.run(request, CallOptions::default()).await.unwrap_err();
     assert_eq!(clash.code, ErrorCode::AlreadyExists);
-    assert_eq!(clash.message, Some(format!("tag 'job' is in use by pid {pid}")));
+    assert_eq!(
+        clash.message,
+        Some(format!("tag 'job' is in use by pid {pid}"))
+    );
 
-    let list = envd.processes(CodecFormat::Json).list(ListRequest::default()).await.unwrap().into_owned();
-    let [one] = list.processes.as_slice() else { panic!("one process: {list:?}") };
+    let list = envd
+        .processes(CodecFormat::Json)
+        .list(ListRequest::default())
+        .await
+        .unwrap()
+        .into_owned();
+    let [one] = list.processes.as_slice() else {
+        panic!("one process: {list:?}")
+    };
     assert_eq!((one.pid, one.tag.as_deref()), (pid, Some("job")));
     assert_eq!(one.config.as_option().unwrap().cmd, "/bin/sh");
 
     signal(&envd, by_tag("job"), Signal::Sigkill).await.unwrap();
     assert!(!is_running(pid));
     assert_eq!(follower.await.unwrap().unwrap().status(), "signal: killed");
-    let gone = signal(&envd, by_tag("job"), Signal::Sigterm).await.unwrap_err();
-    assert_eq!((gone.code, gone.message.as_deref()), (ErrorCode::NotFound, Some("no process with tag 'job'")));
+    let gone = signal(&envd, by_tag("job"), Signal::Sigterm)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (gone.code, gone.message.as_deref()),
+        (ErrorCode::NotFound, Some("no process with tag 'job'"))
+    );
 
-    let (pid, follower) = started(&envd, shell("trap 'echo caught; exit 3' TERM; echo ready; sleep 100 & wait")).await;
+    let (pid, follower) = started(
+        &envd,
+        shell("trap 'echo caught; exit 3' TERM; echo ready; sleep 100 & wait"),
+    )
+    .await;
     let mut ready = Ran::default();
     while ready.stdout.is_empty() {
         // The replay tells that the trap is set; the stream is left when it has been seen.
-        let options = CallOptions::default().with_header("x-wrenn-replay", "1").with_timeout(Duration::from_millis(200));
+        let options = CallOptions::default()
+            .with_header("x-wrenn-replay", "1")
+            .with_timeout(Duration::from_millis(200));
         let client = envd.processes(CodecFormat::Proto);
-        let request = wrenn_rpc::process::ConnectRequest { process: by_pid(pid).into(), ..Default::default() };
+        let request = wrenn_rpc::process::ConnectRequest {
+            process: by_pid(pid).into(),
+            ..Default::default()
+        };
         let mut stream = client.connect_with_options(request, options).await.unwrap();
         ready = Ran::default();
-        while let Ok(Some(message)) = stream.message::<wrenn_rpc::process::ConnectResponse>().await {
+        while let Ok(Some(message)) = stream
+            .message::<wrenn_rpc::process::ConnectResponse>()
+            .await
+        {
             ready.take(message.to_owned_message().event.into_option().unwrap());
         }
     }
     signal(&envd, by_pid(pid), Signal::Sigterm).await.unwrap();
     let ran = follower.await.unwrap().unwrap();
-    assert_eq!((ran.text(), ran.status()), ("ready\ncaught\n", "exit status 3"));
-    let refused = signal(&envd, by_pid(pid), Signal::Unspecified).await.unwrap_err();
+    assert_eq!(
+        (ran.text(), ran.status()),
+        ("ready\ncaught\n", "exit status 3")
+    );
+    let refused = signal(&envd, by_pid(pid), Signal::Unspecified)
+        .await
+        .unwrap_err();
     assert_eq!(refused.code, ErrorCode::InvalidArgument);
 }
 
@@ -298,10 +461,25 @@ async fn a_late_follower_gets_the_end_and_the_replay() {
     let ran = envd.sh("echo past; exit 4").await;
     let pid = ran.pid.unwrap();
     let late = envd.follow(pid, CallOptions::default()).await.unwrap();
-    assert_eq!((late.pid, late.text(), late.status()), (Some(pid), "", "exit status 4"));
-    let replayed = envd.follow(pid, CallOptions::default().with_header("x-wrenn-replay", "1")).await.unwrap();
-    assert_eq!((replayed.text(), replayed.status()), ("past\n", "exit status 4"));
-    let missing = envd.follow(4_000_000, CallOptions::default()).await.unwrap_err();
+    assert_eq!(
+        (late.pid, late.text(), late.status()),
+        (Some(pid), "", "exit status 4")
+    );
+    let replayed = envd
+        .follow(
+            pid,
+            CallOptions::default().with_header("x-wrenn-replay", "1"),
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        (replayed.text(), replayed.status()),
+        ("past\n", "exit status 4")
+    );
+    let missing = envd
+        .follow(4_000_000, CallOptions::default())
+        .await
+        .unwrap_err();
     assert_eq!(missing.code, ErrorCode::NotFound);
 }
 
@@ -326,7 +504,11 @@ async fn a_descendant_that_keeps_the_pipe_does_not_keep_a_killed_process() {
     let begun = Instant::now();
     let ran = follower.await.unwrap().unwrap();
     assert_eq!(ran.status(), "signal: killed");
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[tokio::test]

@@ -16,11 +16,16 @@ const STEP: usize = 256;
 
 /// The bytes of `body`; a broken one ends with an error.
 pub(super) fn unpacked(headers: &HeaderMap, body: Body) -> Result<Body, HttpError> {
-    let encoding = headers.get(CONTENT_ENCODING).map(|value| value.as_bytes().to_ascii_lowercase());
+    let encoding = headers
+        .get(CONTENT_ENCODING)
+        .map(|value| value.as_bytes().to_ascii_lowercase());
     match encoding.as_deref() {
         None | Some(b"identity") => Ok(body),
         Some(b"gzip") => Ok(Body::from_stream(gunzip(body.into_data_stream()))),
-        Some(_) => Err(HttpError::fixed(400, "the content encoding is neither identity nor gzip")),
+        Some(_) => Err(HttpError::fixed(
+            400,
+            "the content encoding is neither identity nor gzip",
+        )),
     }
 }
 
@@ -33,7 +38,12 @@ struct Gunzip {
 
 fn gunzip(packed: BodyDataStream) -> impl Stream<Item = std::io::Result<Bytes>> + Send + 'static {
     let decoder = MultiGzDecoder::new(Vec::new());
-    let state = Gunzip { packed, rest: Bytes::new(), decoder, ended: false };
+    let state = Gunzip {
+        packed,
+        rest: Bytes::new(),
+        decoder,
+        ended: false,
+    };
     stream::try_unfold(state, |mut state| async move {
         while !state.ended {
             if state.rest.is_empty() {

@@ -62,7 +62,9 @@ pub(crate) async fn download(
         let body = ReaderStream::with_capacity(tokio::fs::File::from_std(file), BUFFER);
         return finish(response, Body::from_stream(body));
     }
-    let wanted = headers.get(RANGE).map_or(Wanted::Everything, |value| range::parse(value, size));
+    let wanted = headers
+        .get(RANGE)
+        .map_or(Wanted::Everything, |value| range::parse(value, size));
     let (start, length) = match wanted {
         Wanted::Everything => (0, size),
         Wanted::Part { start, length } => {
@@ -74,41 +76,66 @@ pub(crate) async fn download(
         }
         Wanted::Impossible => {
             let response = Response::builder().status(StatusCode::RANGE_NOT_SATISFIABLE);
-            return finish(response.header(CONTENT_RANGE, format!("bytes */{size}")), Body::empty());
+            return finish(
+                response.header(CONTENT_RANGE, format!("bytes */{size}")),
+                Body::empty(),
+            );
         }
     };
     if start > 0 {
-        file.seek(SeekFrom::Start(start)).map_err(|fault| io_error("read", &path, &fault))?;
+        file.seek(SeekFrom::Start(start))
+            .map_err(|fault| io_error("read", &path, &fault))?;
     }
     let reader = tokio::fs::File::from_std(file).take(length);
     let body = Body::from_stream(ReaderStream::with_capacity(reader, BUFFER));
-    finish(response.header(ACCEPT_RANGES, "bytes").header(CONTENT_LENGTH, length), body)
+    finish(
+        response
+            .header(ACCEPT_RANGES, "bytes")
+            .header(CONTENT_LENGTH, length),
+        body,
+    )
 }
 
 fn finish(response: http::response::Builder, body: Body) -> Result<Response, HttpError> {
-    response.body(body).map_err(|_| HttpError::fixed(500, "cannot answer"))
+    response
+        .body(body)
+        .map_err(|_| HttpError::fixed(500, "cannot answer"))
 }
 
 fn open(path: &str) -> Result<(File, Metadata), HttpError> {
     // Without blocking: a named pipe without a writer would hold the thread for ever.
-    let opened = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let opened = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path);
     let file = opened.map_err(|fault| io_error("read", path, &fault))?;
-    let metadata = file.metadata().map_err(|fault| io_error("read", path, &fault))?;
+    let metadata = file
+        .metadata()
+        .map_err(|fault| io_error("read", path, &fault))?;
     let kind = metadata.file_type();
     if kind.is_dir() {
-        return Err(HttpError::new(400, format!("'{}' is a directory", short(path))));
+        return Err(HttpError::new(
+            400,
+            format!("'{}' is a directory", short(path)),
+        ));
     }
     if kind.is_fifo() || kind.is_socket() || kind.is_block_device() || kind.is_char_device() {
-        return Err(HttpError::new(400, format!("'{}' is not a regular file", short(path))));
+        return Err(HttpError::new(
+            400,
+            format!("'{}' is not a regular file", short(path)),
+        ));
     }
     Ok((file, metadata))
 }
 
 fn is_unchanged(headers: &HeaderMap, modified: SystemTime) -> bool {
-    let since = headers.get(IF_MODIFIED_SINCE).and_then(|value| value.to_str().ok());
+    let since = headers
+        .get(IF_MODIFIED_SINCE)
+        .and_then(|value| value.to_str().ok());
     let since = since.and_then(|text| httpdate::parse_http_date(text).ok());
     let second = |time: SystemTime| {
-        time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+        time.duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs())
     };
     since.is_some_and(|since| second(modified) <= second(since))
 }
@@ -116,7 +143,9 @@ fn is_unchanged(headers: &HeaderMap, modified: SystemTime) -> bool {
 /// `inline` with the file's name; what a header cannot hold is percent-encoded (RFC 5987).
 fn disposition(path: &str) -> HeaderValue {
     let name = path.rsplit('/').next().unwrap_or_default();
-    let plain = name.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\');
+    let plain = name
+        .bytes()
+        .all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\');
     let text = if plain {
         format!("inline; filename=\"{name}\"")
     } else {
@@ -135,9 +164,14 @@ fn disposition(path: &str) -> HeaderValue {
 }
 
 fn content_type(path: &str) -> &'static str {
-    let extension = Path::new(path).extension().and_then(|one| one.to_str()).unwrap_or_default();
+    let extension = Path::new(path)
+        .extension()
+        .and_then(|one| one.to_str())
+        .unwrap_or_default();
     match extension.to_ascii_lowercase().as_str() {
-        "txt" | "log" | "md" | "py" | "rs" | "sh" | "toml" | "yaml" | "yml" => "text/plain; charset=utf-8",
+        "txt" | "log" | "md" | "py" | "rs" | "sh" | "toml" | "yaml" | "yml" => {
+            "text/plain; charset=utf-8"
+        }
         "html" | "htm" => "text/html; charset=utf-8",
         "css" => "text/css; charset=utf-8",
         "csv" => "text/csv; charset=utf-8",

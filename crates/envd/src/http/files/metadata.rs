@@ -1,10 +1,6 @@
 //! `X-Metadata-<key>` headers, kept as extended attributes `user.e2b.<key>`.
 
-use std::{
-    collections::BTreeMap,
-    fs::File,
-    io,
-};
+use std::{collections::BTreeMap, fs::File, io};
 
 use http::HeaderMap;
 use rustix::{
@@ -25,7 +21,9 @@ pub(super) fn wanted(headers: &HeaderMap) -> Result<BTreeMap<String, String>, Ht
     let mut all = BTreeMap::new();
     let mut total = 0;
     for name in headers.keys() {
-        let Some(key) = name.as_str().strip_prefix(HEADER_PREFIX) else { continue };
+        let Some(key) = name.as_str().strip_prefix(HEADER_PREFIX) else {
+            continue;
+        };
         if !(1..=MAX_KEY).contains(&key.len()) {
             return Err(bad("a metadata key is not 1 to 246 bytes long"));
         }
@@ -58,7 +56,9 @@ fn change(file: &File, wanted: &BTreeMap<String, String>) -> Result<(), Errno> {
     let mut names = vec![0; MAX_LIST];
     let length = flistxattr(file, &mut names[..])?;
     for name in names[..length].split(|byte| *byte == 0) {
-        let key = std::str::from_utf8(name).ok().and_then(|name| name.strip_prefix(METADATA_PREFIX));
+        let key = std::str::from_utf8(name)
+            .ok()
+            .and_then(|name| name.strip_prefix(METADATA_PREFIX));
         if key.is_some_and(|key| !wanted.contains_key(key)) {
             fremovexattr(file, name)?;
         }
@@ -66,7 +66,8 @@ fn change(file: &File, wanted: &BTreeMap<String, String>) -> Result<(), Errno> {
     for (key, value) in wanted {
         let name = format!("{METADATA_PREFIX}{key}");
         let mut held = vec![0; MAX_TOTAL];
-        let same = fgetxattr(file, &name, &mut held[..]).is_ok_and(|length| &held[..length] == value.as_bytes());
+        let same = fgetxattr(file, &name, &mut held[..])
+            .is_ok_and(|length| &held[..length] == value.as_bytes());
         if !same {
             fsetxattr(file, &name, value.as_bytes(), XattrFlags::empty())?;
         }
@@ -82,18 +83,32 @@ mod tests {
 
     fn check(pairs: &[(&str, &str)], expected: Result<usize, u16>) {
         let headers = pairs.iter().map(|(name, value)| {
-            (name.parse::<HeaderName>().unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap())
+            (
+                name.parse::<HeaderName>().unwrap(),
+                HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+            )
         });
         let seen = wanted(&headers.collect());
-        assert_eq!(seen.map(|all| all.len()).map_err(|fault| fault.status.as_u16()), expected, "{pairs:?}");
+        assert_eq!(
+            seen.map(|all| all.len())
+                .map_err(|fault| fault.status.as_u16()),
+            expected,
+            "{pairs:?}"
+        );
     }
 
     #[test]
     fn metadata_is_printable_and_bounded() {
-        check(&[("x-metadata-a", "1"), ("X-Metadata-B", "2"), ("other", "3")], Ok(2));
+        check(
+            &[("x-metadata-a", "1"), ("X-Metadata-B", "2"), ("other", "3")],
+            Ok(2),
+        );
         check(&[("x-metadata-", "1")], Err(400));
         check(&[("x-metadata-a", "ä")], Err(400));
-        check(&[(&format!("x-metadata-{}", "a".repeat(247)), "1")], Err(400));
+        check(
+            &[(&format!("x-metadata-{}", "a".repeat(247)), "1")],
+            Err(400),
+        );
         check(&[("x-metadata-a", &"v".repeat(4090))], Err(400));
     }
 }

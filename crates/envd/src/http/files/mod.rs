@@ -47,7 +47,10 @@ fn io_error(attempt: &str, path: &str, fault: &io::Error) -> HttpError {
         _ => 500,
     };
     let word = word(fault);
-    HttpError::new(status, format!("cannot {attempt} '{}': {word}", gate::short(path)))
+    HttpError::new(
+        status,
+        format!("cannot {attempt} '{}': {word}", gate::short(path)),
+    )
 }
 
 fn word(fault: &io::Error) -> Cow<'static, str> {

@@ -18,7 +18,10 @@ pub(super) enum Wanted {
 /// as HTTP says of a header that is not understood.
 pub(super) fn parse(value: &HeaderValue, size: u64) -> Wanted {
     let text = value.to_str().unwrap_or_default();
-    let Some((first, last)) = text.strip_prefix("bytes=").and_then(|range| range.split_once('-')) else {
+    let Some((first, last)) = text
+        .strip_prefix("bytes=")
+        .and_then(|range| range.split_once('-'))
+    else {
         return Wanted::Everything;
     };
     let (start, end) = match (first.trim(), last.trim()) {
@@ -28,7 +31,9 @@ pub(super) fn parse(value: &HeaderValue, size: u64) -> Wanted {
             Err(_) => return Wanted::Everything,
         },
         (first, last) => {
-            let Ok(first) = first.parse::<u64>() else { return Wanted::Everything };
+            let Ok(first) = first.parse::<u64>() else {
+                return Wanted::Everything;
+            };
             let end = match last {
                 "" => size,
                 last => match last.parse::<u64>() {
@@ -42,7 +47,10 @@ pub(super) fn parse(value: &HeaderValue, size: u64) -> Wanted {
     if start >= size {
         return Wanted::Impossible;
     }
-    Wanted::Part { start, length: end - start }
+    Wanted::Part {
+        start,
+        length: end - start,
+    }
 }
 
 #[cfg(test)]
@@ -55,18 +63,56 @@ mod tests {
 
     #[test]
     fn one_range_is_read_and_kept_within_the_file() {
-        check("bytes=0-9", Wanted::Part { start: 0, length: 10 });
-        check("bytes=90-", Wanted::Part { start: 90, length: 10 });
-        check("bytes=-5", Wanted::Part { start: 95, length: 5 });
-        check("bytes=-500", Wanted::Part { start: 0, length: 100 });
-        check("bytes=50-18446744073709551615", Wanted::Part { start: 50, length: 50 });
+        check(
+            "bytes=0-9",
+            Wanted::Part {
+                start: 0,
+                length: 10,
+            },
+        );
+        check(
+            "bytes=90-",
+            Wanted::Part {
+                start: 90,
+                length: 10,
+            },
+        );
+        check(
+            "bytes=-5",
+            Wanted::Part {
+                start: 95,
+                length: 5,
+            },
+        );
+        check(
+            "bytes=-500",
+            Wanted::Part {
+                start: 0,
+                length: 100,
+            },
+        );
+        check(
+            "bytes=50-18446744073709551615",
+            Wanted::Part {
+                start: 50,
+                length: 50,
+            },
+        );
     }
 
     #[test]
     fn ranges_outside_are_impossible_and_rubbish_is_ignored() {
         check("bytes=100-", Wanted::Impossible);
         check("bytes=-0", Wanted::Impossible);
-        for rubbish in ["bytes=9-0", "bytes=a-b", "bytes=0-1,3-4", "lines=1-2", "bytes=-", "bytes=--1", ""] {
+        for rubbish in [
+            "bytes=9-0",
+            "bytes=a-b",
+            "bytes=0-1,3-4",
+            "lines=1-2",
+            "bytes=-",
+            "bytes=--1",
+            "",
+        ] {
             check(rubbish, Wanted::Everything);
         }
     }

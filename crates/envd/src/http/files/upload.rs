@@ -48,8 +48,16 @@ pub(crate) async fn upload(
     };
     let target = query.path.as_deref().filter(|path| !path.is_empty());
     let body = body::unpacked(headers, body)?;
-    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let kind = kind
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
     match kind.as_str() {
         "application/octet-stream" => {
             let target = target.ok_or_else(|| HttpError::fixed(400, "path is required"))?;
@@ -60,8 +68,14 @@ pub(crate) async fn upload(
             }
             Ok(Json(vec![files.finish(writer).await?]))
         }
-        "multipart/form-data" => files.form(Request::from_parts(parts.clone(), body), target).await.map(Json),
-        _ => Err(HttpError::fixed(400, "the content type is neither multipart/form-data nor application/octet-stream")),
+        "multipart/form-data" => files
+            .form(Request::from_parts(parts.clone(), body), target)
+            .await
+            .map(Json),
+        _ => Err(HttpError::fixed(
+            400,
+            "the content type is neither multipart/form-data nor application/octet-stream",
+        )),
     }
 }
 
@@ -85,7 +99,11 @@ struct Files {
 }
 
 impl Files {
-    async fn form(&self, request: Request, target: Option<&str>) -> Result<Vec<Written>, HttpError> {
+    async fn form(
+        &self,
+        request: Request,
+        target: Option<&str>,
+    ) -> Result<Vec<Written>, HttpError> {
         let form = Multipart::from_request(request, &()).await;
         let mut form = form.map_err(|_| HttpError::fixed(400, "the form has no boundary"))?;
         let mut seen = HashSet::new();
@@ -96,7 +114,10 @@ impl Files {
             }
             let name = target.or(field.file_name()).unwrap_or_default();
             if name.is_empty() {
-                return Err(HttpError::fixed(400, "a file has neither a path nor a name"));
+                return Err(HttpError::fixed(
+                    400,
+                    "a file has neither a path nor a name",
+                ));
             }
             let path = path(&self.agent, &self.user, name)?;
             if !seen.insert(path.clone()) {
@@ -112,12 +133,20 @@ impl Files {
     }
 
     async fn open(&self, path: String) -> Result<(Writer, String), HttpError> {
-        Ok((Writer::open(path.clone(), self.user.clone(), self.owner).await?, path))
+        Ok((
+            Writer::open(path.clone(), self.user.clone(), self.owner).await?,
+            path,
+        ))
     }
 
     async fn finish(&self, (writer, path): (Writer, String)) -> Result<Written, HttpError> {
         writer.finish(self.metadata.clone()).await?;
         let name = path.rsplit('/').next().unwrap_or_default().to_owned();
-        Ok(Written { name, path, kind: "file", metadata: self.metadata.clone() })
+        Ok(Written {
+            name,
+            path,
+            kind: "file",
+            metadata: self.metadata.clone(),
+        })
     }
 }

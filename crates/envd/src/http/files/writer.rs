@@ -38,7 +38,11 @@ impl Writer {
     pub(super) async fn open(path: String, user: User, owner: Owner) -> Result<Self, HttpError> {
         let opened = path.clone();
         let file = blocking(move || open(&opened, &user, owner)).await?;
-        Ok(Self { path, file: Arc::new(file), buffer: Vec::with_capacity(BUFFER) })
+        Ok(Self {
+            path,
+            file: Arc::new(file),
+            buffer: Vec::with_capacity(BUFFER),
+        })
     }
 
     /// Adds bytes; they reach the file in buffers of 64 KiB.
@@ -55,7 +59,10 @@ impl Writer {
     }
 
     /// Writes what is left and the metadata.
-    pub(super) async fn finish(mut self, wanted: BTreeMap<String, String>) -> Result<(), HttpError> {
+    pub(super) async fn finish(
+        mut self,
+        wanted: BTreeMap<String, String>,
+    ) -> Result<(), HttpError> {
         self.flush().await?;
         let (file, path) = (self.file, self.path);
         blocking(move || {
@@ -89,10 +96,16 @@ fn open(path: &str, user: &User, owner: Owner) -> Result<File, HttpError> {
     tree::make_all(parent, user).map_err(|fault| failed(fault.into()))?;
     let existing = match fs::metadata(path) {
         Ok(existing) if existing.is_dir() => {
-            return Err(HttpError::new(400, format!("'{}' is a directory", short(path))));
+            return Err(HttpError::new(
+                400,
+                format!("'{}' is a directory", short(path)),
+            ));
         }
         Ok(existing) if !existing.is_file() => {
-            return Err(HttpError::new(400, format!("'{}' is not a regular file", short(path))));
+            return Err(HttpError::new(
+                400,
+                format!("'{}' is not a regular file", short(path)),
+            ));
         }
         Ok(_) => true,
         Err(fault) if fault.kind() == io::ErrorKind::NotFound => false,
