@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use protox::prost::Message as _;
 
 const FILES: [&str; 3] = [
@@ -18,11 +18,37 @@ const FILES: [&str; 3] = [
     "filesystem/filesystem.proto",
 ];
 
-/// Writes the generated code, or with `check` compares it with what is checked in.
-pub(crate) fn run(check: bool) -> Result<()> {
+/// Writes the generated code.
+pub(crate) fn run() -> Result<()> {
+    let generated = generated();
+    let fresh = generate()?;
+    let _ = fs::remove_dir_all(&generated);
+    fs::create_dir_all(&generated)?;
+    for (name, text) in fresh {
+        fs::write(generated.join(&name), text)
+            .with_context(|| format!("write {}", name.display()))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn generated_code_is_fresh() -> Result<()> {
+    let stale = generate()? != read_tree(&generated())?;
+    assert!(
+        !stale,
+        "crates/rpc/src/generated is stale: run the `codegen` task"
+    );
+    Ok(())
+}
+
+fn generated() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/rpc/src/generated")
+}
+
+/// Each file's name and text.
+fn generate() -> Result<BTreeMap<PathBuf, String>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/rpc");
     let proto = root.join("proto");
-    let generated = root.join("src/generated");
 
     let scratch = tempfile::tempdir().context("make a scratch directory")?;
     let descriptors = scratch.path().join("descriptors.bin");
@@ -47,21 +73,7 @@ pub(crate) fn run(check: bool) -> Result<()> {
         .compile()
         .context("generate the Rust code")?;
 
-    let fresh = read_tree(&out)?;
-    if check {
-        ensure!(
-            fresh == read_tree(&generated)?,
-            "crates/rpc/src/generated is stale: run `cargo xtask codegen`"
-        );
-        return Ok(());
-    }
-    let _ = fs::remove_dir_all(&generated);
-    fs::create_dir_all(&generated)?;
-    for (name, text) in fresh {
-        fs::write(generated.join(&name), text)
-            .with_context(|| format!("write {}", name.display()))?;
-    }
-    Ok(())
+    read_tree(&out)
 }
 
 fn read_tree(dir: &Path) -> Result<BTreeMap<PathBuf, String>> {

@@ -27,7 +27,16 @@ pub(crate) fn run() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["build", "--quiet", "--profile", "envd", "--target", TARGET, "--package", "wrenn-envd"])
+        .args([
+            "build",
+            "--quiet",
+            "--profile",
+            "envd",
+            "--target",
+            TARGET,
+            "--package",
+            "wrenn-envd",
+        ])
         .current_dir(&root)
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         .status()
@@ -48,7 +57,10 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "the path is this task's result, read by make")]
+#[expect(
+    clippy::print_stdout,
+    reason = "the path is this task's result, read by make"
+)]
 fn print(path: &Path) {
     println!("{}", path.display());
 }
@@ -56,13 +68,22 @@ fn print(path: &Path) {
 /// Whether a 64-bit little-endian ELF file is position-independent and asks for no interpreter.
 fn is_static_pie(binary: &[u8]) -> bool {
     let half = |at: usize| {
-        binary.get(at..at + 2).and_then(|bytes| bytes.try_into().ok()).map_or(0, u16::from_le_bytes)
+        binary
+            .get(at..at + 2)
+            .and_then(|bytes| bytes.try_into().ok())
+            .map_or(0, u16::from_le_bytes)
     };
     let word = |at: usize| {
-        binary.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes)
+        binary
+            .get(at..at + 4)
+            .and_then(|bytes| bytes.try_into().ok())
+            .map_or(0, u32::from_le_bytes)
     };
     let table = usize::try_from(word(PROGRAM_HEADERS)).unwrap_or(usize::MAX);
-    let (size, count) = (usize::from(half(HEADER_SIZE)), usize::from(half(HEADER_COUNT)));
+    let (size, count) = (
+        usize::from(half(HEADER_SIZE)),
+        usize::from(half(HEADER_COUNT)),
+    );
     binary.starts_with(b"\x7fELF\x02\x01")
         && half(0x10) == ET_DYN
         && count > 0

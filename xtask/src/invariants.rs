@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// Crate → the crates of ours it may use outside its tests. A crate that is not named may not exist.
@@ -98,15 +98,13 @@ const NEVER: [(&str, &str); 4] = [
 /// Crates that may hold unsafe code.
 const UNSAFE: [&str; 5] = ["block", "memory", "network", "envd", "virtual-host"];
 
-/// Checks every invariant and reports all that are broken.
-pub(crate) fn run() -> Result<()> {
+#[test]
+fn every_invariant_of_the_architecture_holds() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut broken = dependencies(&root)?;
     broken.extend(sources(&root)?);
-    if broken.is_empty() {
-        return Ok(());
-    }
-    bail!("{} broken invariants:\n{}", broken.len(), broken.join("\n"))
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    Ok(())
 }
 
 fn dependencies(root: &Path) -> Result<Vec<String>> {

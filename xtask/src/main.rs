@@ -3,9 +3,10 @@
 #[cfg(feature = "codegen")]
 mod codegen;
 mod envd;
+#[cfg(test)]
 mod invariants;
+mod programs;
 mod tiers;
-mod virtual_host;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -23,39 +24,26 @@ struct Arguments {
 enum Task {
     /// Generate `crates/rpc/src/generated` from `crates/rpc/proto`.
     #[cfg(feature = "codegen")]
-    Codegen {
-        /// Change nothing; fail when the checked-in code is stale.
-        #[arg(long)]
-        check: bool,
-    },
+    Codegen,
     /// Build the guest's agent, fully static, and print its path.
     Envd,
-    /// Check the invariants of ARCHITECTURE.md.
-    Invariants,
     /// Run the test suite.
     Test {
         /// Run the long proofs whole.
         #[arg(long)]
         soak: bool,
-        /// Run only these tiers.
+        /// Run only these tiers, after the build.
         tiers: Vec<String>,
-    },
-    /// Run the `host` test programs of these packages as root inside a virtual host.
-    InVirtualHost {
-        /// Packages of the workspace.
-        packages: Vec<String>,
     },
 }
 
 fn main() -> Result<()> {
     match Arguments::parse().task {
         #[cfg(feature = "codegen")]
-        Task::Codegen { check } => codegen::run(check),
+        Task::Codegen => codegen::run(),
         Task::Envd => envd::run(),
-        Task::Invariants => invariants::run(),
         Task::Test { soak, tiers } => {
             tiers::run(if soak { Length::Whole } else { Length::Short }, &tiers)
         }
-        Task::InVirtualHost { packages } => virtual_host::run(&packages),
     }
 }

@@ -4,12 +4,16 @@
 //! tested is what is shipped and a cold run compiles each crate once.
 
 use std::{
-    env,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::{
+    envd,
+    programs::{self, Program},
+};
 
 /// How much of the long proofs to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,151 +24,81 @@ pub(crate) enum Length {
     Whole,
 }
 
-/// One tier: a name and the commands that prove it.
+/// What a tier works on.
+struct Run {
+    length: Length,
+    programs: Vec<Program>,
+}
+
+/// A tier: its name, what it proves, and its work.
 struct Tier {
     name: &'static str,
     proves: &'static str,
-    commands: Vec<Vec<&'static str>>,
+    work: fn(&mut Run) -> Result<()>,
 }
 
-fn tiers() -> Vec<Tier> {
-    let cargo_test = |rest: &[&'static str]| {
-        let mut words = vec!["cargo", "test", "--release", "--locked", "--quiet"];
-        words.extend_from_slice(rest);
-        words
-    };
-    vec![
-        Tier {
-            name: "style",
-            proves: "formatting, lints, invariants, generated code is fresh",
-            commands: vec![
-                vec!["cargo", "fmt", "--all", "--check"],
-                vec!["cargo", "xtask", "invariants"],
-                vec![
-                    "cargo",
-                    "run",
-                    "--release",
-                    "--locked",
-                    "--quiet",
-                    "-p",
-                    "xtask",
-                    "--features",
-                    "xtask/codegen",
-                    "--",
-                    "codegen",
-                    "--check",
-                ],
-                vec![
-                    "cargo",
-                    "clippy",
-                    "--release",
-                    "--locked",
-                    "--quiet",
-                    "--workspace",
-                    "--all-targets",
-                    "--all-features",
-                    "--",
-                    "--deny",
-                    "warnings",
-                ],
-            ],
+const TIERS: [Tier; 6] = [
+    Tier {
+        name: "style",
+        proves: "formatting and lints",
+        work: style,
+    },
+    Tier {
+        name: "build",
+        proves: "the binary, the static guest agent and every test program build",
+        work: build,
+    },
+    Tier {
+        name: "unit",
+        proves: "each crate alone; the arrows between them; generated code is fresh",
+        work: |run| run.all("unit", &[]),
+    },
+    Tier {
+        name: "service",
+        proves: "each program against real PostgreSQL and Redis and a simulated agent",
+        work: |run| {
+            ["wrenn-envd", "wrenn-control-plane", "wrenn"]
+                .iter()
+                .try_for_each(|package| run.one(package, "it", &[]))
         },
-        Tier {
-            name: "product",
-            proves: "the binary, the static guest agent and every test program build",
-            commands: vec![
-                vec![
-                    "cargo",
-                    "build",
-                    "--release",
-                    "--locked",
-                    "--quiet",
-                    "-p",
-                    "wrenn",
-                    "-p",
-                    "wrenn-testkit",
-                ],
-                vec!["cargo", "xtask", "envd"],
-            ],
-        },
-        Tier {
-            name: "unit",
-            proves: "each crate alone",
-            commands: vec![cargo_test(&["--workspace", "--lib", "--bins"])],
-        },
-        Tier {
-            name: "service",
-            proves: "each program against real PostgreSQL and Redis and a simulated agent",
-            commands: vec![cargo_test(&[
-                "-p",
-                "wrenn-envd",
-                "-p",
-                "wrenn-control-plane",
-                "-p",
-                "wrenn",
-                "--test",
-                "it",
-            ])],
-        },
-        Tier {
-            name: "host",
-            proves: "real Firecracker, device-mapper and namespaces in a virtual host",
-            commands: vec![
-                cargo_test(&["-p", "wrenn-virtual-host", "--test", "it"]),
-                vec![
-                    "cargo",
-                    "xtask",
-                    "in-virtual-host",
-                    "wrenn-block",
-                    "wrenn-network",
-                    "wrenn-firecracker",
-                ],
-                cargo_test(&[
-                    "-p",
-                    "wrenn-host-agent",
-                    "--features",
-                    "wrenn-host-agent/host-tests",
-                    "--test",
-                    "host",
-                    "--",
-                    "--test-threads=1",
-                ]),
-            ],
-        },
-        Tier {
-            name: "end to end",
-            proves: "`wrenn up` as a user runs it",
-            commands: vec![cargo_test(&[
-                "-p",
-                "wrenn",
-                "--features",
-                "wrenn/up-tests",
-                "--test",
-                "up",
-                "--",
-                "--test-threads=1",
-            ])],
-        },
-    ]
-}
+    },
+    Tier {
+        name: "host",
+        proves: "real Firecracker, device-mapper and namespaces in a virtual host",
+        work: host,
+    },
+    Tier {
+        name: "end-to-end",
+        proves: "`wrenn up` as a user runs it",
+        work: |run| run.one("wrenn", "up", &["--test-threads=1"]),
+    },
+];
 
-/// Runs all tiers, or those whose names are given.
+/// Runs all tiers, or those whose names are given (and the build that they need).
 pub(crate) fn run(length: Length, only: &[String]) -> Result<()> {
+    let unknown = only
+        .iter()
+        .find(|name| TIERS.iter().all(|tier| tier.name != name.as_str()));
+    if let Some(name) = unknown {
+        bail!("there is no tier `{name}`");
+    }
+    let mut run = Run {
+        length,
+        programs: Vec::new(),
+    };
     let mut times: Vec<(&str, Duration)> = Vec::new();
-    let mut failed = None;
-    for tier in tiers() {
-        if !only.is_empty() && !only.iter().any(|name| name == tier.name) {
+    let mut outcome = Ok(());
+    for tier in &TIERS {
+        let wanted =
+            only.is_empty() || tier.name == "build" || only.iter().any(|name| name == tier.name);
+        if !wanted {
             continue;
         }
         say(&format!("── {}: {}", tier.name, tier.proves));
         let begun = Instant::now();
-        let outcome = tier
-            .commands
-            .iter()
-            .try_for_each(|words| command(words, length));
+        outcome = (tier.work)(&mut run).with_context(|| format!("tier `{}` failed", tier.name));
         times.push((tier.name, begun.elapsed()));
-        if let Err(error) = outcome {
-            failed = Some((tier.name, error));
+        if outcome.is_err() {
             break;
         }
     }
@@ -174,32 +108,82 @@ pub(crate) fn run(length: Length, only: &[String]) -> Result<()> {
     }
     let total: Duration = times.iter().map(|(_, time)| *time).sum();
     say(&format!("{:<12} {:>6.1} s", "total", total.as_secs_f64()));
-    match failed {
-        None => Ok(()),
-        Some((name, error)) => Err(error.context(format!("tier `{name}` failed"))),
-    }
+    outcome
 }
 
-fn command(words: &[&str], length: Length) -> Result<()> {
-    say(&format!("$ {}", words.join(" ")));
-    let (program, arguments) = words.split_first().context("an empty command")?;
-    let program = if *program == "cargo" {
-        env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
-    } else {
-        (*program).to_owned()
-    };
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null());
-    if length == Length::Whole {
-        command.env("WRENN_SOAK", "1");
+fn style(run: &mut Run) -> Result<()> {
+    run.command(Command::new("cargo").args(["fmt", "--all", "--check"]))?;
+    let words = [
+        "clippy",
+        "--release",
+        "--locked",
+        "--quiet",
+        "--workspace",
+        "--all-targets",
+    ];
+    run.command(Command::new("cargo").args(words).args([
+        "--all-features",
+        "--",
+        "--deny",
+        "warnings",
+    ]))
+}
+
+fn build(run: &mut Run) -> Result<()> {
+    run.programs = programs::build()?;
+    envd::run()
+}
+
+fn host(run: &mut Run) -> Result<()> {
+    run.one("wrenn-virtual-host", "it", &["--test-threads=1"])?;
+    let mut inside = Vec::new();
+    for package in ["wrenn-block", "wrenn-network", "wrenn-firecracker"] {
+        inside.push(programs::find(&run.programs, package, "host")?.path.clone());
     }
-    let status = command
-        .status()
-        .with_context(|| format!("start `{}`", words.join(" ")))?;
-    if !status.success() {
-        bail!("`{}` ended with {status}", words.join(" "));
+    run.command(Command::new("target/release/in-virtual-host").args(inside))?;
+    run.one("wrenn-host-agent", "host", &["--test-threads=1"])
+}
+
+impl Run {
+    /// Runs every program of this target name.
+    fn all(&self, target: &str, arguments: &[&str]) -> Result<()> {
+        let programs = self
+            .programs
+            .iter()
+            .filter(|program| program.target == target);
+        programs
+            .map(|program| self.start(program, arguments))
+            .collect()
     }
-    Ok(())
+
+    fn one(&self, package: &str, target: &str, arguments: &[&str]) -> Result<()> {
+        self.start(programs::find(&self.programs, package, target)?, arguments)
+    }
+
+    /// Starts a test program as `cargo test` would.
+    fn start(&self, program: &Program, arguments: &[&str]) -> Result<()> {
+        say(&format!("── {} {}", program.package, program.target));
+        self.command(
+            Command::new(&program.path)
+                .args(arguments)
+                .arg("--quiet")
+                .current_dir(&program.directory)
+                .env("CARGO_MANIFEST_DIR", &program.directory),
+        )
+    }
+
+    fn command(&self, command: &mut Command) -> Result<()> {
+        if self.length == Length::Whole {
+            command.env("WRENN_SOAK", "1");
+        }
+        let shown = format!("{:?}", command.get_program());
+        let status = command
+            .stdin(Stdio::null())
+            .status()
+            .with_context(|| format!("start {shown}"))?;
+        ensure!(status.success(), "{shown} ended with {status}");
+        Ok(())
+    }
 }
 
 #[expect(clippy::print_stderr, reason = "the progress of a development task")]
