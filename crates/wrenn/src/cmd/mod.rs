@@ -1,0 +1,54 @@
+//! The commands, one module a noun: arguments, what it does, how its result is shown.
+
+pub(crate) mod api;
+pub(crate) mod completions;
+pub(crate) mod config;
+pub(crate) mod control_plane;
+pub(crate) mod doctor;
+pub(crate) mod down;
+pub(crate) mod help;
+pub(crate) mod host_agent;
+pub(crate) mod logs;
+pub(crate) mod machine;
+pub(crate) mod man;
+pub(crate) mod migrate;
+pub(crate) mod run;
+pub(crate) mod sandbox;
+pub(crate) mod setup;
+pub(crate) mod status;
+pub(crate) mod supervise;
+pub(crate) mod up;
+pub(crate) mod version;
+
+use crate::{Outcome, args::Command, context::Context};
+
+/// Runs `command`.
+pub(crate) fn run(context: &Context, command: Command) -> Outcome {
+    use sandbox::Command as Sandbox;
+    match command {
+        Command::Up(arguments) => up::run(context, &arguments),
+        Command::Down(arguments) => down::run(context, &arguments),
+        Command::Status(arguments) => status::run(context, &arguments),
+        Command::Doctor(arguments) => doctor::run(context, &arguments),
+        Command::Logs(arguments) => logs::run(context, &arguments),
+        Command::Run(arguments) => run::run(context, arguments),
+        Command::Sandbox(command) => sandbox::run(context, command),
+        Command::Create(arguments) => sandbox::run(context, Sandbox::Create(arguments)),
+        Command::Ls(arguments) => sandbox::run(context, Sandbox::Ls(arguments)),
+        Command::Exec(arguments) => sandbox::run(context, Sandbox::Exec(arguments)),
+        Command::Cp(arguments) => sandbox::run(context, Sandbox::Cp(arguments)),
+        Command::Rm(arguments) => sandbox::run(context, Sandbox::Rm(arguments)),
+        Command::Api(arguments) => api::run(context, arguments),
+        Command::Config(command) => config::run(context, &command),
+        Command::ControlPlane(arguments) => control_plane::run(&arguments),
+        Command::HostAgent(arguments) => host_agent::run(context, &arguments),
+        Command::Setup(arguments) => setup::run(context, &arguments),
+        Command::Machine(command) => machine::run(context, &command),
+        Command::Migrate(command) => migrate::run(context, &command),
+        Command::Completions(arguments) => completions::run(context, &arguments),
+        Command::Man(arguments) => man::run(context, &arguments),
+        Command::Version(arguments) => version::run(context, &arguments),
+        Command::Help(arguments) => help::run(context, &arguments),
+        Command::Supervise(arguments) => supervise::run(context, &arguments),
+    }
+}

@@ -1,0 +1,71 @@
+//! What every command is given: the output, the global flags, and on demand a client of the API.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::{
+    client::Client,
+    config,
+    error::CliError,
+    out::{Out, OutFlags},
+    units,
+};
+
+/// Flags that every command takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Use this context of the configuration file
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Global options", env = "WRENN_CONTEXT", hide_env_values = true)]
+    pub(crate) context: Option<String>,
+    /// Talk to the server at this address
+    #[arg(long, global = true, value_name = "URL", help_heading = "Global options", env = "WRENN_BASE_URL", hide_env_values = true)]
+    pub(crate) base_url: Option<String>,
+    /// Print JSON: the API's object or array, unchanged
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) json: bool,
+    /// Print no notes, hints or progress; create commands print the id alone
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    pub(crate) quiet: bool,
+    /// Show requests and times (-v), and bodies with secrets masked (-vv)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
+    pub(crate) verbose: u8,
+    /// Never use colour
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) no_color: bool,
+    /// Give up an API call after this long [default: 60s]
+    #[arg(long, global = true, value_name = "DURATION", value_parser = units::duration, help_heading = "Global options")]
+    pub(crate) timeout: Option<Duration>,
+    /// Answer yes to every question
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    pub(crate) yes: bool,
+}
+
+/// What a command works with.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) out: Out,
+    pub(crate) global: Global,
+}
+
+impl Context {
+    pub(crate) fn new(global: Global) -> Self {
+        let out = Out::new(OutFlags {
+            json: global.json,
+            quiet: global.quiet,
+            verbose: global.verbose,
+            no_color: global.no_color,
+        });
+        Self { out, global }
+    }
+
+    /// The server and the credentials that flags, environment and configuration name (cli.md §2.2).
+    pub(crate) fn target(&self) -> Result<config::Target, CliError> {
+        config::Target::choose(&self.global)
+    }
+
+    /// A client of that server.
+    pub(crate) fn client(&self) -> Result<Client, CliError> {
+        Client::new(self.target()?, self.global.timeout.unwrap_or(Duration::from_secs(60)), self.out.clone())
+    }
+}
