@@ -1,7 +1,11 @@
 //! Fixtures of the test suite: what tests start, steer and look at. Nothing here is part of the product.
 
+pub mod agent_authority;
+pub mod client;
+pub mod control_plane;
 pub mod images;
 pub mod postgres;
 pub mod redis;
 mod server;
 pub mod simulated_agent;
+pub mod virtual_host_agent;

@@ -1,0 +1,3 @@
+//! The control plane on real PostgreSQL and Redis, with simulated host agents.
+
+mod lifecycle;
