@@ -41,11 +41,20 @@ pub enum Error {
         #[source]
         source: Errno,
     },
-    #[error("nftables: {action}")]
-    Nft {
+    /// `nft` refused, in these words.
+    #[error("nftables: {action}: {said}")]
+    Nft { action: &'static str, said: String },
+    #[error("nftables: {action}: run nft")]
+    NftStart {
         action: &'static str,
         #[source]
-        source: nftables::helper::NftablesError,
+        source: io::Error,
+    },
+    #[error("nftables: {action}: its JSON")]
+    NftJson {
+        action: &'static str,
+        #[source]
+        source: serde_json::Error,
     },
     #[error("netfilter: {action}")]
     Netfilter {

@@ -89,7 +89,7 @@ pub(crate) fn table(config: &NetworkConfig, standing: &[Slot]) -> Nftables<'stat
 
 /// Applies the table (in the host's namespace).
 pub(crate) fn apply(config: &NetworkConfig, standing: &[Slot]) -> crate::Result<()> {
-    nft::apply("write the host's table", table(config, standing))
+    nft::apply("write the host's table", &table(config, standing))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Our nftables tables, applied through `nft -j -f -` in one transaction each.
+//! Our nftables tables, applied through `nft -j -f` in one transaction each.
 //!
 //! This starts a program, so it happens only where nobody waits: when the agent starts and when a slot is
 //! made ready. What changes on a request goes through [`crate::netfilter::sets`].
@@ -7,9 +7,10 @@ pub(crate) mod host;
 pub(crate) mod namespace;
 mod words;
 
+use std::io::Write;
 use std::net::Ipv4Addr;
+use std::process::{Command, Stdio};
 
-use nftables::helper::{NftablesError, apply_ruleset, get_current_ruleset_with_args};
 use nftables::schema::{NfListObject, NfObject, Nftables};
 
 use crate::config::NetworkConfig;
@@ -57,28 +58,21 @@ fn closed(config: &NetworkConfig) -> Vec<Range> {
 }
 
 /// Applies a table in this thread's namespace.
-pub(crate) fn apply(action: &'static str, table: Nftables<'_>) -> Result<()> {
-    apply_ruleset(&table).map_err(|source| Error::Nft {
-        action,
-        source: told(source),
-    })
+pub(crate) fn apply(action: &'static str, table: &Nftables<'_>) -> Result<()> {
+    let commands = serde_json::to_vec(table).map_err(|source| Error::NftJson { action, source })?;
+    // Its standard input by this name: `-` means `/dev/stdin` to nft, which a bare host does not have.
+    run(action, &["-j", "-f", "/proc/self/fd/0"], &commands).map(drop)
 }
 
 /// Number of elements in the host's set of slots; 0 without our table.
 pub(crate) fn count_admitted() -> Result<usize> {
-    let arguments = ["list", "set", "inet", TABLE, SLOTS];
-    let listed = match get_current_ruleset_with_args(nftables::helper::DEFAULT_NFT, arguments) {
-        Ok(listed) => listed,
-        Err(NftablesError::NftFailed { stderr, .. }) if stderr.contains("No such file") => {
-            return Ok(0);
-        }
-        Err(source) => {
-            return Err(Error::Nft {
-                action: "list the slots",
-                source: told(source),
-            });
-        }
+    let action = "list the slots";
+    let answer = match run(action, &["-j", "list", "set", "inet", TABLE, SLOTS], &[]) {
+        Err(Error::Nft { said, .. }) if said.contains("No such file or directory") => return Ok(0),
+        other => other?,
     };
+    let listed: Nftables<'_> =
+        serde_json::from_slice(&answer).map_err(|source| Error::NftJson { action, source })?;
     let elements = |object: &NfObject<'_>| match object {
         NfObject::ListObject(NfListObject::Set(set)) => {
             set.elem.as_ref().map_or(0, |elements| elements.len())
@@ -88,20 +82,32 @@ pub(crate) fn count_admitted() -> Result<usize> {
     Ok(listed.objects.iter().map(elements).sum())
 }
 
-/// `nft` says why on its standard error, which the library's message leaves out.
-fn told(error: NftablesError) -> NftablesError {
-    match error {
-        NftablesError::NftFailed {
-            program,
-            hint,
-            stdout,
-            stderr,
-        } => NftablesError::NftFailed {
-            program,
-            hint: format!("{hint}: {}", stderr.trim()),
-            stdout,
-            stderr,
-        },
-        other => other,
+/// Runs `nft` in this thread's namespace. (The library's own runner loses what `nft` says on its standard
+/// error, which is the only place where it says what is wrong.)
+fn run(action: &'static str, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>> {
+    let failed = |source| Error::NftStart { action, source };
+    let mut nft = Command::new("nft")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
+    // It reads all of its input before it says anything, so writing first cannot block for ever. If it ends
+    // early instead, its own words tell more than the broken pipe does.
+    let written = nft
+        .stdin
+        .take()
+        .map_or(Ok(()), |mut stdin| stdin.write_all(input));
+    let output = nft.wait_with_output().map_err(failed)?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr)
+            .trim()
+            .chars()
+            .take(1000)
+            .collect();
+        return Err(Error::Nft { action, said });
     }
+    written.map_err(failed)?;
+    Ok(output.stdout)
 }

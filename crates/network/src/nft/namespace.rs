@@ -109,7 +109,7 @@ pub(crate) fn table(slot: Slot, config: &NetworkConfig) -> Nftables<'static> {
 
 /// Applies the table in this thread's namespace.
 pub(crate) fn apply(slot: Slot, config: &NetworkConfig) -> crate::Result<()> {
-    nft::apply("write the table of a slot", table(slot, config))
+    nft::apply("write the table of a slot", &table(slot, config))
 }
 
 #[cfg(test)]
