@@ -46,8 +46,8 @@ struct Filesystem {
     reason = "the trait allows any encodable type; these are the messages"
 )]
 impl Service for Filesystem {
-    async fn stat<'a>(
-        &'a self,
+    async fn stat(
+        &self,
         context: RequestContext,
         request: ServiceRequest<'_, StatRequest>,
     ) -> ServiceResult<StatResponse> {
@@ -59,8 +59,8 @@ impl Service for Filesystem {
         })
     }
 
-    async fn make_dir<'a>(
-        &'a self,
+    async fn make_dir(
+        &self,
         context: RequestContext,
         request: ServiceRequest<'_, MakeDirRequest>,
     ) -> ServiceResult<MakeDirResponse> {
@@ -80,8 +80,8 @@ impl Service for Filesystem {
         })
     }
 
-    async fn r#move<'a>(
-        &'a self,
+    async fn r#move(
+        &self,
         context: RequestContext,
         request: ServiceRequest<'_, MoveRequest>,
     ) -> ServiceResult<MoveResponse> {
@@ -104,8 +104,8 @@ impl Service for Filesystem {
         })
     }
 
-    async fn list_dir<'a>(
-        &'a self,
+    async fn list_dir(
+        &self,
         context: RequestContext,
         request: ServiceRequest<'_, ListDirRequest>,
     ) -> ServiceResult<ListDirResponse> {
@@ -130,8 +130,8 @@ impl Service for Filesystem {
         })
     }
 
-    async fn remove<'a>(
-        &'a self,
+    async fn remove(
+        &self,
         context: RequestContext,
         request: ServiceRequest<'_, RemoveRequest>,
     ) -> ServiceResult<RemoveResponse> {
@@ -154,24 +154,24 @@ impl Service for Filesystem {
         Err(watching())
     }
 
-    async fn create_watcher<'a>(
-        &'a self,
+    async fn create_watcher(
+        &self,
         _: RequestContext,
         _: ServiceRequest<'_, CreateWatcherRequest>,
     ) -> ServiceResult<CreateWatcherResponse> {
         Err(watching())
     }
 
-    async fn get_watcher_events<'a>(
-        &'a self,
+    async fn get_watcher_events(
+        &self,
         _: RequestContext,
         _: ServiceRequest<'_, GetWatcherEventsRequest>,
     ) -> ServiceResult<GetWatcherEventsResponse> {
         Err(watching())
     }
 
-    async fn remove_watcher<'a>(
-        &'a self,
+    async fn remove_watcher(
+        &self,
         _: RequestContext,
         _: ServiceRequest<'_, RemoveWatcherRequest>,
     ) -> ServiceResult<RemoveWatcherResponse> {

@@ -9,7 +9,7 @@ mod init;
 pub(crate) mod signature;
 mod status;
 
-use std::{borrow::Cow, sync::Arc};
+use std::{any::Any, borrow::Cow, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -22,6 +22,7 @@ use axum::{
 use http::StatusCode;
 use serde::Serialize;
 use tower::ServiceExt as _;
+use tower_http::catch_panic::CatchPanicLayer;
 use wrenn_rpc::connectrpc::{ConnectRpcService, Limits, Router as RpcRouter};
 
 use crate::{agent::Agent, filesystem, process, server::gate};
@@ -58,6 +59,7 @@ pub(crate) fn router(agent: &Arc<Agent>) -> Router {
         .method_not_allowed_fallback(async || HttpError::fixed(405, "method not allowed"))
         .fallback(move |request| services_or_nothing(rpc.clone(), request))
         .layer(DefaultBodyLimit::disable())
+        .layer(CatchPanicLayer::custom(after_panic))
         .layer(middleware::from_fn_with_state(
             Arc::clone(agent),
             gate::check,
@@ -72,6 +74,12 @@ async fn services_or_nothing(rpc: ConnectRpcService, request: Request) -> Respon
     match rpc.oneshot(request).await {
         Ok(response) => response.map(Body::new),
     }
+}
+
+/// A request that panics is answered; the others do not notice.
+fn after_panic(_: Box<dyn Any + Send>) -> Response {
+    tracing::error!("a request panicked");
+    HttpError::fixed(500, "internal error").into_response()
 }
 
 /// Endpoints whose work is still to come.

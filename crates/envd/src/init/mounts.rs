@@ -1,6 +1,11 @@
 //! The file systems and links that a guest starts with.
 
-use std::{ffi::CStr, fs, io, os::unix::fs::PermissionsExt as _};
+use std::{
+    ffi::CStr,
+    fs, io,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::Path,
+};
 
 use rustix::{
     io::Errno,
@@ -93,9 +98,11 @@ pub(super) fn mount_all() -> Result<(), BootError> {
     for one in MOUNTS {
         // A directory that is there already is the usual case, and mounting tells of every other fault.
         let _ = fs::create_dir(one.target);
-        let mounted = mount(one.kind, one.target, one.kind, one.flags, one.data);
-        match mounted {
+        if is_mounted(Path::new(one.target)) {
             // The initrd has moved its own here.
+            continue;
+        }
+        match mount(one.kind, one.target, one.kind, one.flags, one.data) {
             Ok(()) | Err(Errno::BUSY) => {}
             Err(fault) if one.needed == Needed::Always => {
                 return Err(BootError::Mount {
@@ -112,6 +119,13 @@ pub(super) fn mount_all() -> Result<(), BootError> {
         fs::set_permissions("/tmp", fs::Permissions::from_mode(0o1777)),
     );
     Ok(())
+}
+
+/// Whether another file system begins here.
+fn is_mounted(target: &Path) -> bool {
+    let device = |path: &Path| fs::metadata(path).map(|it| it.dev()).ok();
+    let parent = target.parent().unwrap_or(Path::new("/"));
+    device(target).is_some_and(|own| Some(own) != device(parent))
 }
 
 /// Makes the links that programs expect; one that is there stays.

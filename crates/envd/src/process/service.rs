@@ -58,8 +58,8 @@ struct Processes {
     reason = "the trait allows any encodable type; these are the messages"
 )]
 impl Service for Processes {
-    async fn list<'a>(
-        &'a self,
+    async fn list(
+        &self,
         _: RequestContext,
         _: ServiceRequest<'_, ListRequest>,
     ) -> ServiceResult<ListResponse> {
@@ -118,16 +118,16 @@ impl Service for Processes {
         })))
     }
 
-    async fn update<'a>(
-        &'a self,
+    async fn update(
+        &self,
         _: RequestContext,
         _: ServiceRequest<'_, UpdateRequest>,
     ) -> ServiceResult<UpdateResponse> {
         Err(ConnectError::unimplemented("terminals are not implemented"))
     }
 
-    async fn stream_input<'a>(
-        &'a self,
+    async fn stream_input(
+        &self,
         _: RequestContext,
         mut requests: InboundStream<StreamInputRequest>,
     ) -> ServiceResult<StreamInputResponse> {
@@ -162,8 +162,8 @@ impl Service for Processes {
         }
     }
 
-    async fn send_input<'a>(
-        &'a self,
+    async fn send_input(
+        &self,
         _: RequestContext,
         request: ServiceRequest<'_, SendInputRequest>,
     ) -> ServiceResult<SendInputResponse> {
@@ -173,8 +173,8 @@ impl Service for Processes {
         Response::ok(SendInputResponse::default())
     }
 
-    async fn send_signal<'a>(
-        &'a self,
+    async fn send_signal(
+        &self,
         _: RequestContext,
         request: ServiceRequest<'_, SendSignalRequest>,
     ) -> ServiceResult<SendSignalResponse> {
@@ -198,8 +198,8 @@ impl Service for Processes {
         Response::ok(SendSignalResponse::default())
     }
 
-    async fn close_stdin<'a>(
-        &'a self,
+    async fn close_stdin(
+        &self,
         _: RequestContext,
         request: ServiceRequest<'_, CloseStdinRequest>,
     ) -> ServiceResult<CloseStdinResponse> {

@@ -37,7 +37,7 @@ fn what_goes_up_comes_down() {
     let root = directory.path().to_str().unwrap();
     for size in [0, 1, 65_535, 65_536, 65_537, 3 << 20] {
         let bytes: Vec<u8> = (0..size)
-            .map(|index: u32| (index * 31 >> 3).to_le_bytes()[0])
+            .map(|index: u32| ((index * 31) >> 3).to_le_bytes()[0])
             .collect();
         let path = format!("{root}/new/deep/{size}.bin");
         let answer = check_up(&envd, &path, OCTETS, &bytes, 200);
@@ -46,10 +46,18 @@ fn what_goes_up_comes_down() {
             format!(r#"[{{"name":"{size}.bin","path":"{path}","type":"file"}}]"#)
         );
         assert!(fs::read(&path).unwrap() == bytes);
-        if size > 0 {
-            check_down(&envd, &path, "", (200, &bytes));
-        }
+        let head = check_down(&envd, &path, "", (200, &bytes));
+        assert!(
+            head.contains(&format!("content-length: {size}\r\n"))
+                || head.ends_with(&format!("content-length: {size}")),
+            "{head}"
+        );
     }
+    let (_, _, status) = envd.http("GET /files?path=/proc/self/status", "", b"");
+    assert!(
+        String::from_utf8_lossy(&status).contains("Name:\tenvd"),
+        "a file of /proc has content"
+    );
     let path = format!("{root}/new/deep/1.bin");
     check_up(&envd, &path, OCTETS, b"shorter now", 200);
     assert_eq!(fs::read(&path).unwrap(), b"shorter now");

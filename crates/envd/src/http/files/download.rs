@@ -17,6 +17,8 @@ use axum::{
     extract::{RawQuery, State},
     response::Response,
 };
+use bytes::BytesMut;
+use futures::{StreamExt as _, future, stream};
 use http::{
     HeaderMap, HeaderValue, StatusCode,
     header::{
@@ -59,8 +61,7 @@ pub(crate) async fn download(
         return finish(response.status(StatusCode::NOT_MODIFIED), Body::empty());
     }
     if size == 0 {
-        let body = ReaderStream::with_capacity(tokio::fs::File::from_std(file), BUFFER);
-        return finish(response, Body::from_stream(body));
+        return unsized_answer(response, file, &path).await;
     }
     let wanted = headers
         .get(RANGE)
@@ -94,6 +95,23 @@ pub(crate) async fn download(
             .header(CONTENT_LENGTH, length),
         body,
     )
+}
+
+/// The answer for a file that claims to be empty, and of which only reading tells.
+async fn unsized_answer(
+    response: http::response::Builder,
+    file: File,
+    path: &str,
+) -> Result<Response, HttpError> {
+    let mut file = tokio::fs::File::from_std(file);
+    let mut first = BytesMut::with_capacity(BUFFER);
+    let read = file.read_buf(&mut first).await;
+    if read.map_err(|fault| io_error("read", path, &fault))? == 0 {
+        return finish(response.header(CONTENT_LENGTH, 0), Body::empty());
+    }
+    let rest = ReaderStream::with_capacity(file, BUFFER);
+    let whole = stream::once(future::ready(Ok(first.freeze()))).chain(rest);
+    finish(response, Body::from_stream(whole))
 }
 
 fn finish(response: http::response::Builder, body: Body) -> Result<Response, HttpError> {
