@@ -119,6 +119,19 @@ pub async fn ensure(db: &PgPool) -> Result<Prepared, BootstrapError> {
     Ok(prepared)
 }
 
+/// A further API key of the administrator's team, for whoever lost the first one.
+///
+/// # Errors
+/// The database is away, or [`ensure`] has not run.
+pub async fn another_key(db: &PgPool) -> Result<SecretString, BootstrapError> {
+    let admin = user_by_email(db, ADMIN_EMAIL).await?.ok_or(BootstrapError::NotMigrated)?;
+    let team = team_default_of_user(db, admin.id).await?.ok_or(BootstrapError::NotMigrated)?;
+    let key = api_key::generate()?;
+    let id = KeyId::new();
+    api_key_insert(db, id, team, "wrenn up", &key.hash, &key.prefix, Some(admin.id)).await?;
+    Ok(key.text.into())
+}
+
 /// A host row and a one-time token for its agent, good for an hour; `None` when the host `known` is
 /// registered already. `known` is the host that an earlier call made, as its agent remembers it.
 ///

@@ -139,7 +139,9 @@ impl ConfigFile {
     }
 
     /// Writes `values` into the context `name`, keeping its other keys; makes it current if there is none.
-    pub(crate) fn set(&mut self, name: &str, values: &[(&str, &str)]) {
+    /// Returns whether anything changed.
+    pub(crate) fn set(&mut self, name: &str, values: &[(&str, &str)]) -> bool {
+        let before = self.table.clone();
         let contexts = self.table.entry("contexts").or_insert_with(|| Value::Table(Table::new()));
         if let Some(contexts) = contexts.as_table_mut() {
             let context = contexts.entry(name).or_insert_with(|| Value::Table(Table::new()));
@@ -150,6 +152,7 @@ impl ConfigFile {
             }
         }
         self.table.entry("current").or_insert_with(|| Value::String(name.to_owned()));
+        self.table != before
     }
 
     /// The state directory that the context `name` belongs to.

@@ -24,6 +24,7 @@ use crate::{
         control::{self, Connection, Reply, Request},
         first_run::{FirstRun, Times},
         images,
+        platform::Platform,
         state::{HostChoice, Settings, StateDir},
         supervisor,
     },
@@ -259,21 +260,9 @@ pub(super) async fn follow(mut connection: Connection, progress: &Progress) -> R
 /// Stores the context and tries the first sandbox.
 async fn finish(context: &Context, arguments: &Arguments, state: &StateDir, settings: &Settings, progress: &Progress) -> Result<(), CliError> {
     let mut record = FirstRun::load(state)?;
-    let path = ConfigFile::path()?;
-    let mut file = ConfigFile::load(&path)?;
-    let (url, root) = (settings.local_url(), state.root().display().to_string());
-    if let Some(key) = record.credentials.as_ref().and_then(|credentials| credentials.api_key.as_ref()) {
-        file.set(LOCAL, &[("base_url", &url), ("api_key", key), ("state_dir", &root)]);
-        file.store(&path)?;
-    } else if file.state_dir(LOCAL).is_some_and(|dir| dir == state.root()) && file.context(LOCAL).is_some_and(|local| local.base_url != url) {
-        file.set(LOCAL, &[("base_url", &url)]);
-        file.store(&path)?;
-    }
+    let client = client_with_key(context, state, settings, &mut record).await?;
     let wanted = !arguments.no_first_run && record.times.is_none() && checks::host_choice(settings)?.0 != HostChoice::None;
-    let key = file.context(LOCAL).and_then(|local| local.api_key);
-    if let (true, Some(key)) = (wanted, key) {
-        let target = Target { context: LOCAL.to_owned(), base_url: url, api_key: Some(key) };
-        let client = Client::new(target, Duration::from_secs(60), context.out.clone())?;
+    if wanted {
         let begun = Instant::now();
         progress.event(&StepEvent::Step { name: "First sandbox".into() });
         let times = first_sandbox(&client, progress).await?;
@@ -283,6 +272,41 @@ async fn finish(context: &Context, arguments: &Arguments, state: &StateDir, sett
         record.store(state)?;
     }
     Ok(())
+}
+
+/// A client with a valid key, which the context `local` holds from then on.
+async fn client_with_key(context: &Context, state: &StateDir, settings: &Settings, record: &mut FirstRun) -> Result<Client, CliError> {
+    let path = ConfigFile::path()?;
+    let mut file = ConfigFile::load(&path)?;
+    let url = settings.local_url();
+    let client = |api_key| {
+        let target = Target { context: LOCAL.to_owned(), base_url: url.clone(), api_key };
+        Client::new(target, Duration::from_secs(60), context.out.clone())
+    };
+    let made = record.credentials.as_ref().and_then(|credentials| credentials.api_key.clone());
+    let stored = file.context(LOCAL).filter(|_| file.state_dir(LOCAL).is_some_and(|dir| dir == state.root()));
+    let mut key = made.or_else(|| stored.and_then(|stored| stored.api_key));
+    let asked = client(key.clone())?.get::<serde_json::Value>("/v1/sandboxes?limit=1").await;
+    match asked {
+        Ok(_) => {}
+        // The configuration was lost, or belongs to another instance.
+        Err(error) if error.exit == Exit::Credentials => {
+            let another = Platform::new(state.clone(), settings.clone())?.another_key().await?;
+            let credentials = record.credentials.get_or_insert_default();
+            credentials.api_key = Some(another.clone());
+            record.store(state)?;
+            key = Some(another);
+        }
+        Err(error) => return Err(error),
+    }
+    if let Some(key) = &key {
+        let root = state.root().display().to_string();
+        let values = [("base_url", url.as_str()), ("api_key", key), ("state_dir", &root)];
+        if file.set(LOCAL, &values) {
+            file.store(&path)?;
+        }
+    }
+    client(key)
 }
 
 async fn first_sandbox(client: &Client, progress: &Progress) -> Result<Times, CliError> {

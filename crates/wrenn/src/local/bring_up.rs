@@ -107,9 +107,12 @@ async fn native(platform: &Platform, services: &Services) -> Result<String, CliE
 
 async fn virtual_host(platform: &Arc<Platform>, services: &Services, reporter: &Reporter) -> Result<String, CliError> {
     if services.machine().is_none_or(|machine| machine.status().phase != Phase::Running) {
+        if let Some(machine) = services.machine() {
+            machine.leave().await;
+        }
         let notes = reporter.clone();
         reporter.note("Host", "starting the virtual host");
-        let machine = Machine::start(Arc::clone(platform), move |note| notes.note("Host", note)).await?;
+        let machine = Machine::start(Arc::clone(platform), Arc::new(move |note| notes.note("Host", note))).await?;
         services.set_machine(Some(machine));
     }
     Ok(platform.host_sentence())

@@ -23,7 +23,7 @@ pub(crate) struct Times {
 }
 
 /// Credentials that were made and not shown yet.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Credentials {
     pub(crate) admin_email: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]

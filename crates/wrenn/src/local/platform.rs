@@ -135,6 +135,13 @@ impl Platform {
         Ok("admin, team and key made".to_owned())
     }
 
+    /// A further key, for a configuration that lost the first one.
+    pub(crate) async fn another_key(&self) -> Result<String, CliError> {
+        let pool = self.database().await?;
+        let key = bootstrap::another_key(&pool).await.attempt(|| "make an API key")?;
+        Ok(key.expose_secret().to_owned())
+    }
+
     /// Writes the state file from which the server roles read their settings.
     pub(crate) fn write_state_file(&self) -> Result<(), CliError> {
         let (cert, key) = self.authority();

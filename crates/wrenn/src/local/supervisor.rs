@@ -30,6 +30,9 @@ use crate::{
     signals::Signals,
 };
 
+/// What a step says when it stopped something.
+const STOPPED: &str = "stopped";
+
 /// The services that run, in the order in which they started.
 #[derive(Debug, Default)]
 pub(crate) struct Services {
@@ -254,8 +257,8 @@ async fn machine_stop(shared: &Shared, reporter: &Reporter) -> Result<(), CliErr
     let _work = shared.work.lock().await;
     let Some(machine) = shared.services.machine() else { return Ok(()) };
     let stopping = async {
-        machine.stop().await;
-        Ok(String::new())
+        machine.stop(&shared.platform.state).await?;
+        Ok(STOPPED.to_owned())
     };
     reporter.step("Virtual host", stopping).await?;
     shared.services.set_machine(None);
@@ -271,8 +274,8 @@ async fn stop_all(shared: &Shared, reporter: Option<&Reporter>) {
             machine.leave().await;
         } else {
             let stopping = async {
-                machine.stop().await;
-                Ok(String::new())
+                machine.stop(&shared.platform.state).await?;
+                Ok(STOPPED.to_owned())
             };
             report(reporter, "Virtual host", stopping).await;
         }
@@ -283,7 +286,7 @@ async fn stop_all(shared: &Shared, reporter: Option<&Reporter>) {
         let Some(component) = last else { break };
         let stopping = async {
             component.stop().await;
-            Ok(String::new())
+            Ok(STOPPED.to_owned())
         };
         report(reporter, bring_up::title(component.spec.name), stopping).await;
     }
