@@ -173,6 +173,11 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
+    /// Completes at a change that comes while it is waited for; one in between is lost.
+    pub(crate) async fn notified(&self) {
+        self.notify.notified().await;
+    }
+
     /// A future that completes at the next change, armed from now on, or after [`LOOK_AGAIN`].
     pub(crate) fn changed(&self) -> impl Future<Output = ()> + '_ {
         let mut notified = Box::pin(self.notify.notified());

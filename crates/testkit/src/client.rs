@@ -6,6 +6,9 @@ use reqwest::{Method, RequestBuilder, header::HeaderMap};
 use serde_json::{Value, json};
 use wrenn_api::{Sandbox, SandboxStatus};
 
+/// What no error may ever tell: statements, paths of this machine, texts of agents.
+const CANARIES: &[&str] = &["SELECT ", "sqlx", "wrenn-test-", "/tmp/", "refused by the test"];
+
 /// One identity's view of one replica.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -95,6 +98,11 @@ impl Client {
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         let bytes = answer.bytes().await.expect("a whole body").to_vec();
         let json = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        if status >= 400 {
+            let text = String::from_utf8_lossy(&bytes);
+            let told = CANARIES.iter().find(|canary| text.contains(**canary));
+            assert!(told.is_none(), "an error tells {told:?}: {text}");
+        }
         Answer {
             status,
             headers,

@@ -1,3 +1,16 @@
 //! The control plane on real PostgreSQL and Redis, with simulated host agents.
 
+mod authorisation;
+mod bad_input;
+mod contract;
+mod crash;
+mod exec_stream;
+mod files;
 mod lifecycle;
+mod mutual_tls;
+mod outage;
+mod quota;
+mod reconciliation;
+mod registration;
+mod settings;
+mod setup;

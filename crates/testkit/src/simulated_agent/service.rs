@@ -415,27 +415,27 @@ impl HostAgent for Service {
     ) -> ServiceResult<ServiceStream<WatchEventsResponse>> {
         let request = request.to_owned_message();
         let state = Arc::clone(&self.state);
-        let acked = (request.acked_boot_id, request.acked_seq);
         let sequence = state.sequence();
+        // Only what the request acknowledges is forgotten: reading never consumes.
+        state.events_after(&request.acked_boot_id, request.acked_seq);
+        let told = if request.acked_boot_id == state.boot_id() {
+            request.acked_seq
+        } else {
+            0
+        };
         let events = stream::unfold(
-            (state, sequence, acked),
-            |(state, mut sequence, acked)| async move {
+            (state, sequence, told),
+            |(state, mut sequence, told)| async move {
                 loop {
                     sequence.borrow_and_update();
-                    let pending = state.events_after(&acked.0, acked.1);
-                    let seen = if acked.0 == state.boot_id() {
-                        acked.1
-                    } else {
-                        0
-                    };
-                    if let Some(next) = pending.into_iter().find(|event| event.seq > seen) {
-                        let acked = (state.boot_id().to_owned(), next.seq);
+                    if let Some(next) = state.event_after(told) {
+                        let told = next.seq;
                         let message = WatchEventsResponse {
-                            boot_id: acked.0.clone(),
+                            boot_id: state.boot_id().to_owned(),
                             event: next.into(),
                             ..Default::default()
                         };
-                        return Some((Ok(message), (state, sequence, acked)));
+                        return Some((Ok(message), (state, sequence, told)));
                     }
                     sequence.changed().await.ok()?;
                 }

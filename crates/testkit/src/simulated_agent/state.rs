@@ -260,6 +260,12 @@ impl State {
         held.events.clone()
     }
 
+    /// The first event after `seq`; none is forgotten.
+    pub(super) fn event_after(&self, seq: u64) -> Option<HostEvent> {
+        let held = self.held.lock();
+        held.events.iter().find(|event| event.seq > seq).cloned()
+    }
+
     pub(super) fn templates(&self) -> Vec<Template> {
         vec![Template {
             template_id: TemplateId::ZERO.to_string(),

@@ -133,6 +133,7 @@ impl Session<'_> {
         pings.tick().await;
         let mut rechecks = tokio::time::interval(RECHECK);
         rechecks.tick().await;
+        let watch = self.app.bus.watch(self.id);
         let mut stopping = false;
         loop {
             let frames = tokio::select! {
@@ -159,8 +160,14 @@ impl Session<'_> {
                     continue;
                 }
                 _ = rechecks.tick() => {
-                    if self.authority_lost().await {
-                        return sender.fail("the credential is not valid any more", close_code::UNAUTHORIZED).await;
+                    if let Some((text, code)) = self.must_end().await {
+                        return sender.fail(text, code).await;
+                    }
+                    continue;
+                }
+                () = watch.notified() => {
+                    if let Some((text, code)) = self.must_end().await {
+                        return sender.fail(text, code).await;
                     }
                     continue;
                 }
@@ -219,30 +226,41 @@ impl Session<'_> {
 
     /// The agent ended the stream: says why, from what the row says by now.
     async fn lost(&self, error: ConnectError, sender: &mut Sender) {
-        let row = sandbox_get(&self.app.db, self.id).await.ok().flatten();
-        let (text, code) = match row.map(|row| row.status) {
-            Some(Status::Stopping | Status::Stopped) | None => {
-                ("the sandbox was deleted".to_owned(), close_code::DELETED)
-            }
-            Some(Status::Paused | Status::Pausing) => {
-                ("the sandbox was paused".to_owned(), close_code::PAUSED)
-            }
-            Some(_) => {
-                let error = from_rpc(error, Call::Process);
-                let code = match error.code {
-                    ErrorCode::InvalidRequest | ErrorCode::Conflict => POLICY,
-                    _ => close_code::HOST_LOST,
-                };
-                tracing::warn!(sandbox_id = %self.id, cause = ?error, "an exec stream was lost");
-                (error.message, code)
-            }
+        if let Some((text, code)) = self.must_end().await {
+            return sender.fail(text, code).await;
+        }
+        let error = from_rpc(error, Call::Process);
+        let code = match error.code {
+            ErrorCode::InvalidRequest | ErrorCode::Conflict => POLICY,
+            _ => close_code::HOST_LOST,
         };
-        sender.fail(&text, code).await;
+        tracing::warn!(sandbox_id = %self.id, cause = ?error, "an exec stream was lost");
+        sender.fail(&error.message, code).await;
     }
 
-    /// Whether the key was revoked or its team deleted. A database that is away proves nothing.
-    async fn authority_lost(&self) -> bool {
-        matches!(find_key(&self.app.db, &self.actor.proof).await, Ok(None))
+    /// Why the socket may not stay open: the sandbox is of no more use, or the key was revoked. A database
+    /// that is away proves nothing.
+    async fn must_end(&self) -> Option<(&'static str, u16)> {
+        let Ok(row) = sandbox_get(&self.app.db, self.id).await else {
+            return None;
+        };
+        match row.map(|row| row.status) {
+            Some(Status::Stopping | Status::Stopped) | None => {
+                return Some(("the sandbox was deleted", close_code::DELETED));
+            }
+            Some(Status::Paused | Status::Hibernating | Status::Hibernated) => {
+                return Some(("the sandbox was paused", close_code::PAUSED));
+            }
+            Some(Status::Missing) => return Some(("its host was lost", close_code::HOST_LOST)),
+            Some(_) => {}
+        }
+        match find_key(&self.app.db, &self.actor.proof).await {
+            Ok(None) => Some((
+                "the credential is not valid any more",
+                close_code::UNAUTHORIZED,
+            )),
+            _ => None,
+        }
     }
 
     /// Reads the socket into the queue and the queue into the program.
