@@ -1,0 +1,37 @@
+//! The agent alone, for the tests of this crate in a virtual host: the product's `wrenn host-agent` without
+//! the rest of the product.
+
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use wrenn_host_agent::{Config, KvmProbe};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(std::env::var("WRENN_LOG").unwrap_or_else(|_| "info".to_owned()))
+        .with_ansi(false)
+        .with_writer(std::io::stderr)
+        .init();
+    match serve().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = ?error, "the agent does not run");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+    let config = Config::from_env(KvmProbe::none())?;
+    let cancel = CancellationToken::new();
+    let mut term = signal(SignalKind::terminate())?;
+    let agent = wrenn_host_agent::run(config, cancel.clone());
+    tokio::pin!(agent);
+    tokio::select! {
+        ended = &mut agent => return Ok(ended?),
+        _ = term.recv() => cancel.cancel(),
+    }
+    Ok(agent.await?)
+}

@@ -1,0 +1,130 @@
+//! The shared machine, and short words for what tests ask of the agent.
+
+use std::{
+    path::Path,
+    sync::{LazyLock, Mutex, MutexGuard, PoisonError},
+};
+
+use wrenn_ids::{HostId, SandboxId, TemplateId};
+use wrenn_rpc::{
+    connectrpc::{ConnectError, client::CallOptions},
+    hostagent::{
+        Command, CreateSandboxRequest, DestroySandboxRequest, ErrorDetail, ExecRequest, ExecResponse,
+        GetSandboxRequest, Operation, Sandbox, error_detail::Reason,
+    },
+};
+use wrenn_testkit::virtual_host_agent::AgentHost;
+
+static HOST: LazyLock<Mutex<AgentHost>> = LazyLock::new(|| {
+    let filter = std::env::var("WRENN_TEST_LOG").unwrap_or_else(|_| "warn,wrenn_testkit=info".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let program = Path::new(env!("CARGO_BIN_EXE_wrenn-agent-under-test"));
+    Mutex::new(AgentHost::start(program).expect("start the agent in a virtual host"))
+});
+
+/// The machine, alone.
+pub(crate) fn host() -> MutexGuard<'static, AgentHost> {
+    HOST.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A new operation of this generation.
+pub(crate) fn operation(host: &AgentHost, generation: u64) -> Operation {
+    operation_for(host.authority.host_id, generation)
+}
+
+pub(crate) fn operation_for(host_id: HostId, generation: u64) -> Operation {
+    Operation {
+        op_id: format!("op-{}", SandboxId::new()),
+        generation,
+        host_id: host_id.to_string(),
+        ..Operation::default()
+    }
+}
+
+/// A request for the smallest sandbox.
+pub(crate) fn create_request(host: &AgentHost, id: SandboxId) -> CreateSandboxRequest {
+    CreateSandboxRequest {
+        operation: operation(host, 1).into(),
+        sandbox_id: id.to_string(),
+        template_id: TemplateId::ZERO.to_string(),
+        vcpus: 1,
+        memory_mib: 256,
+        disk_mib: 1024,
+        ..CreateSandboxRequest::default()
+    }
+}
+
+/// Creates the smallest sandbox.
+pub(crate) fn create(host: &AgentHost) -> SandboxId {
+    let id = SandboxId::new();
+    let created = host.block_on(host.client.create_sandbox(create_request(host, id)));
+    if let Err(error) = created {
+        panic!("create: {error}\n{}", host.log());
+    }
+    id
+}
+
+/// Destroys a sandbox.
+pub(crate) fn destroy(host: &AgentHost, id: SandboxId) {
+    let request = DestroySandboxRequest {
+        operation: operation(host, 2).into(),
+        sandbox_id: id.to_string(),
+        ..DestroySandboxRequest::default()
+    };
+    let destroyed = host.block_on(host.client.destroy_sandbox(request));
+    if let Err(error) = destroyed {
+        panic!("destroy: {error}\n{}", host.log());
+    }
+}
+
+/// A sandbox as the agent describes it.
+pub(crate) fn get(host: &AgentHost, id: SandboxId) -> Result<Sandbox, ConnectError> {
+    let request = GetSandboxRequest { sandbox_id: id.to_string(), ..Default::default() };
+    let answer = host.block_on(host.client.get_sandbox(request))?.into_owned();
+    Ok(answer.sandbox.into_option().expect("an answer holds the sandbox"))
+}
+
+/// A program with its arguments.
+pub(crate) fn command(words: &[&str]) -> Command {
+    let mut words = words.iter().map(|word| (*word).to_owned());
+    Command {
+        cmd: words.next().unwrap_or_default(),
+        args: words.collect(),
+        ..Command::default()
+    }
+}
+
+/// Runs a program to its end.
+pub(crate) fn exec(
+    host: &AgentHost,
+    id: SandboxId,
+    words: &[&str],
+) -> Result<ExecResponse, ConnectError> {
+    let request = ExecRequest {
+        sandbox_id: id.to_string(),
+        command: command(words).into(),
+        timeout_ms: 120_000,
+        ..ExecRequest::default()
+    };
+    let options = CallOptions::default().with_timeout(std::time::Duration::from_secs(180));
+    Ok(host.block_on(host.client.exec_with_options(request, options))?.into_owned())
+}
+
+/// Standard output of a shell line that must end with 0.
+pub(crate) fn sh(host: &AgentHost, id: SandboxId, line: &str) -> String {
+    let done = exec(host, id, &["/bin/sh", "-c", line]).expect("the shell runs");
+    let stderr = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.exit_code, 0, "`{line}`: {stderr}");
+    String::from_utf8_lossy(&done.stdout).into_owned()
+}
+
+/// The typed reason of an error.
+pub(crate) fn reason(error: &ConnectError) -> Reason {
+    use base64::Engine as _;
+    use wrenn_rpc::buffa::Message as _;
+    let detail = error.details.first().and_then(|detail| detail.value.as_ref());
+    let engine = base64::engine::general_purpose::STANDARD_NO_PAD;
+    let bytes = detail.and_then(|value| engine.decode(value).ok()).unwrap_or_default();
+    let detail = ErrorDetail::decode_from_slice(&bytes).expect("a detail is a message");
+    detail.reason.as_known().unwrap_or(Reason::REASON_UNSPECIFIED)
+}

@@ -1,0 +1,11 @@
+//! The agent in a virtual host, driven over mutual TLS as the control plane drives it: real Firecracker,
+//! device-mapper, namespaces and guests. One machine for all tests; they run one after another.
+
+mod bad_input;
+mod crashes;
+mod creation;
+mod files;
+mod fixture;
+mod isolation;
+mod lifecycle;
+mod programs;

@@ -1,0 +1,197 @@
+//! A host agent in a virtual host, and the hands to drive, hurt and count it.
+
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use tokio::runtime::Runtime;
+use wrenn_virtual_host::{Cache, Captured, VirtualHost, machine::MachineConfig};
+
+use crate::{
+    agent_authority::{AgentAuthority, AgentClient, REGISTRATION_TOKEN},
+    images,
+};
+
+/// For a command in the machine, and for its agent to answer, emulated.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// What arms the agent's failpoints.
+const FAILPOINTS: &str = "/run/wrenn-failpoints";
+
+/// Counts what of ours exists; two runs are compared. Ready network slots are counted like those in use,
+/// so a census is taken when the pool is full.
+const CENSUS: &str = r#"
+echo "namespaces $(ls /run/netns 2>/dev/null | grep -c '^wrenn-')"
+echo "links $(ls /sys/class/net | grep -c '^wv')"
+echo "admitted $(nft -j list table inet wrenn 2>/dev/null | grep -o '10\.1[12]\.[0-9]*\.[0-9]*' | wc -l)"
+echo "dm $(for d in /sys/block/dm-*; do cat $d/dm/name 2>/dev/null; done | sort | tr '\n' ' ')"
+echo "loops $(cat /sys/block/loop*/loop/backing_file 2>/dev/null | sort | tr '\n' ' ')"
+echo "cgroups $(ls -d /sys/fs/cgroup/wrenn/*/ 2>/dev/null | wc -l)"
+echo "vmms $(pgrep -c firecracker)"
+echo "jails $(ls /var/lib/wrenn/run/firecracker 2>/dev/null | wc -l)"
+echo "mounts $(grep -c /var/lib/wrenn/run /proc/mounts)"
+echo "sandboxes $(ls /var/lib/wrenn/sandboxes | wc -l)"
+"#;
+
+/// A running agent in a virtual host.
+pub struct AgentHost {
+    /// The machine.
+    pub machine: VirtualHost,
+    /// Who the agent takes for its control plane.
+    pub authority: AgentAuthority,
+    /// Calls to the agent.
+    pub client: AgentClient,
+    runtime: Runtime,
+    _state: tempfile::TempDir,
+}
+
+impl std::fmt::Debug for AgentHost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AgentHost").field("machine", &self.machine).finish_non_exhaustive()
+    }
+}
+
+impl AgentHost {
+    /// Starts a machine with the agent `program` in it and waits until it serves.
+    ///
+    /// # Errors
+    /// When images cannot be built or the machine or its agent does not start.
+    pub fn start(program: &Path) -> Result<Self> {
+        let say = |line: &str| tracing::info!("{line}");
+        let runtime = Runtime::new().context("start a runtime")?;
+        let authority = runtime.block_on(AgentAuthority::start())?;
+        let state = tempfile::tempdir().context("make the machine's directory")?;
+        let mut config = MachineConfig::new(state.path());
+        config.images = Some(images::ensure(&say)?);
+        config.wrenn = Some(program.to_owned());
+        config.memory_mib = 8192;
+        config.agent_env = Some(BTreeMap::from(
+            [
+                (
+                    "WRENN_CP_URL",
+                    format!("http://10.0.2.2:{}", authority.port),
+                ),
+                ("WRENN_REGISTRATION_TOKEN", REGISTRATION_TOKEN.to_owned()),
+                ("WRENN_TEST_FAILPOINTS", FAILPOINTS.to_owned()),
+                ("WRENN_LOG", "info,wrenn_host_agent=debug".to_owned()),
+            ]
+            .map(|(name, value)| (name.to_owned(), value)),
+        ));
+        let cache = Cache::from_env().context("open the cache")?;
+        let machine =
+            VirtualHost::start(&config, &cache, &say).context("start the virtual host")?;
+        machine
+            .wait_for_agent(PATIENCE)
+            .with_context(|| log_of(&machine))?;
+        let agent = SocketAddr::from((Ipv4Addr::LOCALHOST, machine.agent_port()));
+        let client = authority.client(agent)?;
+        Ok(Self {
+            machine,
+            authority,
+            client,
+            runtime,
+            _state: state,
+        })
+    }
+
+    /// Runs what speaks to the agent.
+    pub fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
+    /// Where the agent listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.machine.agent_port()))
+    }
+
+    /// Runs a command in the machine that must succeed; its standard output.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn shell(&self, command: &str) -> Result<String> {
+        let Captured {
+            code,
+            stdout,
+            stderr,
+        } = self.machine.exec(command, PATIENCE)?;
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        ensure!(code == 0, "`{command}` ended with {code}: {}", text(stderr));
+        Ok(text(stdout))
+    }
+
+    /// What of ours exists in the machine, once the pool of network slots is full.
+    ///
+    /// # Errors
+    /// When the machine does not answer, or the pool does not fill.
+    pub fn census(&self) -> Result<String> {
+        self.await_slots()?;
+        self.shell(CENSUS)
+    }
+
+    /// Waits until as many slots stand as are in use and kept ready, and none is being built.
+    fn await_slots(&self) -> Result<()> {
+        let until = Instant::now() + PATIENCE;
+        let settled = "r=$(ls /run/netns | grep -c '^wrenn-'); s=$(ls /var/lib/wrenn/sandboxes | wc -l); \
+                       [ $((r - s)) -eq 8 ]";
+        while self.machine.exec(settled, PATIENCE)?.code != 0 {
+            ensure!(
+                Instant::now() < until,
+                "the pool of network slots does not fill"
+            );
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        Ok(())
+    }
+
+    /// Arms failpoints, one a line, until [`AgentHost::disarm`].
+    ///
+    /// # Errors
+    /// When the machine does not answer.
+    pub fn arm(&self, lines: &str) -> Result<()> {
+        self.shell(&format!("printf '%s\\n' '{lines}' > {FAILPOINTS}"))
+            .map(drop)
+    }
+
+    /// Disarms all failpoints.
+    ///
+    /// # Errors
+    /// When the machine does not answer.
+    pub fn disarm(&self) -> Result<()> {
+        self.shell(&format!("rm -f {FAILPOINTS}")).map(drop)
+    }
+
+    /// Kills the agent as kill -9 does and waits until the next one serves.
+    ///
+    /// # Errors
+    /// When there is none to kill, or the next one does not serve.
+    pub fn kill_agent(&self) -> Result<()> {
+        self.shell("kill -9 $(cat /run/agent.pid)")?;
+        self.await_agent()
+    }
+
+    /// Waits until an agent serves.
+    ///
+    /// # Errors
+    /// When none does.
+    pub fn await_agent(&self) -> Result<()> {
+        self.machine
+            .wait_for_agent(PATIENCE)
+            .with_context(|| log_of(&self.machine))
+    }
+
+    /// The end of the agent's log.
+    #[must_use]
+    pub fn log(&self) -> String {
+        log_of(&self.machine)
+    }
+}
+
+fn log_of(machine: &VirtualHost) -> String {
+    let text = std::fs::read_to_string(machine.agent_log_path()).unwrap_or_default();
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(60)..].join("\n")
+}
