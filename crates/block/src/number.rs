@@ -50,7 +50,7 @@ impl DiskSize {
 
     /// From bytes; must be a positive multiple of 4096, at most 16 TiB.
     pub fn bytes(bytes: u64) -> Result<Self> {
-        if bytes == 0 || bytes % CHUNK != 0 || bytes > 1 << 44 {
+        if bytes == 0 || !bytes.is_multiple_of(CHUNK) || bytes > 1 << 44 {
             return Err(Error::BadSize(bytes));
         }
         Ok(Self(bytes))

@@ -246,8 +246,8 @@ mod tests {
     #[test]
     fn opcodes_are_those_of_the_kernel_headers() {
         // _IOWR(0xfd, n, struct dm_ioctl) with a size of 0x138.
-        assert_eq!(Command::List.opcode() as u32, 0xc138_fd02);
-        assert_eq!(Command::TableStatus.opcode() as u32, 0xc138_fd0c);
+        assert_eq!(Command::List.opcode(), 0xc138_fd02);
+        assert_eq!(Command::TableStatus.opcode(), 0xc138_fd0c);
     }
 
     #[test]

@@ -77,7 +77,8 @@ impl Fixture {
         // A slot that was being built when the pool was stopped ends with its thread.
         let empty = async {
             while census().await.unwrap() != Census::default() {
-                for mut leftover in std::mem::take(&mut *self.reaped.lock().unwrap()) {
+                let left = std::mem::take(&mut *self.reaped.lock().unwrap());
+                for mut leftover in left {
                     leftover.clean().await.unwrap();
                 }
                 let (_, failed) = later.sweep().await.unwrap();
@@ -404,6 +405,11 @@ async fn an_empty_pool_refuses_after_the_deadline() {
         }
     };
     assert!(matches!(error, Error::Exhausted { .. }), "{error}");
+    let found = census().await.unwrap();
+    assert!(
+        !leases.is_empty() && found.admitted >= 2 * leases.len(),
+        "{found:?}"
+    );
     for lease in leases {
         lease.release().await.unwrap();
     }
