@@ -124,11 +124,24 @@ pub async fn ensure(db: &PgPool) -> Result<Prepared, BootstrapError> {
 /// # Errors
 /// The database is away, or [`ensure`] has not run.
 pub async fn another_key(db: &PgPool) -> Result<SecretString, BootstrapError> {
-    let admin = user_by_email(db, ADMIN_EMAIL).await?.ok_or(BootstrapError::NotMigrated)?;
-    let team = team_default_of_user(db, admin.id).await?.ok_or(BootstrapError::NotMigrated)?;
+    let admin = user_by_email(db, ADMIN_EMAIL)
+        .await?
+        .ok_or(BootstrapError::NotMigrated)?;
+    let team = team_default_of_user(db, admin.id)
+        .await?
+        .ok_or(BootstrapError::NotMigrated)?;
     let key = api_key::generate()?;
     let id = KeyId::new();
-    api_key_insert(db, id, team, "wrenn up", &key.hash, &key.prefix, Some(admin.id)).await?;
+    api_key_insert(
+        db,
+        id,
+        team,
+        "wrenn up",
+        &key.hash,
+        &key.prefix,
+        Some(admin.id),
+    )
+    .await?;
     Ok(key.text.into())
 }
 

@@ -2,16 +2,15 @@
 
 use std::{fmt, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{ServiceExt, extract::Request};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tower::{Layer, util::MapRequestLayer};
 
 use crate::{
     background,
     config::Config,
     hosts::identity::IdentityError,
     http,
+    listen::{self, Ends},
     state::{App, Checkpoint},
     telemetry,
 };
@@ -110,33 +109,29 @@ impl Server {
         background::start(&app);
         tracing::info!(address = %bound, replica = %app.replica, "serving");
         ready(bound);
-        // Aliases are rewritten before routing, so outside the router.
-        let service = MapRequestLayer::new(http::rewrite).layer(http::router(Arc::clone(&app)));
-        let service =
-            ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(service);
-        let requests = axum::serve(listener, service)
-            .with_graceful_shutdown(shutdown.clone().cancelled_owned());
-        let drained = drain(requests.into_future(), &shutdown).await;
+        let ends = Ends {
+            drain: shutdown.clone(),
+            stop: stop.clone(),
+        };
+        let requests = listen::serve(listener, http::router(Arc::clone(&app)), ends);
+        drain(requests, &shutdown).await;
         // Streams and operations end now; whoever claims an operation next continues it.
         stop.cancel();
         app.tasks.close();
         let _ = tokio::time::timeout(DRAIN, app.tasks.wait()).await;
         app.db.close().await;
-        drained.map_err(failed)
+        Ok(())
     }
 }
 
 /// Runs to the end, but no longer than [`DRAIN`] after the signal.
-async fn drain(
-    requests: impl Future<Output = std::io::Result<()>>,
-    shutdown: &CancellationToken,
-) -> std::io::Result<()> {
+async fn drain(requests: impl Future<Output = ()>, shutdown: &CancellationToken) {
     let late = async {
         shutdown.cancelled().await;
         tokio::time::sleep(DRAIN).await;
     };
     tokio::select! {
-        outcome = requests => outcome,
-        () = late => Ok(()),
+        () = requests => {}
+        () = late => {}
     }
 }

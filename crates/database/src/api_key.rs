@@ -1,6 +1,6 @@
 //! API keys; only their SHA-256 is stored.
 
-use sqlx::{FromRow, PgExecutor};
+use sqlx::PgExecutor;
 use uuid::Uuid;
 use wrenn_ids::{KeyId, TeamId, UserId};
 
@@ -15,27 +15,6 @@ pub struct KeyActor {
     pub name: String,
     /// The team it acts for.
     pub team_id: TeamId,
-}
-
-/// A key as lists show it.
-#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
-pub struct ApiKeyRow {
-    /// Identity.
-    pub id: Uuid,
-    /// Team.
-    pub team_id: Uuid,
-    /// What people call it.
-    pub name: String,
-    /// First 10 characters.
-    pub key_prefix: String,
-    /// Maker.
-    pub created_by: Option<Uuid>,
-    /// Maker's address.
-    pub creator_email: Option<String>,
-    /// Milliseconds since the epoch.
-    pub created_at: i64,
-    /// Milliseconds since the epoch.
-    pub last_used_at: Option<i64>,
 }
 
 /// The live key with this hash, of a live team. This is the proof behind every request with a key.
@@ -96,39 +75,6 @@ pub async fn api_key_exists(executor: impl PgExecutor<'_>, team: TeamId) -> Resu
     .bind(team.as_uuid())
     .fetch_one(executor)
     .await?)
-}
-
-/// The team's live keys, newest first.
-///
-/// # Errors
-/// The statement fails.
-pub async fn api_key_list(executor: impl PgExecutor<'_>, team: TeamId) -> Result<Vec<ApiKeyRow>> {
-    Ok(sqlx::query_as(
-        "SELECT k.id, k.team_id, k.name, k.key_prefix, k.created_by, u.email AS creator_email,
-                (extract(epoch FROM k.created_at) * 1000)::bigint AS created_at,
-                (extract(epoch FROM k.last_used_at) * 1000)::bigint AS last_used_at
-         FROM api_keys k LEFT JOIN users u ON u.id = k.created_by AND u.status <> 'deleted'
-         WHERE k.team_id = $1 AND k.revoked_at IS NULL ORDER BY k.created_at DESC, k.id DESC",
-    )
-    .bind(team.as_uuid())
-    .fetch_all(executor)
-    .await?)
-}
-
-/// Revokes a key of the team; absent ones are no error.
-///
-/// # Errors
-/// The statement fails.
-pub async fn api_key_revoke(executor: impl PgExecutor<'_>, team: TeamId, key: KeyId) -> Result<()> {
-    sqlx::query(
-        "UPDATE api_keys SET revoked_at = now()
-         WHERE id = $1 AND team_id = $2 AND revoked_at IS NULL",
-    )
-    .bind(key.as_uuid())
-    .bind(team.as_uuid())
-    .execute(executor)
-    .await?;
-    Ok(())
 }
 
 /// Records that these keys were used a moment ago.

@@ -21,10 +21,7 @@ mod user;
 
 use std::time::Duration;
 
-pub use api_key::{
-    ApiKeyRow, KeyActor, api_key_actor, api_key_exists, api_key_insert, api_key_list,
-    api_key_revoke, api_keys_touch,
-};
+pub use api_key::{KeyActor, api_key_actor, api_key_exists, api_key_insert, api_keys_touch};
 pub use error::{Error, Result};
 pub use host::{
     HostFacts, HostRow, HostSync, HostUsageRow, JudgedRow, Target, host_candidates, host_get,
@@ -59,10 +56,7 @@ pub use team::{
     QuotaUse, TeamQuota, platform_team_exists, team_default_of_user, team_insert, team_lock_quota,
     team_member_insert, team_quota_use,
 };
-pub use template::{
-    CopyRow, TemplateRow, template_copies_replace, template_copy_hosts, template_get,
-    template_resolve,
-};
+pub use template::{CopyRow, TemplateRow, template_copies_replace, template_get, template_resolve};
 pub use user::{UserRow, admin_exists, user_by_email, user_insert};
 
 /// Opens a pool that connects when first used, so that a server starts and answers 503 while PostgreSQL

@@ -82,7 +82,6 @@ impl State {
     }
 
     /// The internal states that look like `status`.
-    #[must_use]
     pub fn of_wire(status: SandboxStatus) -> impl Iterator<Item = Self> {
         [
             Self::Pending,

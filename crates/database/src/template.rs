@@ -134,20 +134,3 @@ pub async fn template_copies_replace(
     .await?;
     Ok(())
 }
-
-/// Hosts with a ready copy.
-///
-/// # Errors
-/// The statement fails.
-pub async fn template_copy_hosts(
-    executor: impl PgExecutor<'_>,
-    template: TemplateId,
-) -> Result<Vec<HostId>> {
-    let ids: Vec<Uuid> = sqlx::query_scalar(
-        "SELECT host_id FROM template_copies WHERE template_id = $1 AND state = 'ready'",
-    )
-    .bind(template.as_uuid())
-    .fetch_all(executor)
-    .await?;
-    Ok(ids.into_iter().map(HostId::from_uuid).collect())
-}

@@ -78,7 +78,6 @@ impl Client {
     }
 
     /// A request to `path` with this identity.
-    #[must_use]
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self
             .http

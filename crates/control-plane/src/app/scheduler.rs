@@ -100,52 +100,62 @@ impl Overcommit {
     }
 
     /// The hosts that pass every filter, in the order of the filters.
-    fn filter<'a>(
-        self,
-        demand: Demand,
-        hosts: &'a [HostUsageRow],
-    ) -> Result<Vec<&'a HostUsageRow>, NoHost> {
-        let online: Vec<_> = hosts
+    fn filter(self, demand: Demand, hosts: &[HostUsageRow]) -> Result<Vec<&HostUsageRow>, NoHost> {
+        let mut left: Vec<_> = hosts
             .iter()
             .filter(|host| host.accepting && host.synced)
             .collect();
-        let count = online.len() as u64;
-        let mut left = online;
-        let steps: [(
-            Filter,
-            &dyn Fn(&HostUsageRow) -> u64,
-            &dyn Fn(&HostUsageRow) -> u64,
-        ); 4] = [
-            (Filter::Online, &|_| 1, &|_| 0),
-            (Filter::Memory, &|_| demand.memory_mb.into(), &|host| {
-                self.memory_free(host)
-            }),
-            (Filter::Vcpu, &|_| demand.vcpus.into(), &|host| {
-                self.vcpus_free(host)
-            }),
-            (Filter::Disk, &|host| disk_need(demand, host), &|host| {
-                disk_free(host)
-            }),
-        ];
-        for (filter, need, free) in steps {
-            let passed: Vec<_> = left
+        let online = left.len() as u64;
+        if left.is_empty() {
+            return Err(NoHost {
+                filter: Filter::Online,
+                asked: 1,
+                most_free: 0,
+                online,
+            });
+        }
+        for filter in [Filter::Memory, Filter::Vcpu, Filter::Disk] {
+            let most_free = left
                 .iter()
-                .copied()
-                .filter(|host| filter == Filter::Online || need(host) <= free(host))
-                .collect();
-            if passed.is_empty() {
-                let asked = left.iter().map(|host| need(host)).min().unwrap_or(1);
-                let most_free = left.iter().map(|host| free(host)).max().unwrap_or(0);
+                .map(|host| self.free(filter, host))
+                .max()
+                .unwrap_or(0);
+            let asked = left
+                .iter()
+                .map(|host| need(filter, demand, host))
+                .min()
+                .unwrap_or(0);
+            left.retain(|host| need(filter, demand, host) <= self.free(filter, host));
+            if left.is_empty() {
                 return Err(NoHost {
                     filter,
                     asked,
                     most_free,
-                    online: count,
+                    online,
                 });
             }
-            left = passed;
         }
         Ok(left)
+    }
+
+    /// What a host has left of what the filter looks at.
+    fn free(self, filter: Filter, host: &HostUsageRow) -> u64 {
+        match filter {
+            Filter::Online => u64::from(host.accepting && host.synced),
+            Filter::Memory => self.memory_free(host),
+            Filter::Vcpu => self.vcpus_free(host),
+            Filter::Disk => disk_free(host),
+        }
+    }
+}
+
+/// What the sandbox would take of it.
+fn need(filter: Filter, demand: Demand, host: &HostUsageRow) -> u64 {
+    match filter {
+        Filter::Online => 1,
+        Filter::Memory => demand.memory_mb.into(),
+        Filter::Vcpu => demand.vcpus.into(),
+        Filter::Disk => disk_need(demand, host),
     }
 }
 

@@ -6,6 +6,7 @@
 pub(crate) mod create;
 pub(crate) mod destroy;
 mod judgement;
+pub(crate) mod key_use;
 pub(crate) mod ops;
 mod prune;
 mod renew;
@@ -29,6 +30,7 @@ pub(crate) fn start(app: &Arc<App>) {
         Duration::from_secs(10),
         stale::pass,
     );
+    every(app, "key use", Duration::from_secs(10), key_use::pass);
     every(
         app,
         "metrics upkeep",

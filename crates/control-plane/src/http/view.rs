@@ -12,10 +12,7 @@ fn time(milliseconds: i64) -> Time {
     Time::from_unix_ms(milliseconds).expect("a timestamptz within the range of RFC 3339")
 }
 
-fn unsigned<T: TryFrom<i64>>(value: i64) -> T
-where
-    T: Default,
-{
+fn unsigned<T: TryFrom<i64> + Default>(value: i64) -> T {
     T::try_from(value).unwrap_or_default()
 }
 

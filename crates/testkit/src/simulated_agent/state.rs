@@ -181,10 +181,7 @@ impl State {
         }
         *highest = operation.generation;
         let outcome = work(&mut held, operation.generation);
-        let recorded = outcome
-            .as_ref()
-            .map(Clone::clone)
-            .map_err(|error| error.code);
+        let recorded = outcome.clone().map_err(|error| error.code);
         held.done.insert(operation.op_id.clone(), recorded);
         outcome
     }

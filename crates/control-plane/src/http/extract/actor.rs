@@ -32,6 +32,7 @@ pub(crate) fn presented_key(headers: &HeaderMap) -> Option<&str> {
 pub(crate) async fn api_key_actor(app: &App, key: &str) -> ApiResult<TeamActor> {
     let proof = api_key::hash(key).ok_or_else(unauthorized)?;
     let key = find(&app.db, &proof).await?.ok_or_else(unauthorized)?;
+    app.keys_used.note(key.key_id);
     Ok(TeamActor { key, proof })
 }
 

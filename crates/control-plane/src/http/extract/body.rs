@@ -81,10 +81,15 @@ async fn collect<S: Send + Sync>(request: Request, state: &S) -> ApiResult<Bytes
     if announced.is_some_and(|length| length > super::super::JSON_LIMIT as u64) {
         return Err(too_large());
     }
-    Bytes::from_request(request, state).await.map_err(|error| match error.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => too_large(),
-        _ => ApiError::new(ErrorCode::InvalidRequest, "the body could not be read to its end"),
-    })
+    Bytes::from_request(request, state)
+        .await
+        .map_err(|error| match error.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+            _ => ApiError::new(
+                ErrorCode::InvalidRequest,
+                "the body could not be read to its end",
+            ),
+        })
 }
 
 fn too_large() -> ApiError {
@@ -97,7 +102,10 @@ fn too_large() -> ApiError {
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> ApiResult<T> {
     // A derived struct would take an array for its fields in order.
     if matches!(bytes.trim_ascii_start().first(), Some(b'[')) {
-        return Err(ApiError::new(ErrorCode::InvalidRequest, "the body must be a JSON object"));
+        return Err(ApiError::new(
+            ErrorCode::InvalidRequest,
+            "the body must be a JSON object",
+        ));
     }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
