@@ -14,6 +14,7 @@ mod http;
 mod init;
 mod paths;
 mod process;
+mod reason;
 mod sandbox;
 mod secret;
 mod server;

@@ -164,7 +164,7 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_debt_is_tried_until_it_is_paid() {
         let (reaper, handle) = Reaper::new();
         let cancel = CancellationToken::new();

@@ -25,7 +25,12 @@ use tower::ServiceExt as _;
 use tower_http::catch_panic::CatchPanicLayer;
 use wrenn_rpc::connectrpc::{ConnectRpcService, Limits, Router as RpcRouter};
 
-use crate::{agent::Agent, filesystem, process, server::gate};
+use crate::{
+    agent::Agent,
+    filesystem, process,
+    reason::{REASON, Reason},
+    server::gate,
+};
 
 /// The largest message of a unary call or of a stream's frame, also unpacked.
 const MAX_MESSAGE: usize = 16 << 20;
@@ -92,12 +97,14 @@ async fn not_yet() -> HttpError {
 pub(crate) struct HttpError {
     pub(crate) status: StatusCode,
     pub(crate) message: Cow<'static, str>,
+    pub(crate) reason: Option<Reason>,
 }
 
 impl HttpError {
     pub(crate) const NOT_FOUND: Self = Self {
         status: StatusCode::NOT_FOUND,
         message: Cow::Borrowed("not found"),
+        reason: None,
     };
 
     /// An error whose text is known beforehand; `status` is one of HTTP's.
@@ -110,7 +117,13 @@ impl HttpError {
         Self {
             status,
             message: message.into(),
+            reason: None,
         }
+    }
+
+    /// The same, with a word for the host.
+    pub(crate) fn because(self, reason: Reason) -> Self {
+        Self { reason: Some(reason), ..self }
     }
 }
 
@@ -126,6 +139,10 @@ impl IntoResponse for HttpError {
             code: self.status.as_u16(),
             message: &self.message,
         };
-        (self.status, Json(body)).into_response()
+        let mut response = (self.status, Json(body)).into_response();
+        if let Some(reason) = self.reason {
+            response.headers_mut().insert(REASON, reason.value());
+        }
+        response
     }
 }

@@ -34,6 +34,7 @@ use super::{
 use crate::{
     agent::Agent,
     paths,
+    reason::Reason,
     server::gate::{self, CallTimeout, short},
 };
 
@@ -330,7 +331,8 @@ fn command(
     };
     let directory = words.directory.as_deref().unwrap_or_default();
     let directory = paths::expand(directory, &user.home, workdir.as_deref()).map_err(|fault| {
-        ConnectError::invalid_argument(format!("cwd '{}' {fault}", short(directory)))
+        let text = format!("cwd '{}' {fault}", short(directory));
+        Reason::BadCwd.mark(ConnectError::invalid_argument(text))
     })?;
     let timeout = context.extensions().get::<CallTimeout>();
     Ok(Command {
@@ -363,10 +365,16 @@ fn start_error(fault: StartError, program: &str, directory: &str, user: &str) ->
     let word = word(errno);
     match stage {
         Stage::Program => {
-            ConnectError::invalid_argument(format!("cannot start '{}': {word}", short(program)))
+            let reason = match errno {
+                Errno::NOENT => Reason::ProgramNotFound,
+                _ => Reason::ProgramNotExecutable,
+            };
+            let text = format!("cannot start '{}': {word}", short(program));
+            reason.mark(ConnectError::invalid_argument(text))
         }
         Stage::Directory => {
-            ConnectError::invalid_argument(format!("cwd '{}' {word}", short(directory)))
+            let text = format!("cwd '{}' {word}", short(directory));
+            Reason::BadCwd.mark(ConnectError::invalid_argument(text))
         }
         Stage::User => ConnectError::internal(format!("cannot become user '{user}'")),
         Stage::Session

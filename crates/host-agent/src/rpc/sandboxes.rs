@@ -32,7 +32,7 @@ pub(super) fn sandbox(host: &Host, view: &View) -> Sandbox {
         wire.started_at_ms = running.started_at_ms;
         wire.last_active_at_ms = view.activity.last_ms();
         wire.versions = Versions {
-            kernel: view.kernel_version.clone(),
+            kernel: running.kernel_version.clone(),
             firecracker: running.firecracker_version.clone(),
             agent: AGENT_VERSION.to_owned(),
             envd: running.envd_version.clone(),

@@ -85,6 +85,7 @@ fn running(host: &Host, manifest: &Manifest, live: Live) -> Result<Running, BoxE
     Ok(Running {
         envd: Envd::new(host_ip, &live.access_token, &manifest.default_user, host.pace)?,
         host_ip,
+        kernel_version: manifest.kernel_version.clone(),
         envd_version: live.envd_version,
         firecracker_version: live.firecracker_version,
         started_at_ms: live.started_at_ms,
@@ -106,9 +107,12 @@ async fn sweep(host: &Host, adopted: &[Adopted]) {
         }
         Err(error) => tracing::error!(error = %chain(&error), "jails were not swept"),
     }
-    match host.blocks.sweep(&host.sandboxes()).await {
-        Ok((removed, failed)) => report("block device", &removed, &failed),
-        Err(error) => tracing::error!(error = %chain(&error), "disks were not swept"),
+    // First the disks with what lies under them, then base files that nobody uses any more.
+    for files in [host.sandboxes(), host.config.images_dir.clone()] {
+        match host.blocks.sweep(&files).await {
+            Ok((removed, failed)) => report("block device", &removed, &failed),
+            Err(error) => tracing::error!(error = %chain(&error), "disks were not swept"),
+        }
     }
     match host.network.sweep().await {
         Ok((removed, failed)) => {

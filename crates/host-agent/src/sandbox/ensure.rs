@@ -231,7 +231,14 @@ impl Creation<'_> {
         });
         manifest.write(&directory)?;
         self.passed("running")?;
-        Ok(Running { envd, host_ip, envd_version, firecracker_version, started_at_ms })
+        Ok(Running {
+            envd,
+            host_ip,
+            kernel_version: kernel.version,
+            envd_version,
+            firecracker_version,
+            started_at_ms,
+        })
     }
 
     /// What can be refused before anything is made.

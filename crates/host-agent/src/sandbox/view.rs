@@ -27,8 +27,6 @@ pub struct View {
     pub memory_mib: u32,
     /// Disk in MiB.
     pub disk_mib: u32,
-    /// Kernel it runs.
-    pub kernel_version: String,
     /// Its state.
     pub state: Phase,
     /// When it was last used.
@@ -57,6 +55,8 @@ pub struct Running {
     pub envd: Envd,
     /// Where the host reaches it.
     pub host_ip: std::net::Ipv4Addr,
+    /// Kernel it runs.
+    pub kernel_version: String,
     /// Version of envd inside.
     pub envd_version: String,
     /// Version of the VMM.
@@ -76,7 +76,6 @@ impl View {
             vcpus: manifest.vcpus,
             memory_mib: manifest.memory_mib,
             disk_mib: manifest.disk_mib,
-            kernel_version: manifest.kernel_version.clone(),
             state,
             activity: Activity::now(),
         }

@@ -34,7 +34,9 @@ use super::{
     range::{self, Wanted},
     user,
 };
-use crate::{agent::Agent, http::HttpError, http::signature::FileQuery, server::gate::short};
+use crate::{
+    agent::Agent, http::HttpError, http::signature::FileQuery, reason::Reason, server::gate::short,
+};
 
 const BUFFER: usize = 64 << 10;
 
@@ -135,7 +137,8 @@ fn open(path: &str) -> Result<(File, Metadata), HttpError> {
         return Err(HttpError::new(
             400,
             format!("'{}' is a directory", short(path)),
-        ));
+        )
+        .because(Reason::IsADirectory));
     }
     if kind.is_fifo() || kind.is_socket() || kind.is_block_device() || kind.is_char_device() {
         return Err(HttpError::new(

@@ -13,7 +13,7 @@ use http::HeaderMap;
 use wrenn_rpc::connectrpc::ErrorCode;
 
 use super::{HttpError, signature::FileQuery};
-use crate::{agent::Agent, paths, server::gate, users::User};
+use crate::{agent::Agent, paths, reason::Reason, server::gate, users::User};
 
 /// The user that a request names: in the query, in the header, else the default.
 fn user(agent: &Agent, headers: &HeaderMap, query: &FileQuery<'_>) -> Result<User, HttpError> {
@@ -35,22 +35,22 @@ fn user(agent: &Agent, headers: &HeaderMap, query: &FileQuery<'_>) -> Result<Use
 fn path(agent: &Agent, user: &User, path: &str) -> Result<String, HttpError> {
     let workdir = agent.sandbox.state().default_workdir.clone();
     paths::expand(path, &user.home, workdir.as_deref())
-        .map_err(|fault| HttpError::new(400, fault.to_string()))
+        .map_err(|fault| HttpError::new(400, fault.to_string()).because(Reason::BadPath))
 }
 
 /// A failed step on a file, as the caller is told of it.
 fn io_error(attempt: &str, path: &str, fault: &io::Error) -> HttpError {
-    let status = match fault.raw_os_error() {
-        Some(libc::ENOENT) => 404,
-        Some(libc::EISDIR | libc::ENOTDIR | libc::ELOOP | libc::ENAMETOOLONG) => 400,
-        Some(libc::ENOSPC | libc::EDQUOT) => 507,
-        _ => 500,
+    let (status, reason) = match fault.raw_os_error() {
+        Some(libc::ENOENT) => (404, Some(Reason::NotFound)),
+        Some(libc::EISDIR) => (400, Some(Reason::IsADirectory)),
+        Some(libc::ENOTDIR) => (400, Some(Reason::NotADirectory)),
+        Some(libc::ELOOP | libc::ENAMETOOLONG) => (400, Some(Reason::BadPath)),
+        Some(libc::ENOSPC | libc::EDQUOT) => (507, Some(Reason::NoSpace)),
+        _ => (500, None),
     };
     let word = word(fault);
-    HttpError::new(
-        status,
-        format!("cannot {attempt} '{}': {word}", gate::short(path)),
-    )
+    let text = format!("cannot {attempt} '{}': {word}", gate::short(path));
+    HttpError { reason, ..HttpError::new(status, text) }
 }
 
 fn word(fault: &io::Error) -> Cow<'static, str> {

@@ -14,7 +14,9 @@ use std::{
 };
 
 use super::{blocking, io_error, metadata};
-use crate::{filesystem::tree, http::HttpError, server::gate::short, users::User};
+use crate::{
+    filesystem::tree, http::HttpError, reason::Reason, server::gate::short, users::User,
+};
 
 const BUFFER: usize = 64 << 10;
 
@@ -99,7 +101,8 @@ fn open(path: &str, user: &User, owner: Owner) -> Result<File, HttpError> {
             return Err(HttpError::new(
                 400,
                 format!("'{}' is a directory", short(path)),
-            ));
+            )
+            .because(Reason::IsADirectory));
         }
         Ok(existing) if !existing.is_file() => {
             return Err(HttpError::new(
