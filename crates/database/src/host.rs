@@ -371,7 +371,7 @@ pub async fn host_sync_lock(connection: &mut PgConnection, host: HostId) -> Resu
 pub struct HostSync<'a> {
     /// Changes with each start of the machine.
     pub boot_id: &'a str,
-    /// Events up to this one are applied in the same transaction.
+    /// Events up to this one are applied in the same transaction; 0 when there were none.
     pub acked_seq: i64,
     /// MiB free.
     pub memory_free_mb: i64,
@@ -397,8 +397,8 @@ pub async fn host_sync_commit(
         .collect::<std::collections::BTreeMap<_, _>>(),
     );
     sqlx::query(
-        "UPDATE hosts SET last_sync_at = now(), boot_id = $2, acked_seq = $3,
-                metadata = metadata || $4
+        "UPDATE hosts SET last_sync_at = now(), boot_id = $2, metadata = metadata || $4,
+                acked_seq = CASE WHEN boot_id = $2 THEN greatest(acked_seq, $3) ELSE $3 END
          WHERE id = $1",
     )
     .bind(host.as_uuid())

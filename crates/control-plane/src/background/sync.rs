@@ -36,7 +36,7 @@ use crate::{
 
 const PERIOD: Duration = Duration::from_secs(5);
 /// How long a report may take.
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(20);
 /// How often the list of online hosts is read, besides each `host.up`.
 const LIST: Duration = Duration::from_secs(5);
 
@@ -226,6 +226,18 @@ impl Report {
     }
 }
 
+impl Report {
+    /// Number of the last event in it. Not the host's newest: one may have come while it was written.
+    fn applied(&self) -> u64 {
+        self.raw
+            .events
+            .iter()
+            .map(|event| event.seq)
+            .max()
+            .unwrap_or(0)
+    }
+}
+
 /// What has to happen on a host after its report.
 enum Order {
     Destroy(SandboxId, i64),
@@ -284,7 +296,7 @@ async fn apply(
     let free = report.raw.host.as_option();
     let sync = HostSync {
         boot_id: &report.raw.boot_id,
-        acked_seq: number(report.raw.seq),
+        acked_seq: number(report.applied()),
         memory_free_mb: free.map_or(0, |host| number(host.memory_free_mib)),
         disk_free_mb: free.map_or(0, |host| number(host.disk_free_mib)),
     };

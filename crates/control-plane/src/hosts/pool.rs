@@ -32,10 +32,14 @@ pub(crate) type Client = HostAgentClient<SharedHttp2Connection>;
 pub(crate) type ResponseBody =
     <SharedHttp2Connection as wrenn_rpc::connectrpc::client::ClientTransport>::ResponseBody;
 
-/// Longest wait for TCP, TLS and HTTP/2 together.
-const ESTABLISH: Duration = Duration::from_secs(5);
-/// A connection without an answer to a ping for this long is dead.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// Longest wait for TCP.
+const CONNECT: Duration = Duration::from_secs(4);
+/// Longest wait for TCP, TLS and HTTP/2 together; an emulated host under load takes seconds for TLS.
+const ESTABLISH: Duration = Duration::from_secs(15);
+/// How often a connection is asked for a sign of life.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// A connection without that sign for this long is dead, with every call on it.
+const DEAD: Duration = Duration::from_secs(30);
 /// Calls that may wait for one connection.
 const QUEUE: usize = 1024;
 /// Bytes that one slow reader may hold in memory.
@@ -121,10 +125,10 @@ impl Pool {
             .with_client_cert_resolver(identity);
         let uri: http::Uri = format!("https://{}", target.address).parse()?;
         let connection = Http2Connection::builder()
-            .tcp_connect_timeout(ESTABLISH)
+            .tcp_connect_timeout(CONNECT)
             .establishment_timeout(ESTABLISH)
             .keep_alive_interval(KEEP_ALIVE)
-            .keep_alive_timeout(KEEP_ALIVE)
+            .keep_alive_timeout(DEAD)
             .keep_alive_while_idle(true)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
