@@ -8,7 +8,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use sha2::{Digest, Sha256};
 
@@ -16,6 +16,11 @@ use crate::Progress;
 
 /// How long one builder waits for another one of the same entry.
 const LOCK_DEADLINE: Duration = Duration::from_secs(1800);
+
+/// Entries that pruning leaves of a kind.
+const KEPT: usize = 3;
+/// An entry this recent may be about to be used, and is left.
+const YOUNG: Duration = Duration::from_secs(3600);
 
 /// The cache of one user, shared by all state directories and source trees.
 #[derive(Debug, Clone)]
@@ -96,6 +101,31 @@ impl Cache {
         let _ = unfinished.keep();
         Ok(entry)
     }
+
+    /// Forgets old entries of `kind` but never `current`: for kinds of which each code change
+    /// makes a large one. Whoever has one open or linked loses nothing.
+    pub(crate) fn prune(&self, kind: &str, current: &Path) {
+        if let Err(error) = prune(&self.root.join(kind), current, YOUNG) {
+            tracing::warn!(%error, kind, "removing old cache entries failed");
+        }
+    }
+}
+
+/// Removes the oldest of `entries` that are neither young nor `current`, until [`KEPT`] are left.
+fn prune(entries: &Path, current: &Path, young: Duration) -> io::Result<()> {
+    let mut found: Vec<(SystemTime, PathBuf)> = Vec::new();
+    for entry in fs::read_dir(entries)? {
+        let entry = entry?;
+        found.push((entry.metadata()?.modified()?, entry.path()));
+    }
+    found.sort();
+    let surplus = found.len().saturating_sub(KEPT);
+    for (built, path) in found.into_iter().take(surplus) {
+        if path != current && built.elapsed().is_ok_and(|age| age >= young) {
+            fs::remove_dir_all(path)?;
+        }
+    }
+    Ok(())
 }
 
 fn lock(path: &Path, progress: Progress<'_>) -> Result<File, CacheError> {
@@ -200,6 +230,23 @@ mod tests {
         assert_eq!(runs.get(), 2);
         let left: Vec<_> = fs::read_dir(dir.path().join("building")).unwrap().collect();
         assert_eq!(left.len(), 1, "only the lock file stays: {left:?}");
+    }
+
+    #[test]
+    fn pruning_keeps_the_newest_the_young_and_the_current() {
+        let dir = tempfile::tempdir().unwrap();
+        let names: Vec<_> = (0..6).map(|n| dir.path().join(n.to_string())).collect();
+        for (n, name) in names.iter().enumerate() {
+            fs::create_dir(name).unwrap();
+            let built = SystemTime::now() - Duration::from_secs(1000 - n as u64);
+            File::open(name).unwrap().set_modified(built).unwrap();
+        }
+        let left = || names.iter().filter(|name| name.exists()).count();
+        prune(dir.path(), &names[0], Duration::from_secs(3600)).unwrap();
+        assert_eq!(left(), 6);
+        prune(dir.path(), &names[0], Duration::from_secs(60)).unwrap();
+        assert!(names[0].exists() && !names[1].exists() && !names[2].exists());
+        assert_eq!(left(), 4);
     }
 
     #[test]

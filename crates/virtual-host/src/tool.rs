@@ -92,9 +92,7 @@ impl Tool {
         if rustix::process::geteuid().is_root() {
             return Self::new(program, deadline);
         }
-        Self::new("unshare", deadline)
-            .args(["--map-users=auto", "--map-groups=auto"])
-            .args(["--setuid=0", "--setgid=0", "--", program])
+        Self::new("unshare", deadline).args(["--map-root-user", "--map-auto", "--", program])
     }
 
     pub(crate) fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {

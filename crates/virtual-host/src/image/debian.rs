@@ -87,44 +87,61 @@ impl Tree<'_> {
         cache: &Cache,
         progress: Progress<'_>,
     ) -> Result<PathBuf, ImageError> {
-        let mirror = std::env::var("WRENN_DEBIAN_MIRROR").ok();
-        let key = self.key(mirror.as_deref());
-        let dir = cache.entry(self.name, &key, progress, |dir| {
+        let dir = cache.entry(self.name, &self.key(), progress, |dir| {
             progress(&format!("installing Debian packages for {}", self.name));
-            let script = dir.join("finish");
-            std::fs::write(&script, self.finish).map_err(ImageError::io("writing", &script))?;
             let include = self
                 .packages
                 .split_whitespace()
                 .collect::<Vec<_>>()
                 .join(",");
+            let paths = PATHS_LEFT_OUT.map(|path| format!("--dpkgopt=path-exclude={path}"));
             Tool::new("mmdebstrap", BOOTSTRAP_DEADLINE)
                 .args(["--quiet", "--variant=minbase", "--architectures=amd64"])
                 .arg(format!("--include={include}"))
-                .args(PATHS_LEFT_OUT.map(|path| format!("--dpkgopt=path-exclude={path}")))
-                .arg(format!(
-                    "--customize-hook=sh -eu '{}' \"$1\"",
-                    script.display()
-                ))
+                .args(paths)
+                .arg(format!("--customize-hook=set -eu\n{}", self.finish))
                 .arg(SUITE)
                 .arg(dir.join("tree.tar"))
-                .args(mirror)
-                .env("TMPDIR", dir)
+                .args(sources()?)
                 .run()?;
             Ok::<_, ImageError>(())
         })?;
         Ok(dir.join("tree.tar"))
     }
 
-    /// What the tree is made from.
-    pub(crate) fn key(&self, mirror: Option<&str>) -> Key {
+    /// What the tree is made from. Where its packages came from makes no difference.
+    fn key(&self) -> Key {
         Key::new(1)
             .text(SUITE)
             .text(self.packages)
             .text(self.finish)
             .text(&PATHS_LEFT_OUT.concat())
-            .text(mirror.unwrap_or_default())
     }
+}
+
+/// The machine's own sources of [`SUITE`], as lines of a sources.list, so that a mirror that it is
+/// set up for is used here too. None on another distribution: mmdebstrap then uses Debian's own.
+fn sources() -> Result<Vec<String>, ImageError> {
+    let format = "$(RELEASE) deb $(REPO_URI) $(RELEASE) $(COMPONENT)";
+    let targets = Tool::new("apt-get", QUERY_DEADLINE)
+        .args([
+            "indextargets",
+            "Created-By: Packages",
+            "Origin: Debian",
+            "--format",
+            format,
+        ])
+        .output()?;
+    let mut sources: Vec<String> = targets
+        .text()
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .filter(|(release, _)| release.split('-').next() == Some(SUITE))
+        .map(|(_, source)| source.to_owned())
+        .collect();
+    sources.sort();
+    sources.dedup();
+    Ok(sources)
 }
 
 /// Documentation and translations: never read by programs.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -83,6 +84,9 @@ pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Imag
         let mut file = tempfile::NamedTempFile::new_in(parent)?;
         serde_json::to_writer_pretty(&mut file, value)?;
         file.write_all(b"\n")?;
+        // A temporary file is private; this one holds nothing secret.
+        file.as_file()
+            .set_permissions(fs::Permissions::from_mode(0o644))?;
         file.as_file().sync_all()?;
         file.persist(path)?;
         File::open(parent)?.sync_all()

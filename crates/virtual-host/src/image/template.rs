@@ -111,6 +111,7 @@ pub(crate) fn ensure(
         };
         publish::write_json(&template.manifest(), &manifest)
     })?;
+    cache.prune("minimal", &dir);
     Ok(Template { dir })
 }
 
