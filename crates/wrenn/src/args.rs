@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     cmd::{
-        api, completions, config, control_plane, doctor, down, help, host_agent, logs, machine, man, migrate, run, sandbox, setup,
-        status, supervise, up, version,
+        api, completions, config, control_plane, doctor, down, help, host_agent, logs, machine,
+        man, migrate, run, sandbox, setup, status, supervise, up, version,
     },
     context::Global,
 };

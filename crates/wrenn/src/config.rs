@@ -35,7 +35,10 @@ pub(crate) struct Target {
 
 impl std::fmt::Debug for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Target").field("context", &self.context).field("base_url", &self.base_url).finish_non_exhaustive()
+        f.debug_struct("Target")
+            .field("context", &self.context)
+            .field("base_url", &self.base_url)
+            .finish_non_exhaustive()
     }
 }
 
@@ -43,14 +46,20 @@ impl Target {
     /// Chooses by flag, environment, context file and local instance.
     pub(crate) fn choose(global: &Global) -> Result<Self, CliError> {
         let file = ConfigFile::load(&ConfigFile::path()?)?;
-        let env_key = std::env::var("WRENN_API_KEY").ok().filter(|key| !key.is_empty());
+        let env_key = std::env::var("WRENN_API_KEY")
+            .ok()
+            .filter(|key| !key.is_empty());
         let name = global.context.clone().or_else(|| file.current());
         let stored = match (&name, global.context.is_some()) {
             (Some(name), chosen) => match file.context(name) {
                 Some(context) => Some(context),
                 None if chosen => {
-                    return Err(CliError::new(Exit::NotFound, "not_found", format_args!("no context is named `{name}`"))
-                        .hint("see", ConfigFile::path()?.display()));
+                    return Err(CliError::new(
+                        Exit::NotFound,
+                        "not_found",
+                        format_args!("no context is named `{name}`"),
+                    )
+                    .hint("see", ConfigFile::path()?.display()));
                 }
                 None => None,
             },
@@ -73,10 +82,17 @@ impl Target {
         };
         let api_key = env_key.or_else(|| {
             // A stored key goes to no other server than its own.
-            stored.as_ref().filter(|context| same_server(&context.base_url, &base_url)).and_then(|context| context.api_key.clone())
+            stored
+                .as_ref()
+                .filter(|context| same_server(&context.base_url, &base_url))
+                .and_then(|context| context.api_key.clone())
         });
         let context = stored.map_or_else(|| LOCAL.to_owned(), |context| context.context);
-        Ok(Self { context, base_url: base_url.trim_end_matches('/').to_owned(), api_key })
+        Ok(Self {
+            context,
+            base_url: base_url.trim_end_matches('/').to_owned(),
+            api_key,
+        })
     }
 }
 
@@ -86,7 +102,11 @@ fn same_server(one: &str, other: &str) -> bool {
 
 fn local_url() -> Option<String> {
     let state = StateDir::locate(None).ok()?;
-    state.settings().ok().flatten().map(|settings| settings.local_url())
+    state
+        .settings()
+        .ok()
+        .flatten()
+        .map(|settings| settings.local_url())
 }
 
 /// The configuration file, as a table that is edited in place.
@@ -108,15 +128,27 @@ impl ConfigFile {
     pub(crate) fn load(path: &Path) -> Result<Self, CliError> {
         let meta = match fs::metadata(path) {
             Ok(meta) => meta,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(CliError::local(format_args!("read {}: {error}", path.display()))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
+            Err(error) => {
+                return Err(CliError::local(format_args!(
+                    "read {}: {error}",
+                    path.display()
+                )));
+            }
         };
         if meta.permissions().mode() & 0o077 != 0 {
-            return Err(CliError::local(format_args!("{} holds keys and others can read it", path.display()))
-                .hint("fix", format_args!("chmod 600 {}", path.display())));
+            return Err(CliError::local(format_args!(
+                "{} holds keys and others can read it",
+                path.display()
+            ))
+            .hint("fix", format_args!("chmod 600 {}", path.display())));
         }
         let text = fs::read_to_string(path).attempt(|| format!("read {}", path.display()))?;
-        let table = text.parse().attempt(|| format!("read {}", path.display()))?;
+        let table = text
+            .parse()
+            .attempt(|| format!("read {}", path.display()))?;
         Ok(Self { table })
     }
 
@@ -128,36 +160,55 @@ impl ConfigFile {
 
     /// The name of the current context.
     pub(crate) fn current(&self) -> Option<String> {
-        self.table.get("current").and_then(Value::as_str).map(str::to_owned)
+        self.table
+            .get("current")
+            .and_then(Value::as_str)
+            .map(str::to_owned)
     }
 
     /// The context `name`, if it has an address.
     pub(crate) fn context(&self, name: &str) -> Option<Target> {
         let context = self.table.get("contexts")?.get(name)?;
         let text = |key: &str| context.get(key).and_then(Value::as_str).map(str::to_owned);
-        Some(Target { context: name.to_owned(), base_url: text("base_url")?, api_key: text("api_key") })
+        Some(Target {
+            context: name.to_owned(),
+            base_url: text("base_url")?,
+            api_key: text("api_key"),
+        })
     }
 
     /// Writes `values` into the context `name`, keeping its other keys; makes it current if there is none.
     /// Returns whether anything changed.
     pub(crate) fn set(&mut self, name: &str, values: &[(&str, &str)]) -> bool {
         let before = self.table.clone();
-        let contexts = self.table.entry("contexts").or_insert_with(|| Value::Table(Table::new()));
+        let contexts = self
+            .table
+            .entry("contexts")
+            .or_insert_with(|| Value::Table(Table::new()));
         if let Some(contexts) = contexts.as_table_mut() {
-            let context = contexts.entry(name).or_insert_with(|| Value::Table(Table::new()));
+            let context = contexts
+                .entry(name)
+                .or_insert_with(|| Value::Table(Table::new()));
             if let Some(context) = context.as_table_mut() {
                 for (key, value) in values {
                     context.insert((*key).to_owned(), Value::String((*value).to_owned()));
                 }
             }
         }
-        self.table.entry("current").or_insert_with(|| Value::String(name.to_owned()));
+        self.table
+            .entry("current")
+            .or_insert_with(|| Value::String(name.to_owned()));
         self.table != before
     }
 
     /// The state directory that the context `name` belongs to.
     pub(crate) fn state_dir(&self, name: &str) -> Option<PathBuf> {
-        self.table.get("contexts")?.get(name)?.get("state_dir")?.as_str().map(PathBuf::from)
+        self.table
+            .get("contexts")?
+            .get(name)?
+            .get("state_dir")?
+            .as_str()
+            .map(PathBuf::from)
     }
 
     /// Forgets the context `name`.
@@ -177,7 +228,8 @@ pub(crate) fn home_dir(variable: &str, below: &str) -> Result<PathBuf, CliError>
         return Ok(PathBuf::from(dir));
     }
     let home = std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
-    home.map(|home| home.join(below)).ok_or_else(|| CliError::local(format_args!("HOME is not set, so there is no ~/{below}")))
+    home.map(|home| home.join(below))
+        .ok_or_else(|| CliError::local(format_args!("HOME is not set, so there is no ~/{below}")))
 }
 
 /// Replaces `path` by rename; only the owner can read it.
@@ -188,8 +240,12 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = dir.join(name);
     let written = (|| {
-        let mut file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&temporary, path)
@@ -208,17 +264,30 @@ mod tests {
     fn unknown_keys_survive_and_the_file_is_private() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("wrenn/config.toml");
-        write_private(&path, b"future = 1\n[contexts.a]\nbase_url = \"https://a\"\ncolour = \"blue\"\n").expect("written");
+        write_private(
+            &path,
+            b"future = 1\n[contexts.a]\nbase_url = \"https://a\"\ncolour = \"blue\"\n",
+        )
+        .expect("written");
         let mut file = ConfigFile::load(&path).expect("read");
         file.set("a", &[("api_key", "wrn_1")]);
         file.store(&path).expect("written");
         let file = ConfigFile::load(&path).expect("read");
-        assert_eq!(file.table.get("future").and_then(Value::as_integer), Some(1));
+        assert_eq!(
+            file.table.get("future").and_then(Value::as_integer),
+            Some(1)
+        );
         assert_eq!(file.table["contexts"]["a"]["colour"].as_str(), Some("blue"));
         let target = file.context("a").expect("the context");
-        assert_eq!((target.base_url.as_str(), target.api_key.as_deref()), ("https://a", Some("wrn_1")));
+        assert_eq!(
+            (target.base_url.as_str(), target.api_key.as_deref()),
+            ("https://a", Some("wrn_1"))
+        );
         assert_eq!(file.current().as_deref(), Some("a"));
-        assert_eq!(fs::metadata(&path).expect("meta").permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&path).expect("meta").permissions().mode() & 0o777,
+            0o600
+        );
     }
 
     #[test]
@@ -234,7 +303,10 @@ mod tests {
     #[test]
     fn removing_the_current_context_leaves_none() {
         let mut file = ConfigFile::default();
-        file.set(LOCAL, &[("base_url", "http://127.0.0.1:8080"), ("state_dir", "/x")]);
+        file.set(
+            LOCAL,
+            &[("base_url", "http://127.0.0.1:8080"), ("state_dir", "/x")],
+        );
         assert_eq!(file.state_dir(LOCAL), Some(PathBuf::from("/x")));
         file.remove(LOCAL);
         assert!(file.context(LOCAL).is_none() && file.current().is_none());

@@ -16,10 +16,24 @@ use crate::{
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
     /// Use this context of the configuration file
-    #[arg(long, global = true, value_name = "NAME", help_heading = "Global options", env = "WRENN_CONTEXT", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        help_heading = "Global options",
+        env = "WRENN_CONTEXT",
+        hide_env_values = true
+    )]
     pub(crate) context: Option<String>,
     /// Talk to the server at this address
-    #[arg(long, global = true, value_name = "URL", help_heading = "Global options", env = "WRENN_BASE_URL", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        help_heading = "Global options",
+        env = "WRENN_BASE_URL",
+        hide_env_values = true
+    )]
     pub(crate) base_url: Option<String>,
     /// Print JSON: the API's object or array, unchanged
     #[arg(long, global = true, help_heading = "Global options")]
@@ -66,6 +80,10 @@ impl Context {
 
     /// A client of that server.
     pub(crate) fn client(&self) -> Result<Client, CliError> {
-        Client::new(self.target()?, self.global.timeout.unwrap_or(Duration::from_secs(60)), self.out.clone())
+        Client::new(
+            self.target()?,
+            self.global.timeout.unwrap_or(Duration::from_secs(60)),
+            self.out.clone(),
+        )
     }
 }

@@ -104,13 +104,19 @@ impl CliError {
 
     /// Ends the command with `exit` and without a word.
     pub(crate) fn silent(exit: Exit) -> Self {
-        Self { silent: true, ..Self::new(exit, "silent", "") }
+        Self {
+            silent: true,
+            ..Self::new(exit, "silent", "")
+        }
     }
 
     /// Adds a next step.
     #[must_use]
     pub(crate) fn hint(mut self, verb: &str, command: impl Display) -> Self {
-        self.hints.push(Hint { verb: verb.to_owned(), command: command.to_string() });
+        self.hints.push(Hint {
+            verb: verb.to_owned(),
+            command: command.to_string(),
+        });
         self
     }
 }

@@ -43,16 +43,26 @@ fn main() -> ExitCode {
 
 fn parse() -> Result<Arguments, ExitCode> {
     let command = Arguments::command();
-    let parsed = if std::env::args_os().nth(1).is_some_and(|first| first == "--version") {
-        command.try_get_matches_from(["wrenn", "version"].map(Into::into).into_iter().chain(std::env::args_os().skip(2)))
+    let parsed = if std::env::args_os()
+        .nth(1)
+        .is_some_and(|first| first == "--version")
+    {
+        command.try_get_matches_from(
+            ["wrenn", "version"]
+                .map(Into::into)
+                .into_iter()
+                .chain(std::env::args_os().skip(2)),
+        )
     } else {
         command.try_get_matches()
     };
-    parsed.and_then(|matches| Arguments::from_arg_matches(&matches)).map_err(|error| {
-        // A closed pipe loses nothing that anybody reads.
-        let _ = error.print();
-        ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
-    })
+    parsed
+        .and_then(|matches| Arguments::from_arg_matches(&matches))
+        .map_err(|error| {
+            // A closed pipe loses nothing that anybody reads.
+            let _ = error.print();
+            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+        })
 }
 
 /// A runtime for a command that talks to a server or waits for processes.

@@ -15,7 +15,10 @@ impl Signals {
     /// Listens from now on; the default action of both is off.
     pub(crate) fn listen() -> Result<Self, CliError> {
         let listen = |kind| signal(kind).attempt(|| "listen for signals");
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
     }
 
     /// The next of them, as the exit code that it stands for.

@@ -7,9 +7,14 @@ use jiff::Timestamp;
 /// Reads `30s`, `5m`, `2h`, `1d`, `250ms`, or a bare number of seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let (digits, unit) = split(text);
-    let number: u64 = digits.parse().map_err(|_| "write it like 30s, 5m or 2h".to_owned())?;
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| "write it like 30s, 5m or 2h".to_owned())?;
     let seconds = |factor: u64| {
-        number.checked_mul(factor).map(Duration::from_secs).ok_or_else(|| "is too long".to_owned())
+        number
+            .checked_mul(factor)
+            .map(Duration::from_secs)
+            .ok_or_else(|| "is too long".to_owned())
     };
     match unit {
         "ms" => Ok(Duration::from_millis(number)),
@@ -24,18 +29,24 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 /// Reads a size in MiB: `512`, `512M`, `1G`, `5Gi`.
 pub(crate) fn mebibytes(text: &str) -> Result<u32, String> {
     let (digits, unit) = split(text);
-    let number: u32 = digits.parse().map_err(|_| "write it like 512, 512M or 1G".to_owned())?;
+    let number: u32 = digits
+        .parse()
+        .map_err(|_| "write it like 512, 512M or 1G".to_owned())?;
     let factor = match unit.to_ascii_lowercase().trim_end_matches('b') {
         "" | "m" | "mi" => 1,
         "g" | "gi" => 1024,
         "t" | "ti" => 1024 * 1024,
         _ => return Err("write it like 512, 512M or 1G".to_owned()),
     };
-    number.checked_mul(factor).ok_or_else(|| "is too large".to_owned())
+    number
+        .checked_mul(factor)
+        .ok_or_else(|| "is too large".to_owned())
 }
 
 fn split(text: &str) -> (&str, &str) {
-    let end = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+    let end = text
+        .find(|character: char| !character.is_ascii_digit())
+        .unwrap_or(text.len());
     text.split_at(end)
 }
 
@@ -65,7 +76,8 @@ pub(crate) fn age(then: Timestamp, now: Timestamp) -> String {
 
 /// [`age`] of an RFC 3339 time as the API writes it; the text itself when it is none.
 pub(crate) fn age_of(text: &str) -> String {
-    text.parse::<Timestamp>().map_or_else(|_| text.to_owned(), |then| age(then, Timestamp::now()))
+    text.parse::<Timestamp>()
+        .map_or_else(|_| text.to_owned(), |then| age(then, Timestamp::now()))
 }
 
 #[cfg(test)]
@@ -73,7 +85,11 @@ mod tests {
     use super::*;
 
     fn check_duration(text: &str, expected: Option<u64>) {
-        assert_eq!(duration(text).ok().map(|time| time.as_secs()), expected, "{text}");
+        assert_eq!(
+            duration(text).ok().map(|time| time.as_secs()),
+            expected,
+            "{text}"
+        );
     }
 
     #[test]
@@ -91,7 +107,9 @@ mod tests {
 
     #[test]
     fn sizes_are_mebibytes_unless_said() {
-        let check = |text: &str, expected: Option<u32>| assert_eq!(mebibytes(text).ok(), expected, "{text}");
+        let check = |text: &str, expected: Option<u32>| {
+            assert_eq!(mebibytes(text).ok(), expected, "{text}")
+        };
         check("512", Some(512));
         check("512M", Some(512));
         check("1G", Some(1024));

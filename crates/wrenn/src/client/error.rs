@@ -11,7 +11,10 @@ fn hints_for(code: ErrorCode) -> &'static [(&'static str, &'static str)] {
     use ErrorCode as C;
     match code {
         C::InvalidRequest => &[("see", "wrenn sandbox create --help")],
-        C::InvalidToken => &[("ask", "for a fresh token; this one is unknown, used or expired")],
+        C::InvalidToken => &[(
+            "ask",
+            "for a fresh token; this one is unknown, used or expired",
+        )],
         C::AlreadyActivated => &[("go on", "the account is active; sign in")],
         C::LastLoginMethod => &[("first", "add another way to sign in")],
         C::Unauthorized => &[("set", "WRENN_API_KEY=wrn_…"), ("local", "wrenn up")],
@@ -19,7 +22,9 @@ fn hints_for(code: ErrorCode) -> &'static [(&'static str, &'static str)] {
         C::Forbidden => &[("ask", "an administrator of the team")],
         C::NoTeam => &[("set", "a key of a team in WRENN_API_KEY")],
         C::AccountNotActivated => &[("open", "the link in the activation mail")],
-        C::AccountDisabled | C::AccountDeactivated => &[("ask", "an administrator of the platform")],
+        C::AccountDisabled | C::AccountDeactivated => {
+            &[("ask", "an administrator of the platform")]
+        }
         C::SignupDisabled => &[("ask", "an administrator of the platform for an account")],
         C::NotFound => &[("see", "wrenn sandbox ls --all")],
         C::ProviderNotFound => &[("see", "which providers the server has configured")],
@@ -34,16 +39,34 @@ fn hints_for(code: ErrorCode) -> &'static [(&'static str, &'static str)] {
         C::OwnsTeamWithMembers => &[("first", "hand the team to somebody else")],
         C::HostHasSandboxes => &[("free", "wrenn sandbox ls --status running")],
         C::IdempotencyConflict => &[("use", "a fresh Idempotency-Key for a different request")],
-        C::TooLarge => &[("try", "a smaller body or file"), ("free", "space on the sandbox's disk")],
+        C::TooLarge => &[
+            ("try", "a smaller body or file"),
+            ("free", "space on the sandbox's disk"),
+        ],
         C::RateLimited => &[("wait", "some seconds, then try again")],
-        C::QuotaExceeded => &[("free", "wrenn sandbox ls; wrenn sandbox rm ID"), ("ask", "an administrator for a larger quota")],
+        C::QuotaExceeded => &[
+            ("free", "wrenn sandbox ls; wrenn sandbox rm ID"),
+            ("ask", "an administrator for a larger quota"),
+        ],
         C::InternalError => &[("see", "wrenn logs control-plane --tail 50")],
-        C::NotImplemented => &[("see", "wrenn version; this server is older or lacks the feature")],
+        C::NotImplemented => &[(
+            "see",
+            "wrenn version; this server is older or lacks the feature",
+        )],
         C::AgentError => &[("see", "wrenn logs host-agent --tail 50")],
-        C::NoHostsAvailable => &[("free", "wrenn sandbox ls --status running"), ("see", "wrenn status")],
-        C::HostUnavailable => &[("see", "wrenn status"), ("logs", "wrenn logs host-agent --tail 50")],
+        C::NoHostsAvailable => &[
+            ("free", "wrenn sandbox ls --status running"),
+            ("see", "wrenn status"),
+        ],
+        C::HostUnavailable => &[
+            ("see", "wrenn status"),
+            ("logs", "wrenn logs host-agent --tail 50"),
+        ],
         C::Unavailable => &[("see", "wrenn status"), ("repair", "wrenn up")],
-        C::DeadlineExceeded => &[("see", "wrenn sandbox ls; the work goes on in the background")],
+        C::DeadlineExceeded => &[(
+            "see",
+            "wrenn sandbox ls; the work goes on in the background",
+        )],
         C::ExecTimeout => &[("try", "a longer --time-limit")],
     }
 }
@@ -66,7 +89,11 @@ fn exit_for(status: u16) -> Exit {
 pub(crate) fn from_answer(status: u16, body: &[u8], request_id: Option<String>) -> CliError {
     let mut error = match serde_json::from_slice::<ErrorBody>(body) {
         Ok(ErrorBody { error }) => hints_for(error.code).iter().fold(
-            CliError::new(exit_for(error.code.http_status()), error.code.as_str(), error.message),
+            CliError::new(
+                exit_for(error.code.http_status()),
+                error.code.as_str(),
+                error.message,
+            ),
             |cli, (verb, command)| cli.hint(verb, command),
         ),
         Err(_) => CliError::new(
@@ -87,10 +114,16 @@ mod tests {
     #[test]
     fn every_code_has_a_hint_and_its_exit_code() {
         for &code in ErrorCode::ALL {
-            assert!((1..=3).contains(&hints_for(code).len()), "{code} has no hint");
+            assert!(
+                (1..=3).contains(&hints_for(code).len()),
+                "{code} has no hint"
+            );
             let body = format!(r#"{{"error":{{"code":"{code}","message":"because"}}}}"#);
             let error = from_answer(code.http_status(), body.as_bytes(), Some("r1".into()));
-            assert_eq!((error.code.as_str(), error.message.as_str()), (code.as_str(), "because"));
+            assert_eq!(
+                (error.code.as_str(), error.message.as_str()),
+                (code.as_str(), "because")
+            );
             assert_eq!(error.exit, exit_for(code.http_status()));
             assert_eq!(error.request_id.as_deref(), Some("r1"));
         }
@@ -98,7 +131,8 @@ mod tests {
 
     #[test]
     fn statuses_have_the_exit_codes_of_the_manual() {
-        let check = |status, expected: u8| assert_eq!(exit_for(status).code(), expected, "{status}");
+        let check =
+            |status, expected: u8| assert_eq!(exit_for(status).code(), expected, "{status}");
         check(400, 2);
         check(401, 3);
         check(403, 4);
@@ -112,6 +146,9 @@ mod tests {
     #[test]
     fn a_page_of_some_other_server_is_no_api_error() {
         let error = from_answer(404, b"<html>", None);
-        assert_eq!((error.exit, error.code.as_str()), (Exit::NotFound, "bad_answer"));
+        assert_eq!(
+            (error.exit, error.code.as_str()),
+            (Exit::NotFound, "bad_answer")
+        );
     }
 }

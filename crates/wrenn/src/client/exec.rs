@@ -47,7 +47,11 @@ pub(crate) enum Stdin {
 impl Stdin {
     /// Ours when it is piped or `interactive`.
     pub(crate) fn choose(interactive: bool) -> Self {
-        if interactive || !std::io::stdin().is_terminal() { Self::Forward } else { Self::Empty }
+        if interactive || !std::io::stdin().is_terminal() {
+            Self::Forward
+        } else {
+            Self::Empty
+        }
     }
 }
 
@@ -62,7 +66,8 @@ pub(crate) enum Ended {
     Closed,
 }
 
-type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
+type Socket =
+    tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
 
 impl Client {
     /// Runs `start` in the sandbox with our standard streams until it ends or `stops` says so.
@@ -111,12 +116,17 @@ impl Client {
                     ServerFrame::Stdout { data } => {
                         if write_out(&mut stdout, &decode(&data)?).await.is_err() {
                             let _ = send.send(ClientFrame::Stop).await;
-                            while !matches!(next_frame(&mut frames).await?, ServerFrame::Exit { .. }) {}
+                            while !matches!(
+                                next_frame(&mut frames).await?,
+                                ServerFrame::Exit { .. }
+                            ) {}
                             return Ok(Ended::Closed);
                         }
                     }
                     // A closed stderr loses text; the program and its stdout go on.
-                    ServerFrame::Stderr { data } => drop(write_out(&mut stderr, &decode(&data)?).await),
+                    ServerFrame::Stderr { data } => {
+                        drop(write_out(&mut stderr, &decode(&data)?).await)
+                    }
                     ServerFrame::Exit { exit_code } => return Ok(Ended::Exited(exit_code)),
                     ServerFrame::Error { data, .. } => return Err(failure(&data)),
                 }
@@ -139,19 +149,39 @@ impl Client {
     async fn open_exec(&self, id: SandboxId) -> Result<Socket, CliError> {
         let rest = self.base_url().strip_prefix("http").unwrap_or_default();
         let url = format!("ws{rest}/v1/sandboxes/{id}/exec/stream");
-        let mut request = url.as_str().into_client_request().map_err(|error| failure(&chain(&error)))?;
-        let key = self.api_key()?.parse().map_err(|_| failure("the API key has characters that a header cannot hold"))?;
+        let mut request = url
+            .as_str()
+            .into_client_request()
+            .map_err(|error| failure(&chain(&error)))?;
+        let key = self
+            .api_key()?
+            .parse()
+            .map_err(|_| failure("the API key has characters that a header cannot hold"))?;
         request.headers_mut().insert("x-api-key", key);
         let connect = tokio_tungstenite::connect_async_with_config(request, None, true);
-        let connected = tokio::time::timeout(self.timeout, connect).await.map_err(|_| {
-            CliError::new(Exit::Deadline, "deadline", format_args!("{} did not answer in time", self.base_url()))
-        })?;
+        let connected = tokio::time::timeout(self.timeout, connect)
+            .await
+            .map_err(|_| {
+                CliError::new(
+                    Exit::Deadline,
+                    "deadline",
+                    format_args!("{} did not answer in time", self.base_url()),
+                )
+            })?;
         match connected {
             Ok((socket, _)) => Ok(socket),
             Err(tungstenite::Error::Http(answer)) => {
-                let request_id = answer.headers().get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
+                let request_id = answer
+                    .headers()
+                    .get("x-request-id")
+                    .and_then(|id| id.to_str().ok())
+                    .map(str::to_owned);
                 let status = answer.status().as_u16();
-                Err(error::from_answer(status, answer.body().as_deref().unwrap_or_default(), request_id))
+                Err(error::from_answer(
+                    status,
+                    answer.body().as_deref().unwrap_or_default(),
+                    request_id,
+                ))
             }
             Err(error) => Err(no_connection(self.base_url(), &chain(&error))),
         }
@@ -162,7 +192,8 @@ async fn write_frame<S>(sink: &mut S, frame: &ClientFrame) -> Result<(), tungste
 where
     S: futures::Sink<Message, Error = tungstenite::Error> + Unpin,
 {
-    let text = serde_json::to_string(frame).map_err(|error| tungstenite::Error::Io(error.into()))?;
+    let text =
+        serde_json::to_string(frame).map_err(|error| tungstenite::Error::Io(error.into()))?;
     sink.send(Message::text(text)).await
 }
 
@@ -173,10 +204,18 @@ where
     loop {
         match frames.next().await {
             Some(Ok(Message::Text(text))) => {
-                return serde_json::from_str(&text).map_err(|error| failure(&format!("the server sent a frame that is none: {error}")));
+                return serde_json::from_str(&text).map_err(|error| {
+                    failure(&format!("the server sent a frame that is none: {error}"))
+                });
             }
-            Some(Ok(Message::Close(Some(close)))) if !close.reason.is_empty() => return Err(failure(&close.reason)),
-            Some(Ok(Message::Close(_))) | None => return Err(failure("the server closed the connection before the command ended")),
+            Some(Ok(Message::Close(Some(close)))) if !close.reason.is_empty() => {
+                return Err(failure(&close.reason));
+            }
+            Some(Ok(Message::Close(_))) | None => {
+                return Err(failure(
+                    "the server closed the connection before the command ended",
+                ));
+            }
             Some(Ok(_)) => {}
             Some(Err(error)) => return Err(lost(&error)),
         }
@@ -203,13 +242,20 @@ async fn forward_stdin(send: &mpsc::Sender<ClientFrame>) {
     }
 }
 
-async fn write_out<W: tokio::io::AsyncWrite + Unpin>(to: &mut W, bytes: &[u8]) -> std::io::Result<()> {
+async fn write_out<W: tokio::io::AsyncWrite + Unpin>(
+    to: &mut W,
+    bytes: &[u8],
+) -> std::io::Result<()> {
     to.write_all(bytes).await?;
     to.flush().await
 }
 
 fn decode(data: &str) -> Result<Vec<u8>, CliError> {
-    STANDARD.decode(data).map_err(|error| failure(&format!("the server sent output that is no base64: {error}")))
+    STANDARD.decode(data).map_err(|error| {
+        failure(&format!(
+            "the server sent output that is no base64: {error}"
+        ))
+    })
 }
 
 fn lost(error: &tungstenite::Error) -> CliError {
@@ -217,5 +263,7 @@ fn lost(error: &tungstenite::Error) -> CliError {
 }
 
 fn failure(message: &str) -> CliError {
-    CliError::new(Exit::Code(125), "exec_failed", message).hint("see", "wrenn status").hint("logs", "wrenn logs --tail 50")
+    CliError::new(Exit::Code(125), "exec_failed", message)
+        .hint("see", "wrenn status")
+        .hint("logs", "wrenn logs --tail 50")
 }

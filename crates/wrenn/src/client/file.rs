@@ -10,12 +10,20 @@ use crate::error::{CliError, chain};
 
 impl Client {
     /// Writes `body` to `path`, as it comes.
-    pub(crate) async fn file_write(&self, id: SandboxId, path: &str, body: reqwest::Body) -> Result<(), CliError> {
+    pub(crate) async fn file_write(
+        &self,
+        id: SandboxId,
+        path: &str,
+        body: reqwest::Body,
+    ) -> Result<(), CliError> {
         // The server wants `path` before `file`.
         let form = multipart::Form::new()
             .text("path", path.to_owned())
             .part("file", multipart::Part::stream(body).file_name("file"));
-        let request = self.streaming_request(Method::POST, &format!("/v1/sandboxes/{id}/files/stream/write"))?;
+        let request = self.streaming_request(
+            Method::POST,
+            &format!("/v1/sandboxes/{id}/files/stream/write"),
+        )?;
         self.send(request.multipart(form)).await.map(drop)
     }
 
@@ -25,8 +33,17 @@ impl Client {
         id: SandboxId,
         path: &str,
     ) -> Result<impl Stream<Item = Result<bytes::Bytes, CliError>> + Unpin + use<>, CliError> {
-        let request = self.streaming_request(Method::POST, &format!("/v1/sandboxes/{id}/files/stream/read"))?;
-        let response = self.send(request.json(&FilePath { path: path.to_owned() })).await?;
-        Ok(Box::pin(response.bytes_stream().map_err(|error| CliError::local(format_args!("the download broke off: {}", chain(&error))))))
+        let request = self.streaming_request(
+            Method::POST,
+            &format!("/v1/sandboxes/{id}/files/stream/read"),
+        )?;
+        let response = self
+            .send(request.json(&FilePath {
+                path: path.to_owned(),
+            }))
+            .await?;
+        Ok(Box::pin(response.bytes_stream().map_err(|error| {
+            CliError::local(format_args!("the download broke off: {}", chain(&error)))
+        })))
     }
 }

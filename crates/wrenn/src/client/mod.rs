@@ -35,8 +35,11 @@ impl Client {
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         let Some(url) = url else {
-            return Err(CliError::usage(format_args!("`{}` is not an http:// or https:// address", target.base_url))
-                .hint("try", "--base-url http://127.0.0.1:8080"));
+            return Err(CliError::usage(format_args!(
+                "`{}` is not an http:// or https:// address",
+                target.base_url
+            ))
+            .hint("try", "--base-url http://127.0.0.1:8080"));
         };
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("wrenn-cli/", env!("CARGO_PKG_VERSION")))
@@ -46,10 +49,15 @@ impl Client {
         if is_loopback(&url) {
             builder = builder.no_proxy();
         }
-        let http = builder
-            .build()
-            .map_err(|error| CliError::local(format_args!("set up the HTTP client: {}", chain(&error))))?;
-        Ok(Self { http, target, timeout, out })
+        let http = builder.build().map_err(|error| {
+            CliError::local(format_args!("set up the HTTP client: {}", chain(&error)))
+        })?;
+        Ok(Self {
+            http,
+            target,
+            timeout,
+            out,
+        })
     }
 
     /// The server's address, without a trailing slash.
@@ -65,25 +73,40 @@ impl Client {
     /// The key, or the error that says how to get one.
     pub(crate) fn api_key(&self) -> Result<&str, CliError> {
         self.target.api_key.as_deref().ok_or_else(|| {
-            CliError::new(Exit::Credentials, "unauthorized", format_args!("no API key is known for {}", self.target.base_url))
-                .hint("set", "WRENN_API_KEY=wrn_…")
-                .hint("or", "wrenn up")
+            CliError::new(
+                Exit::Credentials,
+                "unauthorized",
+                format_args!("no API key is known for {}", self.target.base_url),
+            )
+            .hint("set", "WRENN_API_KEY=wrn_…")
+            .hint("or", "wrenn up")
         })
     }
 
     /// GETs `path`.
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CliError> {
-        self.answer(self.send(self.request(Method::GET, path)?).await?).await
+        self.answer(self.send(self.request(Method::GET, path)?).await?)
+            .await
     }
 
     /// POSTs `body` to `path`.
-    pub(crate) async fn post<B: Serialize, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, CliError> {
-        self.answer(self.send(self.request(Method::POST, path)?.json(body)).await?).await
+    pub(crate) async fn post<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<T, CliError> {
+        self.answer(
+            self.send(self.request(Method::POST, path)?.json(body))
+                .await?,
+        )
+        .await
     }
 
     /// DELETEs `path`.
     pub(crate) async fn delete(&self, path: &str) -> Result<(), CliError> {
-        self.send(self.request(Method::DELETE, path)?).await.map(drop)
+        self.send(self.request(Method::DELETE, path)?)
+            .await
+            .map(drop)
     }
 
     /// A request of `path` with the credential and the deadline.
@@ -92,36 +115,74 @@ impl Client {
     }
 
     /// A request of `path` with the credential and without a deadline for its whole.
-    pub(crate) fn streaming_request(&self, method: Method, path: &str) -> Result<RequestBuilder, CliError> {
+    pub(crate) fn streaming_request(
+        &self,
+        method: Method,
+        path: &str,
+    ) -> Result<RequestBuilder, CliError> {
         let url = format!("{}{path}", self.target.base_url);
-        Ok(self.http.request(method, url).header("x-api-key", self.api_key()?).header(header::ACCEPT, "application/json"))
+        Ok(self
+            .http
+            .request(method, url)
+            .header("x-api-key", self.api_key()?)
+            .header(header::ACCEPT, "application/json"))
     }
 
     /// Sends `request`; an answer that is no success becomes its error.
     pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Response, CliError> {
-        let request = request.build().map_err(|error| self.transport_error(&error))?;
+        let request = request
+            .build()
+            .map_err(|error| self.transport_error(&error))?;
         let label = format!("{} {}", request.method(), request.url());
         if let Some(body) = request.body().and_then(reqwest::Body::as_bytes) {
-            self.out.detail(2, &format!("> {}", mask(&String::from_utf8_lossy(body))));
+            self.out
+                .detail(2, &format!("> {}", mask(&String::from_utf8_lossy(body))));
         }
         let begun = Instant::now();
-        let response = self.http.execute(request).await.map_err(|error| self.transport_error(&error))?;
+        let response = self
+            .http
+            .execute(request)
+            .await
+            .map_err(|error| self.transport_error(&error))?;
         let status = response.status();
-        self.out.detail(1, &format!("{label} → {} in {} ms", status.as_u16(), begun.elapsed().as_millis()));
+        self.out.detail(
+            1,
+            &format!(
+                "{label} → {} in {} ms",
+                status.as_u16(),
+                begun.elapsed().as_millis()
+            ),
+        );
         if status.is_success() || status == reqwest::StatusCode::SWITCHING_PROTOCOLS {
             return Ok(response);
         }
-        let request_id = response.headers().get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
+        let request_id = response
+            .headers()
+            .get("x-request-id")
+            .and_then(|id| id.to_str().ok())
+            .map(str::to_owned);
         let body = response.bytes().await.unwrap_or_default();
-        self.out.detail(2, &format!("< {}", String::from_utf8_lossy(&body)));
+        self.out
+            .detail(2, &format!("< {}", String::from_utf8_lossy(&body)));
         Err(error::from_answer(status.as_u16(), &body, request_id))
     }
 
     async fn answer<T: DeserializeOwned>(&self, response: Response) -> Result<T, CliError> {
-        let bytes = response.bytes().await.map_err(|error| self.transport_error(&error))?;
-        self.out.detail(2, &format!("< {}", mask(&String::from_utf8_lossy(&bytes))));
+        let bytes = response
+            .bytes()
+            .await
+            .map_err(|error| self.transport_error(&error))?;
+        self.out
+            .detail(2, &format!("< {}", mask(&String::from_utf8_lossy(&bytes))));
         serde_json::from_slice(&bytes).map_err(|error| {
-            CliError::new(Exit::Failure, "bad_answer", format_args!("{} sent an answer that is no API answer: {error}", self.target.base_url))
+            CliError::new(
+                Exit::Failure,
+                "bad_answer",
+                format_args!(
+                    "{} sent an answer that is no API answer: {error}",
+                    self.target.base_url
+                ),
+            )
         })
     }
 
@@ -129,29 +190,42 @@ impl Client {
     pub(crate) fn transport_error(&self, error: &reqwest::Error) -> CliError {
         let base = &self.target.base_url;
         if error.is_timeout() {
-            return CliError::new(Exit::Deadline, "deadline", format_args!("{base} did not answer in time"))
-                .hint("try", "the same with --timeout 5m")
-                .hint("see", "wrenn status");
+            return CliError::new(
+                Exit::Deadline,
+                "deadline",
+                format_args!("{base} did not answer in time"),
+            )
+            .hint("try", "the same with --timeout 5m")
+            .hint("see", "wrenn status");
         }
-        let why = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source())
-            .last()
-            .map_or_else(String::new, ToString::to_string);
+        let why = std::iter::successors(Some(error as &dyn std::error::Error), |error| {
+            error.source()
+        })
+        .last()
+        .map_or_else(String::new, ToString::to_string);
         no_connection(base, &why)
     }
 }
 
 /// The error for a server that cannot be reached.
 pub(crate) fn no_connection(base: &str, why: &str) -> CliError {
-    CliError::new(Exit::Unavailable, "no_connection", format_args!("cannot reach {base}: {why}"))
-        .hint("start", "wrenn up")
-        .hint("see", "wrenn status")
+    CliError::new(
+        Exit::Unavailable,
+        "no_connection",
+        format_args!("cannot reach {base}: {why}"),
+    )
+    .hint("start", "wrenn up")
+    .hint("see", "wrenn status")
 }
 
 fn is_loopback(url: &reqwest::Url) -> bool {
     url.host_str().is_some_and(|host| {
         host == "localhost"
             || host.ends_with(".localhost")
-            || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+            || host
+                .trim_matches(['[', ']'])
+                .parse::<std::net::IpAddr>()
+                .is_ok_and(|address| address.is_loopback())
     })
 }
 
@@ -168,8 +242,10 @@ fn mask_value(value: &mut serde_json::Value) {
     match value {
         serde_json::Value::Object(object) => {
             for (name, value) in object {
-                let secret = matches!(name.as_str(), "key" | "api_key" | "password" | "new_password" | "secret" | "envs")
-                    || name.ends_with("token");
+                let secret = matches!(
+                    name.as_str(),
+                    "key" | "api_key" | "password" | "new_password" | "secret" | "envs"
+                ) || name.ends_with("token");
                 if secret {
                     *value = serde_json::Value::String("…".to_owned());
                 } else {
@@ -188,15 +264,23 @@ mod tests {
 
     #[test]
     fn secrets_never_stand_in_a_shown_body() {
-        let shown = mask(r#"{"name":"a","key":"wrn_1","deep":[{"refresh_token":"t","envs":{"A":"b"}}]}"#);
-        assert!(!shown.contains("wrn_1") && !shown.contains("\"t\"") && !shown.contains("\"b\""), "{shown}");
+        let shown =
+            mask(r#"{"name":"a","key":"wrn_1","deep":[{"refresh_token":"t","envs":{"A":"b"}}]}"#);
+        assert!(
+            !shown.contains("wrn_1") && !shown.contains("\"t\"") && !shown.contains("\"b\""),
+            "{shown}"
+        );
         assert!(shown.contains("\"name\":\"a\""), "{shown}");
     }
 
     #[test]
     fn only_loopback_addresses_skip_the_proxy() {
         let check = |url: &str, expected: bool| {
-            assert_eq!(is_loopback(&reqwest::Url::parse(url).expect("a URL")), expected, "{url}");
+            assert_eq!(
+                is_loopback(&reqwest::Url::parse(url).expect("a URL")),
+                expected,
+                "{url}"
+            );
         };
         check("http://127.0.0.1:8080", true);
         check("http://[::1]:8080", true);

@@ -1,6 +1,9 @@
 //! Sandboxes: create and wait, find by reference, remember the last one.
 
-use std::{path::PathBuf, time::{Duration, Instant}};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use wrenn_api::{CreateSandbox, Sandbox, SandboxStatus};
 use wrenn_ids::SandboxId;
@@ -18,7 +21,10 @@ const START_LIMIT: Duration = Duration::from_secs(180);
 
 impl Client {
     /// Asks for a sandbox; it may still be starting.
-    pub(crate) async fn sandbox_create(&self, request: &CreateSandbox) -> Result<Sandbox, CliError> {
+    pub(crate) async fn sandbox_create(
+        &self,
+        request: &CreateSandbox,
+    ) -> Result<Sandbox, CliError> {
         let sandbox: Sandbox = self.post("/v1/sandboxes", request).await?;
         self.remember(sandbox.id);
         Ok(sandbox)
@@ -30,18 +36,27 @@ impl Client {
     }
 
     /// Waits until `sandbox` runs.
-    pub(crate) async fn sandbox_wait_running(&self, mut sandbox: Sandbox) -> Result<Sandbox, CliError> {
+    pub(crate) async fn sandbox_wait_running(
+        &self,
+        mut sandbox: Sandbox,
+    ) -> Result<Sandbox, CliError> {
         let begun = Instant::now();
         loop {
             match sandbox.status {
                 SandboxStatus::Running => return Ok(sandbox),
                 SandboxStatus::Pending | SandboxStatus::Starting => {}
                 status => {
-                    let reason = sandbox.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+                    let reason = sandbox
+                        .reason
+                        .map(|reason| format!(" ({reason})"))
+                        .unwrap_or_default();
                     return Err(CliError::new(
                         Exit::Unavailable,
                         "create_failed",
-                        format_args!("sandbox {} did not start: it is {status}{reason}", sandbox.id),
+                        format_args!(
+                            "sandbox {} did not start: it is {status}{reason}",
+                            sandbox.id
+                        ),
                     )
                     .hint("logs", "wrenn logs host-agent control-plane --tail 50")
                     .hint("see", "wrenn status"));
@@ -51,7 +66,12 @@ impl Client {
                 return Err(CliError::new(
                     Exit::Deadline,
                     "deadline",
-                    format_args!("sandbox {} is still {} after {} s", sandbox.id, sandbox.status, START_LIMIT.as_secs()),
+                    format_args!(
+                        "sandbox {} is still {} after {} s",
+                        sandbox.id,
+                        sandbox.status,
+                        START_LIMIT.as_secs()
+                    ),
                 )
                 .hint("look", format_args!("wrenn sandbox get {}", sandbox.id))
                 .hint("drop", format_args!("wrenn sandbox rm {}", sandbox.id)));
@@ -70,7 +90,10 @@ impl Client {
     }
 
     /// Every sandbox that `query` (without `?`) selects, page by page.
-    pub(crate) async fn sandbox_list<T: serde::de::DeserializeOwned>(&self, query: &str) -> Result<Vec<T>, CliError> {
+    pub(crate) async fn sandbox_list<T: serde::de::DeserializeOwned>(
+        &self,
+        query: &str,
+    ) -> Result<Vec<T>, CliError> {
         let mut all = Vec::new();
         let mut cursor: Option<String> = None;
         loop {
@@ -78,8 +101,14 @@ impl Client {
             if let Some(cursor) = &cursor {
                 path.push_str(&format!("&cursor={cursor}"));
             }
-            let response = self.send(self.request(reqwest::Method::GET, &path)?).await?;
-            cursor = response.headers().get("x-next-cursor").and_then(|cursor| cursor.to_str().ok()).map(str::to_owned);
+            let response = self
+                .send(self.request(reqwest::Method::GET, &path)?)
+                .await?;
+            cursor = response
+                .headers()
+                .get("x-next-cursor")
+                .and_then(|cursor| cursor.to_str().ok())
+                .map(str::to_owned);
             all.extend(self.answer::<Vec<T>>(response).await?);
             if cursor.is_none() {
                 return Ok(all);
@@ -91,8 +120,12 @@ impl Client {
     pub(crate) async fn sandbox_find(&self, reference: &str) -> Result<SandboxId, CliError> {
         if reference == "@last" {
             return self.last().ok_or_else(|| {
-                CliError::new(Exit::NotFound, "not_found", format_args!("no sandbox was created in context `{}` yet", self.context()))
-                    .hint("try", "wrenn sandbox create")
+                CliError::new(
+                    Exit::NotFound,
+                    "not_found",
+                    format_args!("no sandbox was created in context `{}` yet", self.context()),
+                )
+                .hint("try", "wrenn sandbox create")
             });
         }
         if let Ok(id) = reference.parse() {
@@ -106,17 +139,32 @@ impl Client {
         }
         let statuses = "status=pending,starting,running,paused,hibernated,stopped,missing,error";
         let all: Vec<Sandbox> = self.sandbox_list(statuses).await?;
-        let fits: Vec<&Sandbox> = all.iter().filter(|sandbox| sandbox.id.to_string().starts_with(reference)).collect();
+        let fits: Vec<&Sandbox> = all
+            .iter()
+            .filter(|sandbox| sandbox.id.to_string().starts_with(reference))
+            .collect();
         match fits[..] {
             [one] => Ok(one.id),
-            [] => Err(CliError::new(Exit::NotFound, "not_found", format_args!("no sandbox begins with `{reference}`"))
-                .hint("see", "wrenn sandbox ls --all")),
+            [] => Err(CliError::new(
+                Exit::NotFound,
+                "not_found",
+                format_args!("no sandbox begins with `{reference}`"),
+            )
+            .hint("see", "wrenn sandbox ls --all")),
             _ => {
-                let names: Vec<String> = fits.iter().take(5).map(|sandbox| format!("{} ({})", sandbox.id, sandbox.status)).collect();
+                let names: Vec<String> = fits
+                    .iter()
+                    .take(5)
+                    .map(|sandbox| format!("{} ({})", sandbox.id, sandbox.status))
+                    .collect();
                 Err(CliError::new(
                     Exit::NotFound,
                     "ambiguous",
-                    format_args!("`{reference}` fits {} sandboxes: {}", fits.len(), names.join(", ")),
+                    format_args!(
+                        "`{reference}` fits {} sandboxes: {}",
+                        fits.len(),
+                        names.join(", ")
+                    ),
                 )
                 .hint("type", "more of the id"))
             }
@@ -131,20 +179,41 @@ impl Client {
     }
 
     fn last(&self) -> Option<SandboxId> {
-        std::fs::read_to_string(self.last_path()?).ok()?.trim().parse().ok()
+        std::fs::read_to_string(self.last_path()?)
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
     }
 
     fn last_path(&self) -> Option<PathBuf> {
-        let name: String =
-            self.context().chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
-        Some(home_dir("XDG_STATE_HOME", ".local/state").ok()?.join("wrenn/last").join(name))
+        let name: String = self
+            .context()
+            .chars()
+            .map(|c| {
+                if c.is_ascii_alphanumeric() || c == '-' {
+                    c
+                } else {
+                    '_'
+                }
+            })
+            .collect();
+        Some(
+            home_dir("XDG_STATE_HOME", ".local/state")
+                .ok()?
+                .join("wrenn/last")
+                .join(name),
+        )
     }
 }
 
 /// Whether `text` is `sb-` and 4 or more characters of an id.
 fn is_beginning(text: &str) -> bool {
     text.strip_prefix(SandboxId::PREFIX).is_some_and(|digits| {
-        digits.len() >= 4 && digits.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        digits.len() >= 4
+            && digits
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
     })
 }
 

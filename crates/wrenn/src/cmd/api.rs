@@ -6,11 +6,18 @@ use clap::Args;
 use futures::StreamExt;
 use reqwest::Method;
 
-use crate::{Outcome, DONE, context::Context, error::{Attempt, CliError, chain}, interruptible};
+use crate::{
+    DONE, Outcome,
+    context::Context,
+    error::{Attempt, CliError, chain},
+    interruptible,
+};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  wrenn api GET /v1/sandboxes\n  wrenn api POST /v1/sandboxes -f template=minimal -f vcpus=2\n  \
-                        wrenn api POST /v1/sandboxes -d @request.json")]
+#[command(
+    after_help = "Examples:\n  wrenn api GET /v1/sandboxes\n  wrenn api POST /v1/sandboxes -f template=minimal -f vcpus=2\n  \
+                        wrenn api POST /v1/sandboxes -d @request.json"
+)]
 pub(crate) struct Arguments {
     /// GET, POST, PUT, PATCH or DELETE
     #[arg(value_name = "METHOD", value_parser = method)]
@@ -39,24 +46,38 @@ fn method(text: &str) -> Result<Method, String> {
 pub(crate) fn run(context: &Context, arguments: Arguments) -> Outcome {
     let body = body(&arguments)?;
     if !arguments.path.starts_with('/') {
-        return Err(CliError::usage("the path must begin with `/`").hint("try", format_args!("wrenn api {} /{}", arguments.method, arguments.path)));
+        return Err(CliError::usage("the path must begin with `/`").hint(
+            "try",
+            format_args!("wrenn api {} /{}", arguments.method, arguments.path),
+        ));
     }
     interruptible(async {
         let client = context.client()?;
         let mut request = client.request(arguments.method, &arguments.path)?;
         if let Some(body) = body {
-            request = request.header("content-type", "application/json").body(body);
+            request = request
+                .header("content-type", "application/json")
+                .body(body);
         }
         let response = client.send(request).await?;
-        let is_json = response.headers().get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+        let is_json = response
+            .headers()
+            .get("content-type")
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
         if is_json {
-            let bytes = response.bytes().await.map_err(|error| client.transport_error(&error))?;
-            let value: serde_json::Value = serde_json::from_slice(&bytes).attempt(|| "read the answer")?;
+            let bytes = response
+                .bytes()
+                .await
+                .map_err(|error| client.transport_error(&error))?;
+            let value: serde_json::Value =
+                serde_json::from_slice(&bytes).attempt(|| "read the answer")?;
             context.out.json(&value)?;
         } else {
             let mut pieces = response.bytes_stream();
             while let Some(piece) = pieces.next().await {
-                context.out.bytes(&piece.map_err(|error| CliError::local(chain(&error)))?)?;
+                context
+                    .out
+                    .bytes(&piece.map_err(|error| CliError::local(chain(&error)))?)?;
             }
         }
         Ok(DONE)
@@ -68,19 +89,30 @@ fn body(arguments: &Arguments) -> Result<Option<Vec<u8>>, CliError> {
         let fields: serde_json::Map<String, serde_json::Value> = arguments
             .fields
             .iter()
-            .map(|(key, value)| (key.clone(), serde_json::from_str(value).unwrap_or_else(|_| value.clone().into())))
+            .map(|(key, value)| {
+                (
+                    key.clone(),
+                    serde_json::from_str(value).unwrap_or_else(|_| value.clone().into()),
+                )
+            })
             .collect();
-        return Ok(Some(serde_json::Value::from(fields).to_string().into_bytes()));
+        return Ok(Some(
+            serde_json::Value::from(fields).to_string().into_bytes(),
+        ));
     }
     match arguments.data.as_deref() {
         None => Ok(None),
         Some("@-") => {
             let mut bytes = Vec::new();
-            std::io::stdin().read_to_end(&mut bytes).attempt(|| "read standard input")?;
+            std::io::stdin()
+                .read_to_end(&mut bytes)
+                .attempt(|| "read standard input")?;
             Ok(Some(bytes))
         }
         Some(data) => match data.strip_prefix('@') {
-            Some(file) => std::fs::read(file).map(Some).attempt(|| format!("read {file}")),
+            Some(file) => std::fs::read(file)
+                .map(Some)
+                .attempt(|| format!("read {file}")),
             None => Ok(Some(data.as_bytes().to_vec())),
         },
     }

@@ -3,11 +3,13 @@
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
-use crate::{Outcome, DONE, context::Context};
+use crate::{DONE, Outcome, context::Context};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  wrenn completions bash > /usr/share/bash-completion/completions/wrenn\n  \
-                        wrenn completions fish > ~/.config/fish/completions/wrenn.fish")]
+#[command(
+    after_help = "Examples:\n  wrenn completions bash > /usr/share/bash-completion/completions/wrenn\n  \
+                        wrenn completions fish > ~/.config/fish/completions/wrenn.fish"
+)]
 pub(crate) struct Arguments {
     /// Which shell
     #[arg(value_name = "SHELL")]
@@ -17,7 +19,12 @@ pub(crate) struct Arguments {
 /// Prints the completion script.
 pub(crate) fn run(context: &Context, arguments: &Arguments) -> Outcome {
     let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut crate::args::Arguments::command(), "wrenn", &mut script);
+    clap_complete::generate(
+        arguments.shell,
+        &mut crate::args::Arguments::command(),
+        "wrenn",
+        &mut script,
+    );
     context.out.bytes(&script)?;
     Ok(DONE)
 }

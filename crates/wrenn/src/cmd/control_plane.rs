@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use wrenn_control_plane::config::{Config, Origin, SETTINGS, Sources};
 
 use crate::{
-    Outcome, DONE,
+    DONE, Outcome,
     error::{Attempt, CliError, Exit, chain},
     local::state::StateDir,
     signals::Signals,
@@ -16,9 +16,11 @@ use crate::{
 };
 
 #[derive(Debug, Args)]
-#[command(after_help = "Needs DATABASE_URL, REDIS_URL, WRENN_SECRET, WRENN_ENCRYPTION_KEY, WRENN_CA_CERT and WRENN_CA_KEY from the\n\
+#[command(
+    after_help = "Needs DATABASE_URL, REDIS_URL, WRENN_SECRET, WRENN_ENCRYPTION_KEY, WRENN_CA_CERT and WRENN_CA_KEY from the\n\
                         environment, from .env, or from the state of wrenn up; each may be given as NAME_FILE.\n\nExamples:\n  \
-                        wrenn control-plane --listen 0.0.0.0:8080\n  wrenn config check\n\nSee also: wrenn config, wrenn migrate")]
+                        wrenn control-plane --listen 0.0.0.0:8080\n  wrenn config check\n\nSee also: wrenn config, wrenn migrate"
+)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     flags: Flags,
@@ -33,10 +35,13 @@ pub(crate) struct Flags(BTreeMap<String, String>);
 
 impl FromArgMatches for Flags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let given = SETTINGS.iter().filter(|setting| setting.flag.is_some()).filter_map(|setting| {
-            let value: &String = matches.get_one(setting.name)?;
-            Some((setting.name.to_owned(), value.clone()))
-        });
+        let given = SETTINGS
+            .iter()
+            .filter(|setting| setting.flag.is_some())
+            .filter_map(|setting| {
+                let value: &String = matches.get_one(setting.name)?;
+                Some((setting.name.to_owned(), value.clone()))
+            });
         Ok(Self(given.collect()))
     }
 
@@ -48,17 +53,22 @@ impl FromArgMatches for Flags {
 
 impl Args for Flags {
     fn augment_args(command: Command) -> Command {
-        SETTINGS.iter().fold(command, |command, setting| match setting.flag {
-            Some(flag) => {
-                let default = setting.default.map(|default| format!(" [default: {default}]")).unwrap_or_default();
-                let argument = clap::Arg::new(setting.name)
-                    .long(flag)
-                    .value_name("VALUE")
-                    .help(format!("{} ({}){default}", setting.help, setting.name));
-                command.arg(argument)
-            }
-            None => command,
-        })
+        SETTINGS
+            .iter()
+            .fold(command, |command, setting| match setting.flag {
+                Some(flag) => {
+                    let default = setting
+                        .default
+                        .map(|default| format!(" [default: {default}]"))
+                        .unwrap_or_default();
+                    let argument = clap::Arg::new(setting.name)
+                        .long(flag)
+                        .value_name("VALUE")
+                        .help(format!("{} ({}){default}", setting.help, setting.name));
+                    command.arg(argument)
+                }
+                None => command,
+            })
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -75,7 +85,12 @@ pub(crate) fn sources(flags: &Flags) -> Result<Sources, CliError> {
         Ok(_) => {}
         // The instance of another user is none of ours.
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {}
-        Err(error) => return Err(CliError::local(format_args!("read {}: {error}", state_file.display()))),
+        Err(error) => {
+            return Err(CliError::local(format_args!(
+                "read {}: {error}",
+                state_file.display()
+            )));
+        }
     }
     Ok(sources)
 }
@@ -83,9 +98,12 @@ pub(crate) fn sources(flags: &Flags) -> Result<Sources, CliError> {
 /// The settings of the control plane; all faults together.
 pub(crate) fn load(flags: &Flags) -> Result<Config, CliError> {
     Config::load(&sources(flags)?).map_err(|faults| {
-        CliError::usage(format_args!("the settings cannot be used:\n  {}", faults.to_string().replace('\n', "\n  ")))
-            .hint("see", "wrenn config check")
-            .hint("or", "wrenn up")
+        CliError::usage(format_args!(
+            "the settings cannot be used:\n  {}",
+            faults.to_string().replace('\n', "\n  ")
+        ))
+        .hint("see", "wrenn config check")
+        .hint("or", "wrenn up")
     })
 }
 
@@ -93,7 +111,10 @@ pub(crate) fn load(flags: &Flags) -> Result<Config, CliError> {
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let config = load(&arguments.flags)?;
     telemetry::start()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().attempt(|| "start the runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .attempt(|| "start the runtime")?;
     runtime.block_on(async {
         bring_schema(config.database_url.expose_secret(), arguments.no_migrate).await?;
         let shutdown = CancellationToken::new();
@@ -107,7 +128,9 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
                 serving.await
             }
         };
-        result.map_err(|error| CliError::local(format_args!("the control plane ended: {}", chain(&error))))
+        result.map_err(|error| {
+            CliError::local(format_args!("the control plane ended: {}", chain(&error)))
+        })
     })?;
     Ok(DONE)
 }
@@ -115,15 +138,25 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
 /// Migrates, or with `only_check` fails when something is missing.
 async fn bring_schema(url: &str, only_check: bool) -> Result<(), CliError> {
     let failed = |error: wrenn_database::Error| {
-        CliError::new(Exit::Unavailable, "no_database", format_args!("bring the schema to this version: {}", chain(&error)))
-            .hint("see", "wrenn migrate status")
+        CliError::new(
+            Exit::Unavailable,
+            "no_database",
+            format_args!("bring the schema to this version: {}", chain(&error)),
+        )
+        .hint("see", "wrenn migrate status")
     };
     if !only_check {
         return wrenn_control_plane::migrate(url).await.map_err(failed);
     }
     let pool = wrenn_database::connect_lazy(url, 1).map_err(failed)?;
-    match wrenn_database::migrations_pending(&pool).await.map_err(failed)? {
+    match wrenn_database::migrations_pending(&pool)
+        .await
+        .map_err(failed)?
+    {
         0 => Ok(()),
-        pending => Err(CliError::local(format_args!("the database lacks {pending} migrations")).hint("apply", "wrenn migrate up")),
+        pending => Err(
+            CliError::local(format_args!("the database lacks {pending} migrations"))
+                .hint("apply", "wrenn migrate up"),
+        ),
     }
 }

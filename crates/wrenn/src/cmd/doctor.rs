@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::{
-    Outcome, DONE,
+    DONE, Outcome,
     context::Context,
     error::Exit,
     interruptible,
@@ -17,8 +17,10 @@ use crate::{
 };
 
 #[derive(Debug, Args)]
-#[command(after_help = "Works before anything is installed and without root.\nExit codes: 0 all well, 9 a check failed\n\nExamples:\n  \
-                        wrenn doctor\n  wrenn doctor --only network\n\nSee also: wrenn status, wrenn logs")]
+#[command(
+    after_help = "Works before anything is installed and without root.\nExit codes: 0 all well, 9 a check failed\n\nExamples:\n  \
+                        wrenn doctor\n  wrenn doctor --only network\n\nSee also: wrenn status, wrenn logs"
+)]
 pub(crate) struct Arguments {
     /// Only this group (repeatable)
     #[arg(long, value_name = "GROUP")]
@@ -36,7 +38,9 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Outcome {
     for group in Group::ALL.into_iter().filter(wanted) {
         let found = interruptible(async { Ok(checks::group(group, &state, context).await) })?;
         if !context.out.is_json() {
-            context.out.line(&context.out.paint(Style::Bold, group.title()))?;
+            context
+                .out
+                .line(&context.out.paint(Style::Bold, group.title()))?;
             for check in &found {
                 show(context, check)?;
             }
@@ -64,9 +68,16 @@ fn show(context: &Context, check: &checks::Check) -> Result<(), crate::error::Cl
         Verdict::Fail => (Style::Bad, "fail"),
         Verdict::Skip => (Style::Dim, "skip"),
     };
-    context.out.line(&format!("  {}  {:<18} {}", context.out.paint(style, &format!("{word:<4}")), check.name, check.finding))?;
+    context.out.line(&format!(
+        "  {}  {:<18} {}",
+        context.out.paint(style, &format!("{word:<4}")),
+        check.name,
+        check.finding
+    ))?;
     if let Some(remedy) = &check.remedy {
-        context.out.line(&format!("        {:<18} → {remedy}", ""))?;
+        context
+            .out
+            .line(&format!("        {:<18} → {remedy}", ""))?;
     }
     Ok(())
 }

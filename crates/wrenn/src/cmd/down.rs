@@ -8,7 +8,7 @@ use wrenn_api::{Sandbox, SandboxStatus};
 
 use super::up::{follow, wait_for_end};
 use crate::{
-    Outcome, DONE, block_on,
+    DONE, Outcome, block_on,
     client::Client,
     config::{ConfigFile, LOCAL, Target},
     context::Context,
@@ -28,8 +28,10 @@ const AT_ONCE: usize = 8;
 const NAMED: usize = 5;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Running sandboxes are never lost silently: with some, the command names them and stops.\n\nExamples:\n  \
-                        wrenn down\n  wrenn down --destroy\n  wrenn down --purge --yes\n\nSee also: wrenn up, wrenn status")]
+#[command(
+    after_help = "Running sandboxes are never lost silently: with some, the command names them and stops.\n\nExamples:\n  \
+                        wrenn down\n  wrenn down --destroy\n  wrenn down --purge --yes\n\nSee also: wrenn up, wrenn status"
+)]
 pub(crate) struct Arguments {
     /// Destroy the sandboxes that run
     #[arg(long)]
@@ -58,14 +60,27 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Outcome {
     let left = state.at("machine").exists()
         && progress.step("Leftovers", || {
             let stopped = machine::stop_left(&state)?;
-            Ok::<_, CliError>((if stopped { "stopped a virtual host that nobody looked after" } else { "none" }.to_owned(), stopped))
+            Ok::<_, CliError>((
+                if stopped {
+                    "stopped a virtual host that nobody looked after"
+                } else {
+                    "none"
+                }
+                .to_owned(),
+                stopped,
+            ))
         })?;
     drop(progress);
     if arguments.purge {
         purge(&state)?;
-        context.out.note(&format!("Stopped; {} is deleted.", state.root().display()));
+        context
+            .out
+            .note(&format!("Stopped; {} is deleted.", state.root().display()));
     } else if was_up || left {
-        context.out.note(&format!("Stopped. Everything is kept in {}.\n\n  Next        wrenn up", state.root().display()));
+        context.out.note(&format!(
+            "Stopped. Everything is kept in {}.\n\n  Next        wrenn up",
+            state.root().display()
+        ));
     } else {
         context.out.note("Nothing was running.");
     }
@@ -73,14 +88,23 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Outcome {
 }
 
 /// Makes sure that no sandbox is lost; returns whether a supervisor runs.
-async fn spare_sandboxes(context: &Context, arguments: &Arguments, state: &StateDir, progress: &Progress) -> Result<bool, CliError> {
-    let Some(status) = control::status(state).await? else { return Ok(false) };
+async fn spare_sandboxes(
+    context: &Context,
+    arguments: &Arguments,
+    state: &StateDir,
+    progress: &Progress,
+) -> Result<bool, CliError> {
+    let Some(status) = control::status(state).await? else {
+        return Ok(false);
+    };
     if !status.settled || status.settings.host == Some(HostChoice::None) {
         return Ok(true);
     }
     let result = async {
         let client = local_client(context, &status.settings.local_url())?;
-        let sandboxes: Vec<Sandbox> = client.sandbox_list("status=pending,starting,running").await?;
+        let sandboxes: Vec<Sandbox> = client
+            .sandbox_list("status=pending,starting,running")
+            .await?;
         if sandboxes.is_empty() {
             return Ok(());
         }
@@ -101,21 +125,43 @@ async fn spare_sandboxes(context: &Context, arguments: &Arguments, state: &State
 }
 
 fn refusal(sandboxes: &[Sandbox]) -> CliError {
-    let names: Vec<String> = sandboxes.iter().take(NAMED).map(|sandbox| sandbox.id.to_string()).collect();
-    let more = if sandboxes.len() > NAMED { format!(" and {} more", sandboxes.len() - NAMED) } else { String::new() };
-    let (verb, noun) = if sandboxes.len() == 1 { ("runs", "sandbox") } else { ("run", "sandboxes") };
+    let names: Vec<String> = sandboxes
+        .iter()
+        .take(NAMED)
+        .map(|sandbox| sandbox.id.to_string())
+        .collect();
+    let more = if sandboxes.len() > NAMED {
+        format!(" and {} more", sandboxes.len() - NAMED)
+    } else {
+        String::new()
+    };
+    let (verb, noun) = if sandboxes.len() == 1 {
+        ("runs", "sandbox")
+    } else {
+        ("run", "sandboxes")
+    };
     CliError::new(
         Exit::Conflict,
         "sandboxes_running",
-        format_args!("{} {noun} still {verb} and would be lost: {}{more}", sandboxes.len(), names.join(", ")),
+        format_args!(
+            "{} {noun} still {verb} and would be lost: {}{more}",
+            sandboxes.len(),
+            names.join(", ")
+        ),
     )
     .hint("look", "wrenn sandbox ls")
     .hint("lose", "wrenn down --destroy")
 }
 
-async fn destroy(client: &Client, sandboxes: &[Sandbox], progress: &Progress) -> Result<(), CliError> {
+async fn destroy(
+    client: &Client,
+    sandboxes: &[Sandbox],
+    progress: &Progress,
+) -> Result<(), CliError> {
     let begun = std::time::Instant::now();
-    progress.event(&StepEvent::Step { name: "Sandboxes".into() });
+    progress.event(&StepEvent::Step {
+        name: "Sandboxes".into(),
+    });
     let mut results = stream::iter(sandboxes)
         .map(|sandbox| async move {
             client.sandbox_destroy(sandbox.id).await?;
@@ -136,21 +182,42 @@ async fn destroy(client: &Client, sandboxes: &[Sandbox], progress: &Progress) ->
         progress.note(&format!("{done} of {} destroyed", sandboxes.len()), None);
     }
     let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    progress.event(&StepEvent::Done { name: "Sandboxes".into(), note: format!("{done} destroyed"), ms });
+    progress.event(&StepEvent::Done {
+        name: "Sandboxes".into(),
+        note: format!("{done} destroyed"),
+        ms,
+    });
     Ok(())
 }
 
 /// A client of the local instance, whatever context is current.
 pub(super) fn local_client(context: &Context, url: &str) -> Result<Client, CliError> {
     let file = ConfigFile::load(&ConfigFile::path()?)?;
-    let api_key = file.context(LOCAL).filter(|local| local.base_url == url).and_then(|local| local.api_key);
-    let api_key = api_key.or_else(|| std::env::var("WRENN_API_KEY").ok().filter(|key| !key.is_empty()));
-    let target = Target { context: LOCAL.to_owned(), base_url: url.to_owned(), api_key };
-    Client::new(target, context.global.timeout.unwrap_or(Duration::from_secs(10)), context.out.clone())
+    let api_key = file
+        .context(LOCAL)
+        .filter(|local| local.base_url == url)
+        .and_then(|local| local.api_key);
+    let api_key = api_key.or_else(|| {
+        std::env::var("WRENN_API_KEY")
+            .ok()
+            .filter(|key| !key.is_empty())
+    });
+    let target = Target {
+        context: LOCAL.to_owned(),
+        base_url: url.to_owned(),
+        api_key,
+    };
+    Client::new(
+        target,
+        context.global.timeout.unwrap_or(Duration::from_secs(10)),
+        context.out.clone(),
+    )
 }
 
 async fn stop(state: &StateDir, progress: &Progress) -> Result<(), CliError> {
-    let Some(connection) = Connection::ask(state, Request::Down).await? else { return Ok(()) };
+    let Some(connection) = Connection::ask(state, Request::Down).await? else {
+        return Ok(());
+    };
     follow(connection, progress).await?;
     wait_for_end(state).await
 }
@@ -158,19 +225,32 @@ async fn stop(state: &StateDir, progress: &Progress) -> Result<(), CliError> {
 fn confirm_purge(context: &Context, state: &StateDir) -> Result<(), CliError> {
     let root = state.root();
     if root.exists() && !state.at("up.json").exists() {
-        return Err(CliError::usage(format_args!("{} is no state directory of wrenn up", root.display())));
+        return Err(CliError::usage(format_args!(
+            "{} is no state directory of wrenn up",
+            root.display()
+        )));
     }
     if context.global.yes || !root.exists() {
         return Ok(());
     }
     if !context.out.may_ask() {
-        return Err(CliError::usage(format_args!("--purge deletes {} and needs --yes", root.display())));
+        return Err(CliError::usage(format_args!(
+            "--purge deletes {} and needs --yes",
+            root.display()
+        )));
     }
-    let typed = context.out.ask(&format!("This deletes {} with all sandboxes, keys and records.\nType the path to go on:", root.display()))?;
+    let typed = context.out.ask(&format!(
+        "This deletes {} with all sandboxes, keys and records.\nType the path to go on:",
+        root.display()
+    ))?;
     if typed == root.display().to_string() {
         Ok(())
     } else {
-        Err(CliError::new(Exit::Failure, "declined", "nothing was stopped or deleted"))
+        Err(CliError::new(
+            Exit::Failure,
+            "declined",
+            "nothing was stopped or deleted",
+        ))
     }
 }
 

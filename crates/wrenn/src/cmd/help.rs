@@ -2,7 +2,7 @@
 
 use clap::{Args, CommandFactory};
 
-use crate::{Outcome, DONE, context::Context, error::CliError};
+use crate::{DONE, Outcome, context::Context, error::CliError};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  wrenn help sandbox create\n  wrenn help exit-codes")]
@@ -91,18 +91,24 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Outcome {
         return Ok(DONE);
     }
     let (mut command, _) = find(&crate::args::Arguments::command(), &arguments.words)?;
-    context.out.line(command.render_long_help().to_string().trim_end())?;
+    context
+        .out
+        .line(command.render_long_help().to_string().trim_end())?;
     Ok(DONE)
 }
 
 /// The command that `words` name, built with the global flags, and its full name.
-pub(crate) fn find(root: &clap::Command, words: &[String]) -> Result<(clap::Command, String), CliError> {
+pub(crate) fn find(
+    root: &clap::Command,
+    words: &[String],
+) -> Result<(clap::Command, String), CliError> {
     let mut root = root.clone();
     root.build();
     let (mut command, mut name) = (&root, "wrenn".to_owned());
     for word in words {
         command = command.find_subcommand(word).ok_or_else(|| {
-            CliError::usage(format_args!("`{name}` has no command `{word}`")).hint("see", "wrenn --help")
+            CliError::usage(format_args!("`{name}` has no command `{word}`"))
+                .hint("see", "wrenn --help")
         })?;
         name = format!("{name} {}", command.get_name());
     }

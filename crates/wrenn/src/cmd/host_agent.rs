@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use wrenn_host_agent::{Config, checks::KvmProbe, identity::Token};
 
 use crate::{
-    Outcome, DONE,
+    DONE, Outcome,
     context::Context,
     error::{Attempt, CliError, Exit, chain},
     local::checks,
@@ -16,10 +16,12 @@ use crate::{
 };
 
 #[derive(Debug, Args)]
-#[command(after_help = "Settings come from the environment: WRENN_CP_URL, WRENN_REGISTRATION_TOKEN (first start only), WRENN_ADDRESS,\n\
+#[command(
+    after_help = "Settings come from the environment: WRENN_CP_URL, WRENN_REGISTRATION_TOKEN (first start only), WRENN_ADDRESS,\n\
                         WRENN_AGENT_LISTEN, WRENN_STATE_DIR, WRENN_IMAGES_DIR, WRENN_FIRECRACKER_DIR, WRENN_GUEST_DNS, WRENN_GUEST_CA.\n\
                         Sandboxes outlive a restart of the agent.\n\nExamples:\n  WRENN_CP_URL=https://cp.example wrenn host-agent --register token.txt\n  \
-                        wrenn host-agent --check")]
+                        wrenn host-agent --check"
+)]
 pub(crate) struct Arguments {
     /// Read the one-time registration token from this file, or - for standard input
     #[arg(long, value_name = "FILE")]
@@ -32,7 +34,11 @@ pub(crate) struct Arguments {
 /// Serves until SIGTERM or Ctrl-C; sandboxes stay.
 pub(crate) fn run(context: &Context, arguments: &Arguments) -> Outcome {
     let mut config = Config::from_env(KvmProbe::new(checks::kvm_probe)).map_err(|error| {
-        CliError::usage(format_args!("the settings cannot be used:\n  {}", error.faults.join("\n  "))).hint("see", "wrenn host-agent --help")
+        CliError::usage(format_args!(
+            "the settings cannot be used:\n  {}",
+            error.faults.join("\n  ")
+        ))
+        .hint("see", "wrenn host-agent --help")
     })?;
     if arguments.check {
         let faults = wrenn_host_agent::checks::run(&config);
@@ -42,7 +48,10 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Outcome {
         config.registration_token = Some(Token::new(read_token(file)?));
     }
     telemetry::start()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().attempt(|| "start the runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .attempt(|| "start the runtime")?;
     runtime.block_on(async {
         let shutdown = CancellationToken::new();
         let mut signals = Signals::listen()?;
@@ -56,7 +65,12 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Outcome {
             }
         };
         result.map_err(|error| {
-            CliError::new(Exit::Failure, "agent", format_args!("the host agent ended: {}", chain(&error))).hint("check", "wrenn host-agent --check")
+            CliError::new(
+                Exit::Failure,
+                "agent",
+                format_args!("the host agent ended: {}", chain(&error)),
+            )
+            .hint("check", "wrenn host-agent --check")
         })
     })?;
     Ok(DONE)
@@ -65,7 +79,9 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Outcome {
 fn read_token(file: &std::path::Path) -> Result<String, CliError> {
     let mut text = String::new();
     if file.as_os_str() == "-" {
-        std::io::stdin().read_to_string(&mut text).attempt(|| "read the token from standard input")?;
+        std::io::stdin()
+            .read_to_string(&mut text)
+            .attempt(|| "read the token from standard input")?;
     } else {
         text = std::fs::read_to_string(file).attempt(|| format!("read {}", file.display()))?;
     }

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
-    Outcome, DONE,
+    DONE, Outcome,
     context::Context,
     error::{CliError, Exit},
     interruptible,
@@ -37,8 +37,14 @@ pub(crate) enum Component {
 }
 
 impl Component {
-    const ALL: [Self; 6] =
-        [Self::ControlPlane, Self::HostAgent, Self::Postgres, Self::Redis, Self::VirtualHost, Self::Supervisor];
+    const ALL: [Self; 6] = [
+        Self::ControlPlane,
+        Self::HostAgent,
+        Self::Postgres,
+        Self::Redis,
+        Self::VirtualHost,
+        Self::Supervisor,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -55,14 +61,19 @@ impl Component {
     fn files(self, state: &StateDir) -> Vec<PathBuf> {
         match self {
             Self::VirtualHost => vec![state.at("machine/console.log")],
-            Self::HostAgent => vec![state.at("logs/host-agent.log"), state.at("machine/agent.log")],
+            Self::HostAgent => vec![
+                state.at("logs/host-agent.log"),
+                state.at("machine/agent.log"),
+            ],
             _ => vec![state.at(&format!("logs/{}.log", self.name()))],
         }
     }
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  wrenn logs\n  wrenn logs control-plane host-agent -f\n  wrenn logs --tail 200 --grep sb-01jx")]
+#[command(
+    after_help = "Examples:\n  wrenn logs\n  wrenn logs control-plane host-agent -f\n  wrenn logs --tail 200 --grep sb-01jx"
+)]
 pub(crate) struct Arguments {
     /// Whose logs [default: all]
     #[arg(value_name = "COMPONENT")]
@@ -92,17 +103,38 @@ struct Line {
 /// Shows the last lines, and with `-f` the ones to come.
 pub(crate) fn run(context: &Context, arguments: &Arguments) -> Outcome {
     let state = StateDir::locate(arguments.state_dir.as_deref())?;
-    let components = if arguments.components.is_empty() { Component::ALL.to_vec() } else { arguments.components.clone() };
-    let mut sources: Vec<Source> =
-        components.iter().flat_map(|&component| component.files(&state).into_iter().map(move |path| Source::new(component, path))).collect();
+    let components = if arguments.components.is_empty() {
+        Component::ALL.to_vec()
+    } else {
+        arguments.components.clone()
+    };
+    let mut sources: Vec<Source> = components
+        .iter()
+        .flat_map(|&component| {
+            component
+                .files(&state)
+                .into_iter()
+                .map(move |path| Source::new(component, path))
+        })
+        .collect();
     let mut lines = Vec::new();
     for source in &mut sources {
         lines.extend(source.read(true));
     }
     if lines.is_empty() && !arguments.follow {
-        return Err(CliError::new(Exit::NotFound, "not_found", format_args!("there are no logs in {}", state.root().display())).hint("start", "wrenn up"));
+        return Err(CliError::new(
+            Exit::NotFound,
+            "not_found",
+            format_args!("there are no logs in {}", state.root().display()),
+        )
+        .hint("start", "wrenn up"));
     }
-    let wanted = |line: &Line| arguments.grep.as_ref().is_none_or(|text| line.text.contains(text));
+    let wanted = |line: &Line| {
+        arguments
+            .grep
+            .as_ref()
+            .is_none_or(|text| line.text.contains(text))
+    };
     lines.retain(wanted);
     lines.sort_by_key(|line| line.at);
     for line in &lines[lines.len().saturating_sub(arguments.tail)..] {
@@ -114,7 +146,11 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Outcome {
     interruptible(async {
         loop {
             tokio::time::sleep(FOLLOW_PERIOD).await;
-            let mut lines: Vec<Line> = sources.iter_mut().flat_map(|source| source.read(false)).filter(wanted).collect();
+            let mut lines: Vec<Line> = sources
+                .iter_mut()
+                .flat_map(|source| source.read(false))
+                .filter(wanted)
+                .collect();
             lines.sort_by_key(|line| line.at);
             for line in &lines {
                 show(context, line)?;
@@ -133,7 +169,12 @@ struct Source {
 
 impl Source {
     fn new(component: Component, path: PathBuf) -> Self {
-        Self { component, path, offset: 0, last: None }
+        Self {
+            component,
+            path,
+            offset: 0,
+            last: None,
+        }
     }
 
     /// Lines since the last call; the first one may begin in the rotated file.
@@ -158,7 +199,9 @@ impl Source {
 
     /// Reads whole lines from `offset` and returns where the next read begins.
     fn take(&mut self, path: &Path, offset: u64, lines: &mut Vec<Line>) -> u64 {
-        let Ok(mut file) = File::open(path) else { return offset };
+        let Ok(mut file) = File::open(path) else {
+            return offset;
+        };
         let size = file.metadata().map_or(0, |meta| meta.len());
         let mut at = offset.max(size.saturating_sub(READ_LIMIT));
         if file.seek(SeekFrom::Start(at)).is_err() {
@@ -166,13 +209,21 @@ impl Source {
         }
         let mut reader = BufReader::new(file.take(READ_LIMIT));
         let mut bytes = Vec::new();
-        while reader.read_until(b'\n', &mut bytes).is_ok_and(|read| read > 0) && bytes.ends_with(b"\n") {
+        while reader
+            .read_until(b'\n', &mut bytes)
+            .is_ok_and(|read| read > 0)
+            && bytes.ends_with(b"\n")
+        {
             at += bytes.len() as u64;
             let text = String::from_utf8_lossy(&bytes).trim_end().to_owned();
             bytes.clear();
             // A line without a time belongs to the one before it.
             self.last = time_of(&text).or(self.last);
-            lines.push(Line { component: self.component, at: self.last, text });
+            lines.push(Line {
+                component: self.component,
+                at: self.last,
+                text,
+            });
         }
         at
     }
@@ -187,18 +238,27 @@ fn show(context: &Context, line: &Line) -> Result<(), CliError> {
     let out = &context.out;
     let parsed: Option<serde_json::Map<String, Value>> = serde_json::from_str(&line.text).ok();
     if out.is_json() {
-        let mut object = parsed.unwrap_or_else(|| serde_json::Map::from_iter([("message".to_owned(), Value::from(line.text.clone()))]));
+        let mut object = parsed.unwrap_or_else(|| {
+            serde_json::Map::from_iter([("message".to_owned(), Value::from(line.text.clone()))])
+        });
         object.insert("component".to_owned(), line.component.name().into());
         object.entry("type").or_insert_with(|| "log".into());
         return out.json_line(&object);
     }
     let time = line.at.map_or_else(
         || " ".repeat(12),
-        |at| at.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S.%3f").to_string(),
+        |at| {
+            at.to_zoned(jiff::tz::TimeZone::system())
+                .strftime("%H:%M:%S.%3f")
+                .to_string()
+        },
     );
     let (level, message) = match parsed {
         Some(mut object) => {
-            let level = object.remove("level").and_then(|level| level.as_str().map(str::to_owned)).unwrap_or_default();
+            let level = object
+                .remove("level")
+                .and_then(|level| level.as_str().map(str::to_owned))
+                .unwrap_or_default();
             (level, sentence(object))
         }
         None => (String::new(), line.text.clone()),
@@ -208,18 +268,34 @@ fn show(context: &Context, line: &Line) -> Result<(), CliError> {
         "WARN" => out.paint(Style::Warning, "WARN "),
         other => format!("{other:<5}"),
     };
-    let message: String = message.chars().map(|c| if c.is_control() && c != '\t' { '·' } else { c }).collect();
-    out.line(&format!("{} {:<13} {level_shown} {message}", out.paint(Style::Dim, &time), line.component.name()))
+    let message: String = message
+        .chars()
+        .map(|c| if c.is_control() && c != '\t' { '·' } else { c })
+        .collect();
+    out.line(&format!(
+        "{} {:<13} {level_shown} {message}",
+        out.paint(Style::Dim, &time),
+        line.component.name()
+    ))
 }
 
 /// The message, then the other fields as `key=value`.
 fn sentence(mut object: serde_json::Map<String, Value>) -> String {
-    let mut text = object.remove("message").map(|message| message.as_str().map_or_else(|| message.to_string(), str::to_owned)).unwrap_or_default();
+    let mut text = object
+        .remove("message")
+        .map(|message| {
+            message
+                .as_str()
+                .map_or_else(|| message.to_string(), str::to_owned)
+        })
+        .unwrap_or_default();
     for key in ["timestamp", "target", "span", "spans"] {
         object.remove(key);
     }
     for (key, value) in object {
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let value = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
         text.push_str(&format!(" {key}={value}"));
     }
     text
@@ -233,7 +309,11 @@ mod tests {
     fn lines_without_a_time_stay_with_the_one_before() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("a.log");
-        std::fs::write(&path, "{\"timestamp\":\"2026-01-01T00:00:00Z\",\"message\":\"one\"}\nplain\nunfinished").expect("written");
+        std::fs::write(
+            &path,
+            "{\"timestamp\":\"2026-01-01T00:00:00Z\",\"message\":\"one\"}\nplain\nunfinished",
+        )
+        .expect("written");
         let mut source = Source::new(Component::Redis, path.clone());
         let lines = source.read(true);
         assert_eq!(lines.len(), 2);
@@ -244,7 +324,10 @@ mod tests {
 
     #[test]
     fn fields_follow_the_message() {
-        let object = serde_json::from_str(r#"{"timestamp":"t","message":"started","pid":3,"component":"redis"}"#).expect("JSON");
+        let object = serde_json::from_str(
+            r#"{"timestamp":"t","message":"started","pid":3,"component":"redis"}"#,
+        )
+        .expect("JSON");
         assert_eq!(sentence(object), "started component=redis pid=3");
     }
 }

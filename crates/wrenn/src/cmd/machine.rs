@@ -7,7 +7,7 @@ use wrenn_virtual_host::VirtualHost;
 
 use super::up::follow;
 use crate::{
-    Outcome, DONE, block_on,
+    DONE, Outcome, block_on,
     context::Context,
     error::{Attempt, CliError, Exit},
     local::{
@@ -34,7 +34,9 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  wrenn machine status\n  wrenn machine stop\n  wrenn machine start")]
+#[command(
+    after_help = "Examples:\n  wrenn machine status\n  wrenn machine stop\n  wrenn machine start"
+)]
 pub(crate) struct Place {
     /// The state directory
     #[arg(long, value_name = "DIR")]
@@ -61,14 +63,20 @@ pub(crate) fn run(context: &Context, command: &Command) -> Outcome {
                 return ask(context, place, Request::MachineStop);
             }
             let stopped = machine::stop_left(&state)?;
-            context.out.note(if stopped { "Stopped." } else { "It does not run." });
+            context.out.note(if stopped {
+                "Stopped."
+            } else {
+                "It does not run."
+            });
             Ok(DONE)
         }
         Command::Status(place) => status(context, place),
         Command::Ssh(arguments) => ssh(arguments),
         Command::Logs(place) => {
             let path = state(place)?.at("machine/console.log");
-            context.out.bytes(&std::fs::read(&path).attempt(|| format!("read {}", path.display()))?)?;
+            context
+                .out
+                .bytes(&std::fs::read(&path).attempt(|| format!("read {}", path.display()))?)?;
             Ok(DONE)
         }
         Command::Rm(place) => rm(context, place),
@@ -80,9 +88,16 @@ fn state(place: &Place) -> Result<StateDir, CliError> {
 }
 
 fn attach(state: &StateDir) -> Result<VirtualHost, CliError> {
-    VirtualHost::attach(&state.at("machine")).attempt(|| "look for the virtual host")?.ok_or_else(|| {
-        CliError::new(Exit::Unavailable, "not_running", "the virtual host does not run").hint("start", "wrenn up")
-    })
+    VirtualHost::attach(&state.at("machine"))
+        .attempt(|| "look for the virtual host")?
+        .ok_or_else(|| {
+            CliError::new(
+                Exit::Unavailable,
+                "not_running",
+                "the virtual host does not run",
+            )
+            .hint("start", "wrenn up")
+        })
 }
 
 fn ask(context: &Context, place: &Place, request: Request) -> Outcome {
@@ -90,7 +105,12 @@ fn ask(context: &Context, place: &Place, request: Request) -> Outcome {
     let progress = context.out.progress();
     block_on(async {
         let connection = Connection::ask(&state, request).await?.ok_or_else(|| {
-            CliError::new(Exit::Unavailable, "not_running", "the platform does not run").hint("start", "wrenn up")
+            CliError::new(
+                Exit::Unavailable,
+                "not_running",
+                "the platform does not run",
+            )
+            .hint("start", "wrenn up")
         })?;
         follow(connection, &progress).await
     })?;
@@ -119,15 +139,27 @@ fn status(context: &Context, place: &Place) -> Outcome {
 
 fn ssh(arguments: &Ssh) -> Outcome {
     let host = attach(&state(&arguments.place)?)?;
-    let status = host.ssh_command().args(&arguments.command).status().attempt(|| "run ssh")?;
-    Ok(Exit::Code(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(255)))
+    let status = host
+        .ssh_command()
+        .args(&arguments.command)
+        .status()
+        .attempt(|| "run ssh")?;
+    Ok(Exit::Code(
+        status
+            .code()
+            .and_then(|code| u8::try_from(code).ok())
+            .unwrap_or(255),
+    ))
 }
 
 fn rm(context: &Context, place: &Place) -> Outcome {
     let state = state(place)?;
     let dir: &Path = &state.at("machine");
     if block_on(control::status(&state))?.is_some() {
-        return Err(CliError::new(Exit::Conflict, "running", "the platform runs").hint("first", "wrenn down"));
+        return Err(
+            CliError::new(Exit::Conflict, "running", "the platform runs")
+                .hint("first", "wrenn down"),
+        );
     }
     if !dir.exists() {
         context.out.note("There is no virtual host.");
@@ -135,10 +167,21 @@ fn rm(context: &Context, place: &Place) -> Outcome {
     }
     if !context.global.yes {
         if !context.out.may_ask() {
-            return Err(CliError::usage(format_args!("this deletes {} with every sandbox in it and needs --yes", dir.display())));
+            return Err(CliError::usage(format_args!(
+                "this deletes {} with every sandbox in it and needs --yes",
+                dir.display()
+            )));
         }
-        if context.out.ask(&format!("Delete {} with every sandbox in it? [y/N]", dir.display()))? != "y" {
-            return Err(CliError::new(Exit::Failure, "declined", "nothing was deleted"));
+        if context.out.ask(&format!(
+            "Delete {} with every sandbox in it? [y/N]",
+            dir.display()
+        ))? != "y"
+        {
+            return Err(CliError::new(
+                Exit::Failure,
+                "declined",
+                "nothing was deleted",
+            ));
         }
     }
     machine::stop_left(&state)?;

@@ -5,10 +5,16 @@ use std::path::{Path, PathBuf};
 use clap::{Args, CommandFactory};
 
 use super::help;
-use crate::{Outcome, DONE, context::Context, error::{Attempt, CliError}};
+use crate::{
+    DONE, Outcome,
+    context::Context,
+    error::{Attempt, CliError},
+};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  wrenn man sandbox create\n  wrenn man --dir /usr/local/share/man/man1")]
+#[command(
+    after_help = "Examples:\n  wrenn man sandbox create\n  wrenn man --dir /usr/local/share/man/man1"
+)]
 pub(crate) struct Arguments {
     /// The command whose page to show
     #[arg(value_name = "COMMAND", conflicts_with = "dir")]
@@ -36,10 +42,15 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Outcome {
     let mut file = std::env::temp_dir();
     file.push(format!("wrenn-man-{}.1", std::process::id()));
     std::fs::write(&file, &page).attempt(|| format!("write {}", file.display()))?;
-    let shown = std::process::Command::new("man").arg("-l").arg(&file).status();
+    let shown = std::process::Command::new("man")
+        .arg("-l")
+        .arg(&file)
+        .status();
     let _ = std::fs::remove_file(&file);
     if !shown.is_ok_and(|status| status.success()) {
-        context.out.line(&command.clone().render_long_help().to_string())?;
+        context
+            .out
+            .line(&command.clone().render_long_help().to_string())?;
     }
     Ok(DONE)
 }
@@ -55,11 +66,23 @@ fn write_all(command: &clap::Command, name: &str, dir: &Path) -> Result<(), CliE
 
 fn page(command: &clap::Command, name: &str) -> Result<Vec<u8>, CliError> {
     let mut page = Vec::new();
-    let command = command.clone().name(name.replace(' ', "-")).bin_name(name.to_owned());
-    clap_mangen::Man::new(command).render(&mut page).attempt(|| "write the page")?;
+    let command = command
+        .clone()
+        .name(name.replace(' ', "-"))
+        .bin_name(name.to_owned());
+    clap_mangen::Man::new(command)
+        .render(&mut page)
+        .attempt(|| "write the page")?;
     if name == "wrenn" {
         for topic in help::TOPICS {
-            page.extend(format!(".SH {}\n.nf\n{}.fi\n", topic.title, topic.text.replace('\\', "\\\\")).into_bytes());
+            page.extend(
+                format!(
+                    ".SH {}\n.nf\n{}.fi\n",
+                    topic.title,
+                    topic.text.replace('\\', "\\\\")
+                )
+                .into_bytes(),
+            );
         }
     }
     Ok(page)

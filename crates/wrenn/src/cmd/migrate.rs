@@ -8,7 +8,7 @@ use wrenn_database::{PgPool, PgPoolOptions, migrate, migration_state};
 
 use super::control_plane::{Flags, load};
 use crate::{
-    Outcome, DONE,
+    DONE, Outcome,
     context::Context,
     error::{CliError, Exit, chain},
     interruptible,
@@ -24,7 +24,9 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  wrenn migrate up\n  DATABASE_URL=postgres://… wrenn migrate up")]
+#[command(
+    after_help = "Examples:\n  wrenn migrate up\n  DATABASE_URL=postgres://… wrenn migrate up"
+)]
 pub(crate) struct Up {}
 
 #[derive(Debug, Args)]
@@ -51,23 +53,45 @@ pub(crate) async fn connect(url: &str) -> Result<PgPool, CliError> {
         .connect(url)
         .await
         .map_err(|error| {
-            CliError::new(Exit::Unavailable, "no_database", format_args!("cannot reach the database: {}", chain(&error))).hint("see", "wrenn status")
+            CliError::new(
+                Exit::Unavailable,
+                "no_database",
+                format_args!("cannot reach the database: {}", chain(&error)),
+            )
+            .hint("see", "wrenn status")
         })
 }
 
 async fn up(context: &Context, pool: &PgPool) -> Outcome {
-    let failed = |error: wrenn_database::Error| CliError::local(format_args!("migrate: {}", chain(&error)));
-    for migration in migration_state(pool).await.map_err(failed)?.into_iter().filter(|migration| !migration.applied) {
+    let failed =
+        |error: wrenn_database::Error| CliError::local(format_args!("migrate: {}", chain(&error)));
+    for migration in migration_state(pool)
+        .await
+        .map_err(failed)?
+        .into_iter()
+        .filter(|migration| !migration.applied)
+    {
         let begun = Instant::now();
-        migrate(pool, Some(migration.version)).await.map_err(failed)?;
-        context.out.line(&format!("{:>4}  {}  {} ms", migration.version, migration.description, begun.elapsed().as_millis()))?;
+        migrate(pool, Some(migration.version))
+            .await
+            .map_err(failed)?;
+        context.out.line(&format!(
+            "{:>4}  {}  {} ms",
+            migration.version,
+            migration.description,
+            begun.elapsed().as_millis()
+        ))?;
     }
-    context.out.note("The database is at the version of this binary.");
+    context
+        .out
+        .note("The database is at the version of this binary.");
     Ok(DONE)
 }
 
 async fn status(context: &Context, pool: &PgPool) -> Outcome {
-    let state = migration_state(pool).await.map_err(|error| CliError::local(format_args!("read the migrations: {}", chain(&error))))?;
+    let state = migration_state(pool)
+        .await
+        .map_err(|error| CliError::local(format_args!("read the migrations: {}", chain(&error))))?;
     if context.out.is_json() {
         let rows: Vec<_> = state
             .iter()
@@ -77,9 +101,17 @@ async fn status(context: &Context, pool: &PgPool) -> Outcome {
     } else {
         let mut table = Table::new(&["VERSION", "APPLIED", "WHAT"]);
         for migration in &state {
-            table.row(vec![migration.version.to_string(), if migration.applied { "yes" } else { "no" }.to_owned(), migration.description.clone()]);
+            table.row(vec![
+                migration.version.to_string(),
+                if migration.applied { "yes" } else { "no" }.to_owned(),
+                migration.description.clone(),
+            ]);
         }
         context.out.table(&table)?;
     }
-    Ok(if state.iter().all(|migration| migration.applied) { DONE } else { Exit::Unhealthy })
+    Ok(if state.iter().all(|migration| migration.applied) {
+        DONE
+    } else {
+        Exit::Unhealthy
+    })
 }

@@ -4,7 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::{Outcome, DONE, block_on, context::Context, local::{state::StateDir, supervisor}, telemetry};
+use crate::{
+    DONE, Outcome, block_on,
+    context::Context,
+    local::{state::StateDir, supervisor},
+    telemetry,
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {

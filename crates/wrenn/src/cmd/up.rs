@@ -14,7 +14,7 @@ use clap::Args;
 use wrenn_api::{CreateSandbox, Exec, ExecResult};
 
 use crate::{
-    Outcome, DONE, block_on,
+    DONE, Outcome, block_on,
     client::Client,
     config::{ConfigFile, LOCAL, Target},
     context::Context,
@@ -37,8 +37,10 @@ use crate::{
 const SUPERVISOR_LIMIT: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  wrenn up\n  wrenn up --listen 127.0.0.1:9090 --memory 8G\n  wrenn up --plan\n\n\
-                        See also: wrenn status, wrenn down, wrenn doctor")]
+#[command(
+    after_help = "Examples:\n  wrenn up\n  wrenn up --listen 127.0.0.1:9090 --memory 8G\n  wrenn up --plan\n\n\
+                        See also: wrenn status, wrenn down, wrenn doctor"
+)]
 pub(crate) struct Arguments {
     /// Address of the API [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
@@ -77,7 +79,10 @@ impl Arguments {
             host: self.host.or(last.host),
             cpus: self.cpus.or(last.cpus),
             memory_mib: self.memory.or(last.memory_mib),
-            disk_gib: self.disk.map(|mebibytes| mebibytes.div_ceil(1024)).or(last.disk_gib),
+            disk_gib: self
+                .disk
+                .map(|mebibytes| mebibytes.div_ceil(1024))
+                .or(last.disk_gib),
             agent_listen: last.agent_listen,
         }
     }
@@ -93,14 +98,22 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Outcome {
     }
     let exposed = !settings.listen.ip().is_loopback();
     if exposed {
-        context.out.warning(&format!("{} is reachable from other machines, without https", settings.listen));
+        context.out.warning(&format!(
+            "{} is reachable from other machines, without https",
+            settings.listen
+        ));
         if !context.global.yes && !context.out.may_ask() {
-            return Err(CliError::usage("listening beyond this machine needs --yes").hint("go on", "wrenn up --yes …"));
+            return Err(CliError::usage("listening beyond this machine needs --yes")
+                .hint("go on", "wrenn up --yes …"));
         }
     }
     let progress = context.out.progress();
     // Whoever works on this directory is named before its ports are called taken.
-    let early = state.at("run").exists().then(|| state.lock("up.lock", "wrenn up")).transpose()?;
+    let early = state
+        .at("run")
+        .exists()
+        .then(|| state.lock("up.lock", "wrenn up"))
+        .transpose()?;
     progress.step("Checks", || checks::before_up(&state, &settings))?;
     let _lock = progress.step("State", || {
         state.prepare()?;
@@ -111,7 +124,11 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Outcome {
     if checks::host_choice(&settings)?.0 != HostChoice::None {
         progress.step("Images", || {
             let images = images::ensure(&state, None, &|note| progress.note(note, None))?;
-            let versions = format!("kernel {}, Firecracker {}", images.kernel_version(), images.firecracker_version());
+            let versions = format!(
+                "kernel {}, Firecracker {}",
+                images.kernel_version(),
+                images.firecracker_version()
+            );
             Ok::<_, CliError>((versions, ()))
         })?;
     }
@@ -134,8 +151,12 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Outcome {
         drop(progress);
         show(context, &state, &settings, begun.elapsed()).await?;
         if let Serving::Here(task) = serving {
-            context.out.note("\nCtrl-C stops the services; sandboxes are left to the next wrenn up.");
-            task.await.unwrap_or_else(|error| Err(CliError::local(format_args!("the supervisor: {error}"))))?;
+            context
+                .out
+                .note("\nCtrl-C stops the services; sandboxes are left to the next wrenn up.");
+            task.await.unwrap_or_else(|error| {
+                Err(CliError::local(format_args!("the supervisor: {error}")))
+            })?;
         }
         Ok(DONE)
     })
@@ -152,15 +173,23 @@ enum Serving {
 }
 
 impl Serving {
-    async fn begin(state: &StateDir, settings: &Settings, foreground: bool) -> Result<Self, CliError> {
+    async fn begin(
+        state: &StateDir,
+        settings: &Settings,
+        foreground: bool,
+    ) -> Result<Self, CliError> {
         if let Some(status) = control::status(state).await? {
             let current = status.build == images::build_id()? && same(&status.settings, settings);
             if current && !foreground {
                 return Ok(Self::Found);
             }
             if foreground && current {
-                return Err(CliError::new(Exit::Conflict, "running", format_args!("the platform runs already, in process {}", status.pid))
-                    .hint("first", "wrenn down"));
+                return Err(CliError::new(
+                    Exit::Conflict,
+                    "running",
+                    format_args!("the platform runs already, in process {}", status.pid),
+                )
+                .hint("first", "wrenn down"));
             }
             // Another build or other settings: the services start anew, sandboxes go on.
             hand_over(state).await?;
@@ -171,7 +200,11 @@ impl Serving {
             serving.wait(&state).await
         } else {
             let log_path = state.at("logs/supervisor.log");
-            let log = std::fs::File::options().append(true).create(true).open(&log_path).attempt(|| format!("open {}", log_path.display()))?;
+            let log = std::fs::File::options()
+                .append(true)
+                .create(true)
+                .open(&log_path)
+                .attempt(|| format!("open {}", log_path.display()))?;
             let errors = log.try_clone().attempt(|| "open the supervisor's log")?;
             let binary = images::own_binary()?;
             let child = std::process::Command::new(&binary)
@@ -202,9 +235,12 @@ impl Serving {
             };
             if ended || begun.elapsed() > SUPERVISOR_LIMIT {
                 if let Self::Here(task) = self {
-                    task.await.unwrap_or_else(|error| Err(CliError::local(format_args!("the supervisor: {error}"))))?;
+                    task.await.unwrap_or_else(|error| {
+                        Err(CliError::local(format_args!("the supervisor: {error}")))
+                    })?;
                 }
-                return Err(CliError::local("the supervisor does not start").hint("logs", "wrenn logs supervisor --tail 20"));
+                return Err(CliError::local("the supervisor does not start")
+                    .hint("logs", "wrenn logs supervisor --tail 20"));
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -216,7 +252,9 @@ fn same(one: &Settings, other: &Settings) -> bool {
 }
 
 async fn hand_over(state: &StateDir) -> Result<(), CliError> {
-    let Some(mut connection) = Connection::ask(state, Request::HandOver).await? else { return Ok(()) };
+    let Some(mut connection) = Connection::ask(state, Request::HandOver).await? else {
+        return Ok(());
+    };
     while matches!(connection.next().await?, Reply::Step(_)) {}
     wait_for_end(state).await
 }
@@ -243,11 +281,19 @@ async fn stop(state: &StateDir) -> Result<(), CliError> {
 
 async fn follow_up(state: &StateDir, progress: &Progress) -> Result<(), CliError> {
     let connection = Connection::ask(state, Request::Up).await?;
-    follow(connection.ok_or_else(|| CliError::local("the supervisor ended").hint("again", "wrenn up"))?, progress).await
+    follow(
+        connection
+            .ok_or_else(|| CliError::local("the supervisor ended").hint("again", "wrenn up"))?,
+        progress,
+    )
+    .await
 }
 
 /// Shows the steps until the work is done.
-pub(super) async fn follow(mut connection: Connection, progress: &Progress) -> Result<(), CliError> {
+pub(super) async fn follow(
+    mut connection: Connection,
+    progress: &Progress,
+) -> Result<(), CliError> {
     loop {
         match connection.next().await? {
             Reply::Step(event) => progress.event(&event),
@@ -258,16 +304,30 @@ pub(super) async fn follow(mut connection: Connection, progress: &Progress) -> R
 }
 
 /// Stores the context and tries the first sandbox.
-async fn finish(context: &Context, arguments: &Arguments, state: &StateDir, settings: &Settings, progress: &Progress) -> Result<(), CliError> {
+async fn finish(
+    context: &Context,
+    arguments: &Arguments,
+    state: &StateDir,
+    settings: &Settings,
+    progress: &Progress,
+) -> Result<(), CliError> {
     let mut record = FirstRun::load(state)?;
     let client = client_with_key(context, state, settings, &mut record).await?;
-    let wanted = !arguments.no_first_run && record.times.is_none() && checks::host_choice(settings)?.0 != HostChoice::None;
+    let wanted = !arguments.no_first_run
+        && record.times.is_none()
+        && checks::host_choice(settings)?.0 != HostChoice::None;
     if wanted {
         let begun = Instant::now();
-        progress.event(&StepEvent::Step { name: "First sandbox".into() });
+        progress.event(&StepEvent::Step {
+            name: "First sandbox".into(),
+        });
         let times = first_sandbox(&client, progress).await?;
         let ms = milliseconds(begun.elapsed());
-        progress.event(&StepEvent::Done { name: "First sandbox".into(), note: sentence(times), ms });
+        progress.event(&StepEvent::Done {
+            name: "First sandbox".into(),
+            note: sentence(times),
+            ms,
+        });
         record.times = Some(times);
         record.store(state)?;
     }
@@ -275,23 +335,41 @@ async fn finish(context: &Context, arguments: &Arguments, state: &StateDir, sett
 }
 
 /// A client with a valid key, which the context `local` holds from then on.
-async fn client_with_key(context: &Context, state: &StateDir, settings: &Settings, record: &mut FirstRun) -> Result<Client, CliError> {
+async fn client_with_key(
+    context: &Context,
+    state: &StateDir,
+    settings: &Settings,
+    record: &mut FirstRun,
+) -> Result<Client, CliError> {
     let path = ConfigFile::path()?;
     let mut file = ConfigFile::load(&path)?;
     let url = settings.local_url();
     let client = |api_key| {
-        let target = Target { context: LOCAL.to_owned(), base_url: url.clone(), api_key };
+        let target = Target {
+            context: LOCAL.to_owned(),
+            base_url: url.clone(),
+            api_key,
+        };
         Client::new(target, Duration::from_secs(60), context.out.clone())
     };
-    let made = record.credentials.as_ref().and_then(|credentials| credentials.api_key.clone());
-    let stored = file.context(LOCAL).filter(|_| file.state_dir(LOCAL).is_some_and(|dir| dir == state.root()));
+    let made = record
+        .credentials
+        .as_ref()
+        .and_then(|credentials| credentials.api_key.clone());
+    let stored = file
+        .context(LOCAL)
+        .filter(|_| file.state_dir(LOCAL).is_some_and(|dir| dir == state.root()));
     let mut key = made.or_else(|| stored.and_then(|stored| stored.api_key));
-    let asked = client(key.clone())?.get::<serde_json::Value>("/v1/sandboxes?limit=1").await;
+    let asked = client(key.clone())?
+        .get::<serde_json::Value>("/v1/sandboxes?limit=1")
+        .await;
     match asked {
         Ok(_) => {}
         // The configuration was lost, or belongs to another instance.
         Err(error) if error.exit == Exit::Credentials => {
-            let another = Platform::new(state.clone(), settings.clone())?.another_key().await?;
+            let another = Platform::new(state.clone(), settings.clone())?
+                .another_key()
+                .await?;
             let credentials = record.credentials.get_or_insert_default();
             credentials.api_key = Some(another.clone());
             record.store(state)?;
@@ -301,7 +379,11 @@ async fn client_with_key(context: &Context, state: &StateDir, settings: &Setting
     }
     if let Some(key) = &key {
         let root = state.root().display().to_string();
-        let values = [("base_url", url.as_str()), ("api_key", key), ("state_dir", &root)];
+        let values = [
+            ("base_url", url.as_str()),
+            ("api_key", key),
+            ("state_dir", &root),
+        ];
         if file.set(LOCAL, &values) {
             file.store(&path)?;
         }
@@ -317,10 +399,19 @@ async fn first_sandbox(client: &Client, progress: &Progress) -> Result<Times, Cl
         client.sandbox_wait_running(sandbox.clone()).await?;
         let created = Instant::now();
         progress.note("running echo", None);
-        let request = Exec { cmd: "echo".to_owned(), args: Some(vec!["hello".to_owned()]), ..Exec::default() };
-        let result: ExecResult = client.post(&format!("/v1/sandboxes/{}/exec", sandbox.id), &request).await?;
+        let request = Exec {
+            cmd: "echo".to_owned(),
+            args: Some(vec!["hello".to_owned()]),
+            ..Exec::default()
+        };
+        let result: ExecResult = client
+            .post(&format!("/v1/sandboxes/{}/exec", sandbox.id), &request)
+            .await?;
         if result.stdout.trim() != "hello" {
-            return Err(CliError::local(format_args!("the first sandbox answered `{}` to echo hello", result.stdout.trim())));
+            return Err(CliError::local(format_args!(
+                "the first sandbox answered `{}` to echo hello",
+                result.stdout.trim()
+            )));
         }
         Ok((created, Instant::now()))
     }
@@ -341,13 +432,26 @@ fn milliseconds(time: Duration) -> u64 {
 
 fn sentence(times: Times) -> String {
     let time = |ms| seconds(Duration::from_millis(ms));
-    format!("create {}, exec {}, destroy {}", time(times.create), time(times.exec), time(times.destroy))
+    format!(
+        "create {}, exec {}, destroy {}",
+        time(times.create),
+        time(times.exec),
+        time(times.destroy)
+    )
 }
 
 /// The final block; credentials stand in it once.
-async fn show(context: &Context, state: &StateDir, settings: &Settings, took: Duration) -> Result<(), CliError> {
+async fn show(
+    context: &Context,
+    state: &StateDir,
+    settings: &Settings,
+    took: Duration,
+) -> Result<(), CliError> {
     let mut record = FirstRun::load(state)?;
-    let host = control::status(state).await?.map(|status| status.host).unwrap_or_default();
+    let host = control::status(state)
+        .await?
+        .map(|status| status.host)
+        .unwrap_or_default();
     let dashboard = format!("http://localhost:{}", settings.listen.port());
     if context.out.is_json() {
         context.out.json_line(&serde_json::json!({
@@ -359,14 +463,33 @@ async fn show(context: &Context, state: &StateDir, settings: &Settings, took: Du
         }))?;
     } else {
         let line = |name: &str, text: String| context.out.line(&format!("  {name:<11} {text}"));
-        context.out.line(&format!("\n{}\n", context.out.paint(Style::Bold, &format!("Wrenn {} is up ({})", env!("CARGO_PKG_VERSION"), seconds(took)))))?;
+        context.out.line(&format!(
+            "\n{}\n",
+            context.out.paint(
+                Style::Bold,
+                &format!(
+                    "Wrenn {} is up ({})",
+                    env!("CARGO_PKG_VERSION"),
+                    seconds(took)
+                )
+            )
+        ))?;
         line("Dashboard", dashboard)?;
         if let Some(credentials) = &record.credentials {
             if let Some(password) = &credentials.admin_password {
-                line("Sign in", format!("{}   password  {password}   (shown once)", credentials.admin_email))?;
+                line(
+                    "Sign in",
+                    format!(
+                        "{}   password  {password}   (shown once)",
+                        credentials.admin_email
+                    ),
+                )?;
             }
             if let Some(key) = &credentials.api_key {
-                line("API key", format!("{key}   (shown once; saved in context \"{LOCAL}\")"))?;
+                line(
+                    "API key",
+                    format!("{key}   (shown once; saved in context \"{LOCAL}\")"),
+                )?;
             }
         }
         line("API", format!("{}/docs", settings.local_url()))?;
@@ -385,8 +508,16 @@ async fn show(context: &Context, state: &StateDir, settings: &Settings, took: Du
 fn plan(context: &Context, state: &StateDir, settings: &Settings) -> Outcome {
     let (host, why) = checks::host_choice(settings)?;
     let external = |name: &str| std::env::var(name).is_ok_and(|value| !value.is_empty());
-    let database = if external("DATABASE_URL") { "use DATABASE_URL" } else { "start a private one, Unix socket only" };
-    let redis = if external("REDIS_URL") { "use REDIS_URL" } else { "start a private one, Unix socket only" };
+    let database = if external("DATABASE_URL") {
+        "use DATABASE_URL"
+    } else {
+        "start a private one, Unix socket only"
+    };
+    let redis = if external("REDIS_URL") {
+        "use REDIS_URL"
+    } else {
+        "start a private one, Unix socket only"
+    };
     let host_text = match host {
         HostChoice::Native => format!("run the agent on this machine ({why})"),
         HostChoice::Virtual => format!("start the virtual host ({why})"),
@@ -395,7 +526,15 @@ fn plan(context: &Context, state: &StateDir, settings: &Settings) -> Outcome {
     context.out.pairs(&[
         ("Checks", "packages, ports, disk, memory, rights".to_owned()),
         ("State", state.root().display().to_string()),
-        ("Images", if host == HostChoice::None { "none needed" } else { "kernel, Firecracker, template minimal" }.to_owned()),
+        (
+            "Images",
+            if host == HostChoice::None {
+                "none needed"
+            } else {
+                "kernel, Firecracker, template minimal"
+            }
+            .to_owned(),
+        ),
         ("PostgreSQL", database.to_owned()),
         ("Redis", redis.to_owned()),
         ("Migrations", "to the version of this binary".to_owned()),
@@ -404,7 +543,10 @@ fn plan(context: &Context, state: &StateDir, settings: &Settings) -> Outcome {
         ("Control plane", settings.local_url()),
         ("Host", host_text),
         ("Registration", "with a one-time token".to_owned()),
-        ("First sandbox", "create, echo, destroy, the first time".to_owned()),
+        (
+            "First sandbox",
+            "create, echo, destroy, the first time".to_owned(),
+        ),
     ])?;
     Ok(DONE)
 }

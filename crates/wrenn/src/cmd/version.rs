@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::{Outcome, DONE, context::Context};
+use crate::{DONE, Outcome, context::Context};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  wrenn version\n  wrenn version --json")]

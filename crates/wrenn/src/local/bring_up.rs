@@ -1,7 +1,10 @@
 //! The order in which a platform starts. Every step verifies first and starts only what is missing, so that
 //! running it again completes what was interrupted and changes nothing that is whole.
 
-use std::{sync::Arc, time::{Duration, Instant}};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     component::{Component, Phase},
@@ -29,24 +32,46 @@ pub(crate) fn title(component: &str) -> &'static str {
 }
 
 /// Every step.
-pub(crate) async fn all(platform: &Arc<Platform>, services: &Services, reporter: &Reporter) -> Result<(), CliError> {
-    reporter.step("PostgreSQL", postgres(platform, services)).await?;
+pub(crate) async fn all(
+    platform: &Arc<Platform>,
+    services: &Services,
+    reporter: &Reporter,
+) -> Result<(), CliError> {
+    reporter
+        .step("PostgreSQL", postgres(platform, services))
+        .await?;
     reporter.step("Redis", redis(platform, services)).await?;
     reporter.step("Migrations", platform.migrate()).await?;
-    reporter.step("Authority", async { platform.ensure_authority() }).await?;
-    reporter.step("Accounts", platform.ensure_accounts()).await?;
-    reporter.step("Control plane", control_plane(platform, services)).await?;
+    reporter
+        .step("Authority", async { platform.ensure_authority() })
+        .await?;
+    reporter
+        .step("Accounts", platform.ensure_accounts())
+        .await?;
+    reporter
+        .step("Control plane", control_plane(platform, services))
+        .await?;
     host(platform, services, reporter).await
 }
 
 /// The host alone: native agent, virtual host, or none.
-pub(crate) async fn host(platform: &Arc<Platform>, services: &Services, reporter: &Reporter) -> Result<(), CliError> {
+pub(crate) async fn host(
+    platform: &Arc<Platform>,
+    services: &Services,
+    reporter: &Reporter,
+) -> Result<(), CliError> {
     match platform.host {
         HostChoice::Native => reporter.step("Host", native(platform, services)).await?,
-        HostChoice::Virtual => reporter.step("Host", virtual_host(platform, services, reporter)).await?,
+        HostChoice::Virtual => {
+            reporter
+                .step("Host", virtual_host(platform, services, reporter))
+                .await?
+        }
         HostChoice::None => return Ok(()),
     }
-    reporter.step("Registration", platform.wait_online(ONLINE_LIMIT)).await
+    reporter
+        .step("Registration", platform.wait_online(ONLINE_LIMIT))
+        .await
 }
 
 async fn postgres(platform: &Platform, services: &Services) -> Result<String, CliError> {
@@ -60,7 +85,9 @@ async fn postgres(platform: &Platform, services: &Services) -> Result<String, Cl
             let preparing = postgres.clone();
             tokio::task::spawn_blocking(move || preparing.prepare())
                 .await
-                .unwrap_or_else(|error| Err(CliError::local(format_args!("prepare PostgreSQL: {error}"))))?;
+                .unwrap_or_else(|error| {
+                    Err(CliError::local(format_args!("prepare PostgreSQL: {error}")))
+                })?;
             start(services, postgres.spec())
         }
     };
@@ -105,14 +132,25 @@ async fn native(platform: &Platform, services: &Services) -> Result<String, CliE
     Ok(platform.host_sentence())
 }
 
-async fn virtual_host(platform: &Arc<Platform>, services: &Services, reporter: &Reporter) -> Result<String, CliError> {
-    if services.machine().is_none_or(|machine| machine.status().phase != Phase::Running) {
+async fn virtual_host(
+    platform: &Arc<Platform>,
+    services: &Services,
+    reporter: &Reporter,
+) -> Result<String, CliError> {
+    if services
+        .machine()
+        .is_none_or(|machine| machine.status().phase != Phase::Running)
+    {
         if let Some(machine) = services.machine() {
             machine.leave().await;
         }
         let notes = reporter.clone();
         reporter.note("Host", "starting the virtual host");
-        let machine = Machine::start(Arc::clone(platform), Arc::new(move |note| notes.note("Host", note))).await?;
+        let machine = Machine::start(
+            Arc::clone(platform),
+            Arc::new(move |note| notes.note("Host", note)),
+        )
+        .await?;
         services.set_machine(Some(machine));
     }
     Ok(platform.host_sentence())
@@ -138,13 +176,25 @@ fn start(services: &Services, spec: super::component::Spec) -> Arc<Component> {
 }
 
 /// Fails when `component` was given up or `limit` is over.
-fn still_trying(component: &Component, begun: Instant, limit: Duration, what: &str) -> Result<(), CliError> {
+fn still_trying(
+    component: &Component,
+    begun: Instant,
+    limit: Duration,
+    what: &str,
+) -> Result<(), CliError> {
     let status = component.status();
     if status.phase != Phase::Failed && begun.elapsed() < limit {
         return Ok(());
     }
-    let why = status.last_error.unwrap_or_else(|| format!("no answer in {} s", limit.as_secs()));
-    Err(CliError::local(format_args!("{what} does not start: {why}"))
-        .hint("logs", format_args!("wrenn logs {} --tail 50", component.spec.name))
-        .hint("check", "wrenn doctor"))
+    let why = status
+        .last_error
+        .unwrap_or_else(|| format!("no answer in {} s", limit.as_secs()));
+    Err(
+        CliError::local(format_args!("{what} does not start: {why}"))
+            .hint(
+                "logs",
+                format_args!("wrenn logs {} --tail 50", component.spec.name),
+            )
+            .hint("check", "wrenn doctor"),
+    )
 }

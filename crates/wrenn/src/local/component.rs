@@ -46,7 +46,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const LINE_LIMIT: usize = 64 * 1024;
 
 /// Where a component stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Phase {
     Starting,
@@ -55,11 +55,13 @@ pub(crate) enum Phase {
     Waiting,
     /// Given up.
     Failed,
+    #[default]
     Stopped,
 }
 
 /// What `wrenn status` shows of a component.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Status {
     pub(crate) name: String,
     pub(crate) phase: Phase,
@@ -92,7 +94,10 @@ impl StatusCell {
     }
 
     pub(crate) fn get(&self) -> Status {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Enters `phase`.
@@ -134,7 +139,8 @@ impl Spec {
             Signal::INT => "INT",
             _ => "TERM",
         };
-        let mut command = tokio::process::Command::from(as_user(&self.program, self.user.as_ref(), Some(signal)));
+        let mut command =
+            tokio::process::Command::from(as_user(&self.program, self.user.as_ref(), Some(signal)));
         command
             .args(&self.arguments)
             .envs(&self.environment)
@@ -164,10 +170,27 @@ impl Component {
     pub(crate) fn start(spec: Spec) -> Self {
         let status = StatusCell::new(spec.name, &spec.address);
         let log = Arc::new(Mutex::new(LogFile::open(&spec.log)));
-        let (restart, stop, task) = (Arc::new(Notify::new()), CancellationToken::new(), TaskTracker::new());
-        task.spawn(keep(spec.clone(), status.clone(), Arc::clone(&log), Arc::clone(&restart), stop.clone()));
+        let (restart, stop, task) = (
+            Arc::new(Notify::new()),
+            CancellationToken::new(),
+            TaskTracker::new(),
+        );
+        task.spawn(keep(
+            spec.clone(),
+            status.clone(),
+            Arc::clone(&log),
+            Arc::clone(&restart),
+            stop.clone(),
+        ));
         task.close();
-        Self { spec, status, log, restart, stop, task }
+        Self {
+            spec,
+            status,
+            log,
+            restart,
+            stop,
+            task,
+        }
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -176,7 +199,10 @@ impl Component {
 
     /// The last lines it wrote.
     pub(crate) fn tail(&self) -> Vec<String> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).tail()
+        self.log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .tail()
     }
 
     /// Tries again when it was given up.
@@ -191,7 +217,13 @@ impl Component {
     }
 }
 
-async fn keep(spec: Spec, status: StatusCell, log: Arc<Mutex<LogFile>>, restart: Arc<Notify>, stop: CancellationToken) {
+async fn keep(
+    spec: Spec,
+    status: StatusCell,
+    log: Arc<Mutex<LogFile>>,
+    restart: Arc<Notify>,
+    stop: CancellationToken,
+) {
     end_left_behind(&spec).await;
     let mut failures: VecDeque<Instant> = VecDeque::new();
     loop {
@@ -208,7 +240,9 @@ async fn keep(spec: Spec, status: StatusCell, log: Arc<Mutex<LogFile>>, restart:
             let lines = log.lock().unwrap_or_else(PoisonError::into_inner).tail();
             let last = lines[lines.len().saturating_sub(3)..].join(" | ");
             status.enter(Phase::Failed, |status| {
-                status.last_error = Some(format!("given up after {FAILURES} failures in a minute: {ended}: {last}"));
+                status.last_error = Some(format!(
+                    "given up after {FAILURES} failures in a minute: {ended}: {last}"
+                ));
             });
         } else {
             status.enter(Phase::Waiting, |status| {
@@ -235,7 +269,9 @@ async fn keep(spec: Spec, status: StatusCell, log: Arc<Mutex<LogFile>>, restart:
 }
 
 fn pause_after(failures: usize) -> Duration {
-    let doublings = u32::try_from(failures.saturating_sub(1)).unwrap_or(u32::MAX).min(8);
+    let doublings = u32::try_from(failures.saturating_sub(1))
+        .unwrap_or(u32::MAX)
+        .min(8);
     (FIRST_PAUSE * 2u32.pow(doublings)).min(LONGEST_PAUSE)
 }
 
@@ -279,19 +315,32 @@ async fn end_left_behind(spec: &Spec) {
     let begun = Instant::now();
     let left = || process::living(&std::fs::read_to_string(&spec.record).ok()?);
     while let Some(pid) = left().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) {
-        let signal = if begun.elapsed() < spec.grace { spec.stop_signal } else { Signal::KILL };
+        let signal = if begun.elapsed() < spec.grace {
+            spec.stop_signal
+        } else {
+            Signal::KILL
+        };
         let _ = kill_process(pid, signal);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
 async fn end(spec: &Spec, child: &mut Child) {
-    let pid = child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+    let pid = child
+        .id()
+        .and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
     if let Some(pid) = pid {
         let _ = kill_process(pid, spec.stop_signal);
     }
-    if tokio::time::timeout(spec.grace, child.wait()).await.is_err() {
-        tracing::warn!(component = spec.name, "did not end in {} s and is killed", spec.grace.as_secs());
+    if tokio::time::timeout(spec.grace, child.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            component = spec.name,
+            "did not end in {} s and is killed",
+            spec.grace.as_secs()
+        );
         let _ = child.kill().await;
     }
 }
@@ -313,7 +362,9 @@ async fn copy_lines(from: impl AsyncRead + Unpin, log: Arc<Mutex<LogFile>>) {
             Ok(0) | Err(_) => return,
             Ok(_) => {
                 let text = String::from_utf8_lossy(&line);
-                log.lock().unwrap_or_else(PoisonError::into_inner).line(text.trim_end());
+                log.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .line(text.trim_end());
             }
         }
     }
@@ -352,8 +403,14 @@ mod tests {
     #[tokio::test]
     async fn a_killed_child_is_started_again_and_stopped_in_order() {
         let dir = tempfile::tempdir().expect("a directory");
-        let component = Component::start(spec(dir.path(), "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done"));
-        let first = wait_for(&component, Phase::Running).await.pid.expect("a pid");
+        let component = Component::start(spec(
+            dir.path(),
+            "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done",
+        ));
+        let first = wait_for(&component, Phase::Running)
+            .await
+            .pid
+            .expect("a pid");
         kill_process(Pid::from_raw(first as i32).expect("a pid"), Signal::KILL).expect("killed");
         wait_for(&component, Phase::Waiting).await;
         let second = wait_for(&component, Phase::Running).await;
@@ -364,7 +421,11 @@ mod tests {
         }
         component.stop().await;
         assert_eq!(component.status().phase, Phase::Stopped);
-        assert!(component.tail().iter().any(|line| line == "bye"), "{:?}", component.tail());
+        assert!(
+            component.tail().iter().any(|line| line == "bye"),
+            "{:?}",
+            component.tail()
+        );
     }
 
     #[tokio::test]
@@ -373,15 +434,25 @@ mod tests {
         let component = Component::start(spec(dir.path(), "echo no such luck; exit 3"));
         let status = wait_for(&component, Phase::Failed).await;
         let error = status.last_error.expect("an error");
-        assert!(error.contains("no such luck") && error.contains("exit status: 3"), "{error}");
+        assert!(
+            error.contains("no such luck") && error.contains("exit status: 3"),
+            "{error}"
+        );
         component.stop().await;
     }
 
     #[tokio::test]
     async fn what_a_killed_supervisor_left_is_ended_first() {
         let dir = tempfile::tempdir().expect("a directory");
-        let mut left = std::process::Command::new("sleep").arg("60").spawn().expect("spawned");
-        std::fs::write(dir.path().join("test.pid"), process::identity(left.id()).expect("alive")).expect("written");
+        let mut left = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .expect("spawned");
+        std::fs::write(
+            dir.path().join("test.pid"),
+            process::identity(left.id()).expect("alive"),
+        )
+        .expect("written");
         let reaper = std::thread::spawn(move || left.wait());
         let component = Component::start(spec(dir.path(), "sleep 60"));
         wait_for(&component, Phase::Running).await;

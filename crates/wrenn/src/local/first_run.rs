@@ -34,7 +34,9 @@ pub(crate) struct Credentials {
 
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credentials").field("admin_email", &self.admin_email).finish_non_exhaustive()
+        f.debug_struct("Credentials")
+            .field("admin_email", &self.admin_email)
+            .finish_non_exhaustive()
     }
 }
 
@@ -56,9 +58,14 @@ impl FirstRun {
     pub(crate) fn load(state: &StateDir) -> Result<Self, CliError> {
         let path = Self::path(state);
         match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).attempt(|| format!("read {}", path.display())),
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).attempt(|| format!("read {}", path.display()))
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(CliError::local(format_args!("read {}: {error}", path.display()))),
+            Err(error) => Err(CliError::local(format_args!(
+                "read {}: {error}",
+                path.display()
+            ))),
         }
     }
 

@@ -31,8 +31,17 @@ impl LogFile {
     /// The log at `path`, appended to.
     pub(crate) fn open(path: &Path) -> Self {
         let file = File::options().append(true).create(true).open(path).ok();
-        let size = file.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |meta| meta.len());
-        Self { path: path.to_owned(), file, size, limit: LIMIT, tail: VecDeque::new() }
+        let size = file
+            .as_ref()
+            .and_then(|file| file.metadata().ok())
+            .map_or(0, |meta| meta.len());
+        Self {
+            path: path.to_owned(),
+            file,
+            size,
+            limit: LIMIT,
+            tail: VecDeque::new(),
+        }
     }
 
     /// Appends a line. A log that cannot be written loses it: logging never stops a service.
@@ -41,7 +50,11 @@ impl LogFile {
             self.tail.pop_front();
         }
         self.tail.push_back(line.to_owned());
-        let line = if is_json_object(line) { format!("{line}\n") } else { format!("{}\n", wrap(line)) };
+        let line = if is_json_object(line) {
+            format!("{line}\n")
+        } else {
+            format!("{}\n", wrap(line))
+        };
         if self.size + line.len() as u64 > self.limit {
             self.rotate();
         }
@@ -67,7 +80,11 @@ impl LogFile {
             let _ = fs::rename(old(number), old(number + 1));
         }
         let _ = fs::rename(&self.path, old(1));
-        self.file = File::options().append(true).create(true).open(&self.path).ok();
+        self.file = File::options()
+            .append(true)
+            .create(true)
+            .open(&self.path)
+            .ok();
         self.size = 0;
     }
 }
@@ -78,7 +95,8 @@ fn is_json_object(line: &str) -> bool {
 
 fn wrap(line: &str) -> String {
     let now = jiff::Timestamp::now();
-    serde_json::json!({ "timestamp": format!("{now:.6}"), "level": "INFO", "message": line }).to_string()
+    serde_json::json!({ "timestamp": format!("{now:.6}"), "level": "INFO", "message": line })
+        .to_string()
 }
 
 #[cfg(test)]
@@ -94,7 +112,10 @@ mod tests {
         log.line(r#"{"message":"as it is"}"#);
         log.line("plain \"text\" {");
         let text = fs::read_to_string(&path).expect("read");
-        let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect();
         assert_eq!(lines[0], serde_json::json!({"message": "as it is"}));
         assert_eq!(lines[1]["message"], "plain \"text\" {");
         for number in 0..100 {

@@ -50,13 +50,21 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// Attaches to the running machine or starts it, then watches it.
-    pub(crate) async fn start(platform: Arc<Platform>, progress: Progress) -> Result<Self, CliError> {
+    pub(crate) async fn start(
+        platform: Arc<Platform>,
+        progress: Progress,
+    ) -> Result<Self, CliError> {
         let status = StatusCell::new("virtual-host", "");
         let (host, found_running) = begin(&platform, &status, progress).await?;
         let (stop, task) = (CancellationToken::new(), TaskTracker::new());
         task.spawn(keep(platform, status.clone(), host, stop.clone()));
         task.close();
-        Ok(Self { status, stop, task, found_running })
+        Ok(Self {
+            status,
+            stop,
+            task,
+            found_running,
+        })
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -81,7 +89,11 @@ impl Machine {
 
 /// How a machine would run here, for people.
 pub(crate) fn acceleration() -> Acceleration {
-    if kvm::usable().is_ok() { Acceleration::Kvm } else { Acceleration::Emulated }
+    if kvm::usable().is_ok() {
+        Acceleration::Kvm
+    } else {
+        Acceleration::Emulated
+    }
 }
 
 /// How the machine's CPUs run, for people.
@@ -106,10 +118,15 @@ pub(crate) fn stop_left(state: &StateDir) -> Result<bool, CliError> {
 
 /// Attaches to the running machine, or starts one: then the flag is false. One that was started and whose agent
 /// does not answer is ended again.
-async fn begin(platform: &Platform, status: &StatusCell, progress: Progress) -> Result<(Arc<VirtualHost>, bool), CliError> {
+async fn begin(
+    platform: &Platform,
+    status: &StatusCell,
+    progress: Progress,
+) -> Result<(Arc<VirtualHost>, bool), CliError> {
     status.enter(Phase::Starting, |_| {});
     let dir = platform.state.at("machine");
-    let attached = blocking(move || VirtualHost::attach(&dir).attempt(|| "look for the virtual host")).await?;
+    let attached =
+        blocking(move || VirtualHost::attach(&dir).attempt(|| "look for the virtual host")).await?;
     let found_running = attached.is_some();
     let record = platform.state.at("machine/agent-build");
     let host = match attached {
@@ -123,11 +140,16 @@ async fn begin(platform: &Platform, status: &StatusCell, progress: Progress) -> 
     let agent_log = host.agent_log_path();
     let host = blocking(move || {
         progress("waiting for the host agent");
-        let Err(error) = host.wait_for_agent(AGENT_LIMIT) else { return Ok(host) };
+        let Err(error) = host.wait_for_agent(AGENT_LIMIT) else {
+            return Ok(host);
+        };
         if !found_running {
             host.kill();
         }
-        let said = last_line(&agent_log).map_or_else(|| chain(&error), |said| format!("the host agent does not start: {said}"));
+        let said = last_line(&agent_log).map_or_else(
+            || chain(&error),
+            |said| format!("the host agent does not start: {said}"),
+        );
         Err(CliError::local(said).hint("logs", "wrenn logs host-agent --tail 50"))
     })
     .await?;
@@ -138,7 +160,11 @@ async fn begin(platform: &Platform, status: &StatusCell, progress: Progress) -> 
 fn running(status: &StatusCell, host: &VirtualHost) {
     status.enter(Phase::Running, |status| {
         status.pid = u32::try_from(host.pid()).ok();
-        status.address = format!("127.0.0.1:{}, {}", host.agent_port(), name(host.acceleration()));
+        status.address = format!(
+            "127.0.0.1:{}, {}",
+            host.agent_port(),
+            name(host.acceleration())
+        );
         status.last_error = None;
     });
 }
@@ -156,7 +182,11 @@ async fn start(config: MachineConfig, progress: Progress) -> Result<VirtualHost,
 }
 
 /// Gives the machine this binary's agent when it has another one; sandboxes run on.
-async fn renew_agent(host: VirtualHost, record: &Path, progress: Progress) -> Result<VirtualHost, CliError> {
+async fn renew_agent(
+    host: VirtualHost,
+    record: &Path,
+    progress: Progress,
+) -> Result<VirtualHost, CliError> {
     let build = build_id()?;
     if std::fs::read_to_string(record).is_ok_and(|known| known == build) {
         return Ok(host);
@@ -167,13 +197,23 @@ async fn renew_agent(host: VirtualHost, record: &Path, progress: Progress) -> Re
         let bytes = std::fs::read(&binary).attempt(|| format!("read {}", binary.display()))?;
         // A name of its own: the one before is being executed. The machine's own loop starts the agent again.
         let new = format!("wrenn-agent-{}", jiff::Timestamp::now().as_millisecond());
-        host.put(&format!("/run/{new}"), &bytes).attempt(|| "send the new host agent to the virtual host")?;
+        host.put(&format!("/run/{new}"), &bytes)
+            .attempt(|| "send the new host agent to the virtual host")?;
         let replace = format!(
             "mount --bind /run/{new} /opt/wrenn/bin/wrenn && kill $(cat /run/agent.pid) \
              && find /run -maxdepth 1 -name 'wrenn-agent-*' ! -name {new} -delete"
         );
-        let done = host.exec(&replace, Duration::from_secs(30)).attempt(|| "start the new host agent")?;
-        if done.code == 0 { Ok(host) } else { Err(CliError::local(format_args!("start the new host agent: {}", done.text()))) }
+        let done = host
+            .exec(&replace, Duration::from_secs(30))
+            .attempt(|| "start the new host agent")?;
+        if done.code == 0 {
+            Ok(host)
+        } else {
+            Err(CliError::local(format_args!(
+                "start the new host agent: {}",
+                done.text()
+            )))
+        }
     })
     .await?;
     write_private(record, build.as_bytes())?;
@@ -184,7 +224,9 @@ async fn config(platform: &Platform) -> Result<MachineConfig, CliError> {
     let state = &platform.state;
     let images = ImagesDir::open(&state.at("images"))
         .attempt(|| "open the images")?
-        .ok_or_else(|| CliError::local("the images are not complete").hint("make", "wrenn setup"))?;
+        .ok_or_else(|| {
+            CliError::local("the images are not complete").hint("make", "wrenn setup")
+        })?;
     let mut config = MachineConfig::new(state.at("machine"));
     config.images = Some(images);
     config.wrenn = Some(own_binary()?);
@@ -198,7 +240,12 @@ async fn config(platform: &Platform) -> Result<MachineConfig, CliError> {
 }
 
 /// Watches the machine and starts it again, until `stop`.
-async fn keep(platform: Arc<Platform>, status: StatusCell, mut host: Arc<VirtualHost>, stop: CancellationToken) {
+async fn keep(
+    platform: Arc<Platform>,
+    status: StatusCell,
+    mut host: Arc<VirtualHost>,
+    stop: CancellationToken,
+) {
     let watching = async {
         loop {
             watch(&status, &host).await;
@@ -222,7 +269,9 @@ async fn watch(status: &StatusCell, host: &Arc<VirtualHost>) {
             continue;
         }
         let asked = Arc::clone(host);
-        let answers = blocking(move || Ok(asked.wait_for_agent(AGENT_ANSWER).is_ok())).await.unwrap_or(false);
+        let answers = blocking(move || Ok(asked.wait_for_agent(AGENT_ANSWER).is_ok()))
+            .await
+            .unwrap_or(false);
         match (answers, status.get().phase) {
             (true, Phase::Running) => {}
             (true, _) => running(status, host),
@@ -261,7 +310,13 @@ fn last_line(path: &Path) -> Option<String> {
     Some(line.chars().filter(|c| !c.is_control()).take(400).collect())
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, CliError> + Send + 'static) -> Result<T, CliError> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, CliError> + Send + 'static,
+) -> Result<T, CliError> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|error| Err(CliError::local(format_args!("the virtual host's thread: {error}"))))
+    done.unwrap_or_else(|error| {
+        Err(CliError::local(format_args!(
+            "the virtual host's thread: {error}"
+        )))
+    })
 }

@@ -48,7 +48,10 @@ impl Platform {
     pub(crate) fn new(state: StateDir, settings: Settings) -> Result<Self, CliError> {
         let (host, why) = checks::host_choice(&settings)?;
         let given = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build();
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(5))
+            .build();
         Ok(Self {
             state,
             settings,
@@ -60,7 +63,12 @@ impl Platform {
         })
     }
 
-    /// How sandboxes run, and why so.
+    /// Why they run so.
+    pub(crate) fn why(&self) -> &str {
+        &self.why
+    }
+
+    /// How sandboxes run, for people.
     pub(crate) fn host_sentence(&self) -> String {
         match self.host {
             HostChoice::Native => "native, KVM".to_owned(),
@@ -71,18 +79,22 @@ impl Platform {
                         "emulated: real, but slow (a sandbox starts in seconds, not milliseconds); for trying out and tests"
                     }
                 };
-                format!("virtual host, {how} ({})", self.why)
+                format!("virtual host, {how}")
             }
             HostChoice::None => "none on this machine".to_owned(),
         }
     }
 
     fn database_url(&self) -> String {
-        self.external_database.clone().unwrap_or_else(|| Postgres::url(&self.state))
+        self.external_database
+            .clone()
+            .unwrap_or_else(|| Postgres::url(&self.state))
     }
 
     fn redis_url(&self) -> String {
-        self.external_redis.clone().unwrap_or_else(|| Redis::url(&self.state))
+        self.external_redis
+            .clone()
+            .unwrap_or_else(|| Redis::url(&self.state))
     }
 
     async fn database(&self) -> Result<PgPool, CliError> {
@@ -92,16 +104,24 @@ impl Platform {
     /// Brings the schema to this version.
     pub(crate) async fn migrate(&self) -> Result<String, CliError> {
         let failed = |error: wrenn_database::Error| {
-            CliError::local(format_args!("migrate the database: {}", chain(&error))).hint("logs", "wrenn logs postgres --tail 50")
+            CliError::local(format_args!("migrate the database: {}", chain(&error)))
+                .hint("logs", "wrenn logs postgres --tail 50")
         };
         let pool = self.database().await?;
         let pending = migrations_pending(&pool).await.map_err(failed)?;
         migrate(&pool, None).await.map_err(failed)?;
-        Ok(if pending == 0 { "current".to_owned() } else { format!("{pending} applied") })
+        Ok(if pending == 0 {
+            "current".to_owned()
+        } else {
+            format!("{pending} applied")
+        })
     }
 
     fn authority(&self) -> (PathBuf, PathBuf) {
-        (self.state.at("secrets/ca.pem"), self.state.at("secrets/ca.key"))
+        (
+            self.state.at("secrets/ca.pem"),
+            self.state.at("secrets/ca.key"),
+        )
     }
 
     /// Makes the certificate authority unless it exists and is usable.
@@ -113,9 +133,15 @@ impl Platform {
             write_private(&key_path, made.key_pem.as_bytes())?;
             write_private(&cert_path, made.cert_pem.as_bytes())?;
         }
-        let read = |path: &PathBuf| std::fs::read_to_string(path).attempt(|| format!("read {}", path.display()));
+        let read = |path: &PathBuf| {
+            std::fs::read_to_string(path).attempt(|| format!("read {}", path.display()))
+        };
         ca::load(&read(&cert_path)?, &read(&key_path)?).map_err(|error| {
-            CliError::local(format_args!("the certificate authority in {} is unusable: {}", cert_path.display(), chain(&error)))
+            CliError::local(format_args!(
+                "the certificate authority in {} is unusable: {}",
+                cert_path.display(),
+                chain(&error)
+            ))
         })?;
         Ok("mutual TLS between control plane and hosts".to_owned())
     }
@@ -123,14 +149,21 @@ impl Platform {
     /// Makes admin, team and key on the first run; they wait in the first run's record until they were shown.
     pub(crate) async fn ensure_accounts(&self) -> Result<String, CliError> {
         let pool = self.database().await?;
-        let made = bootstrap::ensure(&pool).await.attempt(|| "make the first accounts")?;
-        let text = |secret: Option<SecretString>| secret.map(|secret| secret.expose_secret().to_owned());
+        let made = bootstrap::ensure(&pool)
+            .await
+            .attempt(|| "make the first accounts")?;
+        let text =
+            |secret: Option<SecretString>| secret.map(|secret| secret.expose_secret().to_owned());
         let (admin_password, api_key) = (text(made.admin_password), text(made.api_key));
         if admin_password.is_none() && api_key.is_none() {
             return Ok("there".to_owned());
         }
         let mut record = FirstRun::load(&self.state)?;
-        record.credentials = Some(Credentials { admin_email: bootstrap::ADMIN_EMAIL.to_owned(), admin_password, api_key });
+        record.credentials = Some(Credentials {
+            admin_email: bootstrap::ADMIN_EMAIL.to_owned(),
+            admin_password,
+            api_key,
+        });
         record.store(&self.state)?;
         Ok("admin, team and key made".to_owned())
     }
@@ -138,7 +171,9 @@ impl Platform {
     /// A further key, for a configuration that lost the first one.
     pub(crate) async fn another_key(&self) -> Result<String, CliError> {
         let pool = self.database().await?;
-        let key = bootstrap::another_key(&pool).await.attempt(|| "make an API key")?;
+        let key = bootstrap::another_key(&pool)
+            .await
+            .attempt(|| "make an API key")?;
         Ok(key.expose_secret().to_owned())
     }
 
@@ -150,25 +185,43 @@ impl Platform {
             ("DATABASE_URL", self.database_url()),
             ("REDIS_URL", self.redis_url()),
             ("WRENN_LISTEN", listen.to_string()),
-            ("CP_PUBLIC_URL", format!("http://localhost:{}", listen.port())),
+            (
+                "CP_PUBLIC_URL",
+                format!("http://localhost:{}", listen.port()),
+            ),
             ("WRENN_SANDBOX_DOMAIN", "wrenn.localhost".to_owned()),
-            ("WRENN_SECRET_FILE", self.state.secret("master")?.display().to_string()),
-            ("WRENN_ENCRYPTION_KEY_FILE", self.state.secret("encryption")?.display().to_string()),
+            (
+                "WRENN_SECRET_FILE",
+                self.state.secret("master")?.display().to_string(),
+            ),
+            (
+                "WRENN_ENCRYPTION_KEY_FILE",
+                self.state.secret("encryption")?.display().to_string(),
+            ),
             ("WRENN_CA_CERT", cert.display().to_string()),
             ("WRENN_CA_KEY", key.display().to_string()),
         ];
-        let text: String = values.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+        let text: String = values
+            .iter()
+            .map(|(name, value)| format!("{name}={value}\n"))
+            .collect();
         write_private(&self.state.at("control-plane.env"), text.as_bytes())
     }
 
     /// The component that serves the API.
     pub(crate) fn control_plane_spec(&self) -> Result<Spec, CliError> {
-        let environment = [("WRENN_STATE_DIR", self.state.root().display().to_string()), ("WRENN_LOG_FORMAT", "json".to_owned())];
+        let environment = [
+            ("WRENN_STATE_DIR", self.state.root().display().to_string()),
+            ("WRENN_LOG_FORMAT", "json".to_owned()),
+        ];
         Ok(Spec {
             name: "control-plane",
             program: own_binary()?,
             arguments: vec!["control-plane".to_owned()],
-            environment: environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            environment: environment
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
             user: None,
             stop_signal: Signal::TERM,
             grace: Duration::from_secs(25),
@@ -186,13 +239,21 @@ impl Platform {
 
     /// The component that runs sandboxes on this machine itself.
     pub(crate) async fn native_agent_spec(&self) -> Result<Spec, CliError> {
-        let mut environment = self.agent_environment(&self.settings.local_url(), "host").await?;
+        let mut environment = self
+            .agent_environment(&self.settings.local_url(), "host")
+            .await?;
         let listen = self.settings.agent_listen.to_string();
         environment.extend([
             ("WRENN_AGENT_LISTEN".to_owned(), listen.clone()),
             ("WRENN_ADDRESS".to_owned(), listen.clone()),
-            ("WRENN_STATE_DIR".to_owned(), self.state.at("host").display().to_string()),
-            ("WRENN_IMAGES_DIR".to_owned(), self.state.at("images").display().to_string()),
+            (
+                "WRENN_STATE_DIR".to_owned(),
+                self.state.at("host").display().to_string(),
+            ),
+            (
+                "WRENN_IMAGES_DIR".to_owned(),
+                self.state.at("images").display().to_string(),
+            ),
         ]);
         Ok(Spec {
             name: "host-agent",
@@ -209,16 +270,27 @@ impl Platform {
     }
 
     /// The environment of the agent in the virtual host.
-    pub(crate) async fn virtual_agent_environment(&self) -> Result<BTreeMap<String, String>, CliError> {
-        let url = format!("http://{MACHINE_SEEN_FROM_INSIDE}:{}", self.settings.listen.port());
+    pub(crate) async fn virtual_agent_environment(
+        &self,
+    ) -> Result<BTreeMap<String, String>, CliError> {
+        let url = format!(
+            "http://{MACHINE_SEEN_FROM_INSIDE}:{}",
+            self.settings.listen.port()
+        );
         self.agent_environment(&url, "machine").await
     }
 
     /// The token is a new one unless the agent whose state is in `home` was registered already.
-    async fn agent_environment(&self, control_plane: &str, home: &str) -> Result<BTreeMap<String, String>, CliError> {
+    async fn agent_environment(
+        &self,
+        control_plane: &str,
+        home: &str,
+    ) -> Result<BTreeMap<String, String>, CliError> {
         let pool = self.database().await?;
         let record = self.state.at(home).join("host-id");
-        let known = std::fs::read_to_string(&record).ok().and_then(|id| id.trim().parse().ok());
+        let known = std::fs::read_to_string(&record)
+            .ok()
+            .and_then(|id| id.trim().parse().ok());
         let token = bootstrap::host_token(&pool, &self.redis_url().into(), known).await;
         let mut environment = BTreeMap::from([
             ("WRENN_CP_URL".to_owned(), control_plane.to_owned()),
@@ -226,7 +298,10 @@ impl Platform {
         ]);
         if let Some((host, token)) = token.attempt(|| "make the host's registration token")? {
             write_private(&record, format!("{host}\n").as_bytes())?;
-            environment.insert("WRENN_REGISTRATION_TOKEN".to_owned(), token.expose_secret().to_owned());
+            environment.insert(
+                "WRENN_REGISTRATION_TOKEN".to_owned(),
+                token.expose_secret().to_owned(),
+            );
         }
         Ok(environment)
     }
@@ -241,9 +316,12 @@ impl Platform {
                 return Ok(format!("{host} is online"));
             }
             if begun.elapsed() > limit {
-                return Err(CliError::local(format_args!("the host agent did not come online in {} s", limit.as_secs()))
-                    .hint("logs", "wrenn logs host-agent --tail 50")
-                    .hint("again", "wrenn up"));
+                return Err(CliError::local(format_args!(
+                    "the host agent did not come online in {} s",
+                    limit.as_secs()
+                ))
+                .hint("logs", "wrenn logs host-agent --tail 50")
+                .hint("again", "wrenn up"));
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

@@ -39,8 +39,13 @@ pub(crate) struct Binaries {
 impl Binaries {
     /// The newest that is installed.
     pub(crate) fn find() -> Result<Self, CliError> {
-        let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|entry| entry.path().join("bin"));
-        let on_path = find("initdb").and_then(|initdb| fs::canonicalize(initdb).ok()?.parent().map(Path::to_owned));
+        let versions = fs::read_dir("/usr/lib/postgresql")
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path().join("bin"));
+        let on_path = find("initdb")
+            .and_then(|initdb| fs::canonicalize(initdb).ok()?.parent().map(Path::to_owned));
         let newest = versions
             .chain(on_path)
             .filter(|dir| dir.join("initdb").is_file())
@@ -48,10 +53,19 @@ impl Binaries {
             .max_by_key(|binaries| binaries.major);
         match newest {
             Some(binaries) if binaries.major >= OLDEST => Ok(binaries),
-            Some(old) => Err(CliError::local(format_args!("PostgreSQL {} is installed, {OLDEST} or newer is needed", old.major))
-                .hint("install", format_args!("sudo apt-get install -y {PACKAGES}"))
-                .hint("or", "DATABASE_URL=postgres://… wrenn up")),
-            None => Err(missing("PostgreSQL", PACKAGES).hint("or", "DATABASE_URL=postgres://… wrenn up")),
+            Some(old) => Err(CliError::local(format_args!(
+                "PostgreSQL {} is installed, {OLDEST} or newer is needed",
+                old.major
+            ))
+            .hint(
+                "install",
+                format_args!("sudo apt-get install -y {PACKAGES}"),
+            )
+            .hint("or", "DATABASE_URL=postgres://… wrenn up")),
+            None => {
+                Err(missing("PostgreSQL", PACKAGES)
+                    .hint("or", "DATABASE_URL=postgres://… wrenn up"))
+            }
         }
     }
 
@@ -62,12 +76,16 @@ impl Binaries {
 }
 
 fn major_version(postgres: &Path) -> Option<u32> {
-    let output = std::process::Command::new(postgres).arg("--version").output().ok()?;
+    let output = std::process::Command::new(postgres)
+        .arg("--version")
+        .output()
+        .ok()?;
     parse_version(&String::from_utf8_lossy(&output.stdout))
 }
 
 fn parse_version(text: &str) -> Option<u32> {
-    text.split_whitespace().find_map(|word| word.split('.').next()?.parse().ok())
+    text.split_whitespace()
+        .find_map(|word| word.split('.').next()?.parse().ok())
 }
 
 /// A private PostgreSQL in a state directory.
@@ -96,7 +114,8 @@ impl Postgres {
     /// How the control plane reaches it.
     pub(crate) fn url(state: &StateDir) -> String {
         let sockets = state.at("run/postgres");
-        let encoded: String = form_urlencoded::byte_serialize(sockets.as_os_str().as_encoded_bytes()).collect();
+        let encoded: String =
+            form_urlencoded::byte_serialize(sockets.as_os_str().as_encoded_bytes()).collect();
         format!("postgres://{ROLE}@localhost/{DATABASE}?host={encoded}")
     }
 
@@ -121,14 +140,29 @@ impl Postgres {
             fs::remove_dir_all(&half).attempt(|| format!("remove {}", half.display()))?;
         }
         let half_text = half.display().to_string();
-        let arguments = ["-D", &half_text, "-U", ROLE, "-E", "UTF8", "--locale=C.UTF-8", "--auth-local=trust", "--auth-host=reject"];
+        let arguments = [
+            "-D",
+            &half_text,
+            "-U",
+            ROLE,
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+            "--auth-local=trust",
+            "--auth-host=reject",
+        ];
         self.run("initdb", &arguments, "")?;
-        self.run("postgres", &["--single", "-D", &half_text, "postgres"], &format!("CREATE DATABASE {DATABASE}\n"))?;
+        self.run(
+            "postgres",
+            &["--single", "-D", &half_text, "postgres"],
+            &format!("CREATE DATABASE {DATABASE}\n"),
+        )?;
         fs::rename(&half, &data).attempt(|| format!("make {}", data.display()))
     }
 
     fn check_version(&self, data: &Path) -> Result<(), CliError> {
-        let found = fs::read_to_string(data.join("PG_VERSION")).attempt(|| format!("read {}", data.display()))?;
+        let found = fs::read_to_string(data.join("PG_VERSION"))
+            .attempt(|| format!("read {}", data.display()))?;
         if found.trim() == self.binaries.major.to_string() {
             return Ok(());
         }
@@ -138,31 +172,47 @@ impl Postgres {
             found.trim(),
             self.binaries.major
         ))
-        .hint("install", format_args!("sudo apt-get install -y postgresql-{}", found.trim())))
+        .hint(
+            "install",
+            format_args!("sudo apt-get install -y postgresql-{}", found.trim()),
+        ))
     }
 
     fn run(&self, program: &str, arguments: &[&str], input: &str) -> Result<(), CliError> {
         let failed = |why: &str| {
-            CliError::local(format_args!("make the database with {program}: {why}")).hint("see", "df -h; the disk may be full")
+            CliError::local(format_args!("make the database with {program}: {why}"))
+                .hint("see", "df -h; the disk may be full")
         };
-        let mut child = as_user(&self.binaries.dir.join(program), self.user.as_ref(), Some("KILL"))
-            .args(arguments)
-            .current_dir("/")
-            .env("LC_ALL", "C.UTF-8")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| failed(&error.to_string()))?;
+        let mut child = as_user(
+            &self.binaries.dir.join(program),
+            self.user.as_ref(),
+            Some("KILL"),
+        )
+        .args(arguments)
+        .current_dir("/")
+        .env("LC_ALL", "C.UTF-8")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| failed(&error.to_string()))?;
         if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(input.as_bytes()).map_err(|error| failed(&error.to_string()))?;
+            stdin
+                .write_all(input.as_bytes())
+                .map_err(|error| failed(&error.to_string()))?;
         }
-        let output = child.wait_with_output().map_err(|error| failed(&error.to_string()))?;
+        let output = child
+            .wait_with_output()
+            .map_err(|error| failed(&error.to_string()))?;
         if output.status.success() {
             return Ok(());
         }
         let text = String::from_utf8_lossy(&output.stderr);
-        let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no message");
+        let last = text
+            .lines()
+            .rev()
+            .find(|line| !line.trim().is_empty())
+            .unwrap_or("no message");
         Err(failed(last.trim()))
     }
 
@@ -172,7 +222,10 @@ impl Postgres {
         let arguments = [
             ["-D".to_owned(), self.data().display().to_string()],
             setting("listen_addresses", ""),
-            setting("unix_socket_directories", &self.sockets.display().to_string()),
+            setting(
+                "unix_socket_directories",
+                &self.sockets.display().to_string(),
+            ),
             setting("unix_socket_permissions", "0700"),
             setting("log_destination", "stderr"),
             setting("logging_collector", "off"),
@@ -199,15 +252,24 @@ impl Postgres {
         let begun = Instant::now();
         loop {
             let mut probe = tokio::process::Command::new(self.binaries.dir.join("pg_isready"));
-            probe.arg("-q").arg("-h").arg(&self.sockets).args(["-U", ROLE, "-d", DATABASE, "-t", "3"]);
+            probe
+                .arg("-q")
+                .arg("-h")
+                .arg(&self.sockets)
+                .args(["-U", ROLE, "-d", DATABASE, "-t", "3"]);
             let ready = probe.status().await.attempt(|| "run pg_isready")?;
             let status = component.status();
             if ready.success() && status.phase == Phase::Running {
                 return Ok(());
             }
             if status.phase == Phase::Failed || begun.elapsed() > READY_LIMIT {
-                let why = status.last_error.unwrap_or_else(|| component.tail().join(" | "));
-                return Err(CliError::local(format_args!("PostgreSQL does not start: {why}")).hint("logs", "wrenn logs postgres --tail 50"));
+                let why = status
+                    .last_error
+                    .unwrap_or_else(|| component.tail().join(" | "));
+                return Err(
+                    CliError::local(format_args!("PostgreSQL does not start: {why}"))
+                        .hint("logs", "wrenn logs postgres --tail 50"),
+                );
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -220,7 +282,10 @@ mod tests {
 
     #[test]
     fn versions_are_read_as_debian_prints_them() {
-        assert_eq!(parse_version("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"), Some(15));
+        assert_eq!(
+            parse_version("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"),
+            Some(15)
+        );
         assert_eq!(parse_version("postgres (PostgreSQL) 17beta1"), None);
         assert_eq!(parse_version(""), None);
     }

@@ -18,7 +18,10 @@ pub(crate) fn find(name: &str) -> Option<PathBuf> {
 
 /// The error for a program that is missing, with the packages that bring it.
 pub(crate) fn missing(what: &str, packages: &str) -> CliError {
-    CliError::local(format_args!("{what} is not installed")).hint("install", format_args!("sudo apt-get install -y {packages}"))
+    CliError::local(format_args!("{what} is not installed")).hint(
+        "install",
+        format_args!("sudo apt-get install -y {packages}"),
+    )
 }
 
 /// A user of this machine.
@@ -37,15 +40,22 @@ impl User {
     }
 
     fn parse(passwd: &str, name: &str) -> Option<Self> {
-        let line = passwd.lines().find(|line| line.split(':').next() == Some(name))?;
+        let line = passwd
+            .lines()
+            .find(|line| line.split(':').next() == Some(name))?;
         let mut fields = line.split(':').skip(2);
-        Some(Self { name: name.to_owned(), uid: fields.next()?.parse().ok()?, gid: fields.next()?.parse().ok()? })
+        Some(Self {
+            name: name.to_owned(),
+            uid: fields.next()?.parse().ok()?,
+            gid: fields.next()?.parse().ok()?,
+        })
     }
 
     /// Makes `dir` for this user alone.
     pub(crate) fn make_dir(&self, dir: &Path) -> Result<(), CliError> {
         super::state::make_dir(dir, 0o700)?;
-        std::os::unix::fs::chown(dir, Some(self.uid), Some(self.gid)).attempt(|| format!("give {} to {}", dir.display(), self.name))
+        std::os::unix::fs::chown(dir, Some(self.uid), Some(self.gid))
+            .attempt(|| format!("give {} to {}", dir.display(), self.name))
     }
 }
 
@@ -66,7 +76,10 @@ pub(crate) fn service_user(preferred: &str, packages: &str) -> Result<Option<Use
 pub(crate) fn as_user(program: &Path, user: Option<&User>, death_signal: Option<&str>) -> Command {
     let mut command = Command::new("setpriv");
     if let Some(user) = user {
-        command.arg(format!("--reuid={}", user.uid)).arg(format!("--regid={}", user.gid)).arg("--init-groups");
+        command
+            .arg(format!("--reuid={}", user.uid))
+            .arg(format!("--regid={}", user.gid))
+            .arg("--init-groups");
     }
     if let Some(signal) = death_signal {
         command.arg(format!("--pdeathsig={signal}"));
@@ -83,7 +96,11 @@ mod tests {
     fn users_are_found_by_their_whole_name() {
         let passwd = "root:x:0:0:root:/root:/bin/bash\npostgres:x:101:103:,,,:/var/lib/postgresql:/bin/bash\n";
         let check = |name: &str, expected: Option<(u32, u32)>| {
-            assert_eq!(User::parse(passwd, name).map(|user| (user.uid, user.gid)), expected, "{name}");
+            assert_eq!(
+                User::parse(passwd, name).map(|user| (user.uid, user.gid)),
+                expected,
+                "{name}"
+            );
         };
         check("postgres", Some((101, 103)));
         check("post", None);

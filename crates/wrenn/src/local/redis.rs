@@ -40,19 +40,34 @@ pub(crate) fn find_server() -> Result<(PathBuf, String), CliError> {
         .or_else(|| find("redis-server"))
         .ok_or_else(|| missing("Redis", PACKAGES).hint("or", "REDIS_URL=redis://… wrenn up"))?;
     let version = version(&server).unwrap_or_default();
-    let major: u32 = version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
+    let major: u32 = version
+        .split('.')
+        .next()
+        .and_then(|major| major.parse().ok())
+        .unwrap_or(0);
     if major < OLDEST {
-        return Err(CliError::local(format_args!("{} has version {version}, {OLDEST} or newer is needed", server.display()))
-            .hint("install", format_args!("sudo apt-get install -y {PACKAGES}"))
-            .hint("or", "REDIS_URL=redis://… wrenn up"));
+        return Err(CliError::local(format_args!(
+            "{} has version {version}, {OLDEST} or newer is needed",
+            server.display()
+        ))
+        .hint(
+            "install",
+            format_args!("sudo apt-get install -y {PACKAGES}"),
+        )
+        .hint("or", "REDIS_URL=redis://… wrenn up"));
     }
     Ok((server, version))
 }
 
 fn version(server: &Path) -> Option<String> {
-    let output = std::process::Command::new(server).arg("--version").output().ok()?;
+    let output = std::process::Command::new(server)
+        .arg("--version")
+        .output()
+        .ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.split_whitespace().find_map(|word| word.strip_prefix("v=")).map(str::to_owned)
+    text.split_whitespace()
+        .find_map(|word| word.strip_prefix("v="))
+        .map(str::to_owned)
 }
 
 impl Redis {
@@ -75,7 +90,10 @@ impl Redis {
 
     /// Makes its directories.
     pub(crate) fn prepare(&self) -> Result<(), CliError> {
-        for dir in [Some(self.data.as_path()), self.socket.parent()].into_iter().flatten() {
+        for dir in [Some(self.data.as_path()), self.socket.parent()]
+            .into_iter()
+            .flatten()
+        {
             match &self.user {
                 Some(user) => user.make_dir(dir)?,
                 None => make_dir(dir, 0o700)?,
@@ -119,8 +137,11 @@ impl Redis {
                 return Ok(());
             }
             if status.phase == Phase::Failed || begun.elapsed() > READY_LIMIT {
-                let why = status.last_error.unwrap_or_else(|| component.tail().join(" | "));
-                return Err(CliError::local(format_args!("Redis does not start: {why}")).hint("logs", "wrenn logs redis --tail 50"));
+                let why = status
+                    .last_error
+                    .unwrap_or_else(|| component.tail().join(" | "));
+                return Err(CliError::local(format_args!("Redis does not start: {why}"))
+                    .hint("logs", "wrenn logs redis --tail 50"));
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -135,6 +156,8 @@ impl Redis {
             // While its file is being read it answers -LOADING.
             Ok(&answer == b"+PONG")
         };
-        tokio::time::timeout(Duration::from_secs(2), ask).await.unwrap_or(Ok(false))
+        tokio::time::timeout(Duration::from_secs(2), ask)
+            .await
+            .unwrap_or(Ok(false))
     }
 }

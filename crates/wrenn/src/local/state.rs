@@ -36,6 +36,7 @@ pub(crate) enum HostChoice {
 
 /// What `wrenn up` was told, and tells the next one.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Settings {
     /// Where the control plane listens.
     pub(crate) listen: SocketAddr,
@@ -85,9 +86,11 @@ pub(crate) struct StateDir {
 impl StateDir {
     /// `flag`, else `WRENN_STATE_DIR`, else `/var/lib/wrenn` for root and `$XDG_STATE_HOME/wrenn` for others.
     pub(crate) fn locate(flag: Option<&Path>) -> Result<Self, CliError> {
-        let named = flag
-            .map(Path::to_owned)
-            .or_else(|| std::env::var_os("WRENN_STATE_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from));
+        let named = flag.map(Path::to_owned).or_else(|| {
+            std::env::var_os("WRENN_STATE_DIR")
+                .filter(|dir| !dir.is_empty())
+                .map(PathBuf::from)
+        });
         let root = match named {
             Some(dir) => std::path::absolute(&dir).attempt(|| format!("use {}", dir.display()))?,
             None if rustix::process::geteuid().is_root() => PathBuf::from("/var/lib/wrenn"),
@@ -127,10 +130,22 @@ impl StateDir {
     pub(crate) fn settings(&self) -> Result<Option<Settings>, CliError> {
         let path = self.at("up.json");
         match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).attempt(|| format!("read {}", path.display())),
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .attempt(|| format!("read {}", path.display())),
             // A directory of another user's instance says nothing to us.
-            Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied) => Ok(None),
-            Err(error) => Err(CliError::local(format_args!("read {}: {error}", path.display()))),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied
+                ) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(CliError::local(format_args!(
+                "read {}: {error}",
+                path.display()
+            ))),
         }
     }
 
@@ -140,7 +155,8 @@ impl StateDir {
         let path = self.at("up.json");
         write_private(&path, &json)?;
         // No secret is in it, and commands of other users find the local instance by it.
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).attempt(|| format!("write {}", path.display()))
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644))
+            .attempt(|| format!("write {}", path.display()))
     }
 
     /// The file with the secret `name`, 64 hex digits made once.
@@ -170,18 +186,30 @@ impl StateDir {
             Err(fs::TryLockError::WouldBlock) => {
                 let mut holder = String::new();
                 let _ = file.read_to_string(&mut holder);
-                let holder = if holder.is_empty() { "another process".to_owned() } else { holder.trim().to_owned() };
-                return Err(CliError::new(Exit::Conflict, "locked", format_args!("{} is in use by {holder}", self.root.display()))
-                    .hint("wait", "until it is done, then try again")
-                    .hint("see", "wrenn status"));
+                let holder = if holder.is_empty() {
+                    "another process".to_owned()
+                } else {
+                    holder.trim().to_owned()
+                };
+                return Err(CliError::new(
+                    Exit::Conflict,
+                    "locked",
+                    format_args!("{} is in use by {holder}", self.root.display()),
+                )
+                .hint("wait", "until it is done, then try again")
+                .hint("see", "wrenn status"));
             }
             Err(fs::TryLockError::Error(error)) => {
-                return Err(CliError::local(format_args!("lock {}: {error}", path.display())));
+                return Err(CliError::local(format_args!(
+                    "lock {}: {error}",
+                    path.display()
+                )));
             }
         }
-        let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| {
-            write!(file, "{purpose} (process {})", std::process::id())
-        });
+        let written = file
+            .set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| write!(file, "{purpose} (process {})", std::process::id()));
         written.attempt(|| format!("write {}", path.display()))?;
         Ok(Lock { _file: file })
     }
@@ -203,10 +231,12 @@ pub(crate) fn make_dir(dir: &Path, mode: u32) -> Result<(), CliError> {
         .map_err(|error| {
             let failed = CliError::local(format_args!("make {}: {error}", dir.display()));
             match error.kind() {
-                std::io::ErrorKind::PermissionDenied => {
-                    failed.hint("try", "sudo wrenn up").hint("or", "wrenn up --state-dir ~/wrenn")
+                std::io::ErrorKind::PermissionDenied => failed
+                    .hint("try", "sudo wrenn up")
+                    .hint("or", "wrenn up --state-dir ~/wrenn"),
+                std::io::ErrorKind::StorageFull => {
+                    failed.hint("free", "space on this disk, then: wrenn up")
                 }
-                std::io::ErrorKind::StorageFull => failed.hint("free", "space on this disk, then: wrenn up"),
                 _ => failed,
             }
         })
@@ -214,7 +244,8 @@ pub(crate) fn make_dir(dir: &Path, mode: u32) -> Result<(), CliError> {
 
 fn random_hex() -> Result<String, CliError> {
     let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(|error| CliError::local(format_args!("get random bytes: {error}")))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|error| CliError::local(format_args!("get random bytes: {error}")))?;
     Ok(hex::encode(bytes))
 }
 
@@ -224,7 +255,9 @@ mod tests {
 
     fn state() -> (tempfile::TempDir, StateDir) {
         let dir = tempfile::tempdir().expect("a directory");
-        let state = StateDir { root: dir.path().join("s") };
+        let state = StateDir {
+            root: dir.path().join("s"),
+        };
         state.prepare().expect("prepared");
         (dir, state)
     }
@@ -234,9 +267,15 @@ mod tests {
         let (_dir, state) = state();
         let path = state.secret("master").expect("made");
         let first = fs::read_to_string(&path).expect("read");
-        assert_eq!((first.trim().len(), state.secret("master").expect("found")), (64, path.clone()));
+        assert_eq!(
+            (first.trim().len(), state.secret("master").expect("found")),
+            (64, path.clone())
+        );
         assert_eq!(fs::read_to_string(&path).expect("read"), first);
-        assert_ne!(fs::read_to_string(state.secret("other").expect("made")).expect("read"), first);
+        assert_ne!(
+            fs::read_to_string(state.secret("other").expect("made")).expect("read"),
+            first
+        );
         let mode = fs::metadata(&path).expect("meta").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
@@ -246,24 +285,49 @@ mod tests {
         let (_dir, state) = state();
         let lock = state.lock("up.lock", "wrenn up").expect("taken");
         let error = state.lock("up.lock", "wrenn down").expect_err("held");
-        assert!(error.message.contains(&format!("wrenn up (process {})", std::process::id())), "{}", error.message);
+        assert!(
+            error
+                .message
+                .contains(&format!("wrenn up (process {})", std::process::id())),
+            "{}",
+            error.message
+        );
         drop(lock);
         state.lock("up.lock", "wrenn down").expect("free again");
     }
 
     #[test]
     fn a_path_too_long_for_sockets_is_refused() {
-        let state = StateDir { root: PathBuf::from(format!("/{}", "x".repeat(90))) };
-        assert!(state.prepare().expect_err("refused").message.contains("too long"));
+        let state = StateDir {
+            root: PathBuf::from(format!("/{}", "x".repeat(90))),
+        };
+        assert!(
+            state
+                .prepare()
+                .expect_err("refused")
+                .message
+                .contains("too long")
+        );
     }
 
     #[test]
     fn settings_survive() {
         let (_dir, state) = state();
         assert!(state.settings().expect("none").is_none());
-        let settings = Settings { host: Some(HostChoice::Virtual), cpus: Some(3), ..Settings::default() };
+        let settings = Settings {
+            host: Some(HostChoice::Virtual),
+            cpus: Some(3),
+            ..Settings::default()
+        };
         state.store_settings(&settings).expect("stored");
         let read = state.settings().expect("read").expect("some");
-        assert_eq!((read.host, read.cpus, read.local_url()), (Some(HostChoice::Virtual), Some(3), "http://127.0.0.1:8080".to_owned()));
+        assert_eq!(
+            (read.host, read.cpus, read.local_url()),
+            (
+                Some(HostChoice::Virtual),
+                Some(3),
+                "http://127.0.0.1:8080".to_owned()
+            )
+        );
     }
 }

@@ -43,17 +43,25 @@ pub(crate) struct Services {
 impl Services {
     /// The component `name`, if it was started.
     pub(crate) fn get(&self, name: &str) -> Option<Arc<Component>> {
-        self.list().into_iter().find(|component| component.spec.name == name)
+        self.list()
+            .into_iter()
+            .find(|component| component.spec.name == name)
     }
 
     /// Adds a component that was started.
     pub(crate) fn add(&self, component: Arc<Component>) {
-        self.components.lock().unwrap_or_else(PoisonError::into_inner).push(component);
+        self.components
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(component);
     }
 
     /// The virtual host, if one is kept.
     pub(crate) fn machine(&self) -> Option<Arc<Machine>> {
-        self.machine.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.machine
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Sets or clears the virtual host.
@@ -62,12 +70,17 @@ impl Services {
     }
 
     fn list(&self) -> Vec<Arc<Component>> {
-        self.components.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.components
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn statuses(&self) -> Vec<super::component::Status> {
         let components = self.list().into_iter().map(|component| component.status());
-        components.chain(self.machine().map(|machine| machine.status())).collect()
+        components
+            .chain(self.machine().map(|machine| machine.status()))
+            .collect()
     }
 }
 
@@ -86,17 +99,31 @@ impl Reporter {
     /// How far the step `name` is.
     pub(crate) fn note(&self, name: &str, note: &str) {
         tracing::info!(step = name, "{note}");
-        self.reply(Reply::Step(StepEvent::Progress { name: name.to_owned(), note: note.to_owned(), fraction: None }));
+        self.reply(Reply::Step(StepEvent::Progress {
+            name: name.to_owned(),
+            note: note.to_owned(),
+            fraction: None,
+        }));
     }
 
     /// Runs `work` as the step `name`; it returns a note for people.
-    pub(crate) async fn step(&self, name: &str, work: impl Future<Output = Result<String, CliError>>) -> Result<(), CliError> {
+    pub(crate) async fn step(
+        &self,
+        name: &str,
+        work: impl Future<Output = Result<String, CliError>>,
+    ) -> Result<(), CliError> {
         let begun = std::time::Instant::now();
-        self.reply(Reply::Step(StepEvent::Step { name: name.to_owned() }));
+        self.reply(Reply::Step(StepEvent::Step {
+            name: name.to_owned(),
+        }));
         let note = work.await?;
         let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(step = name, ms, "{note}");
-        self.reply(Reply::Step(StepEvent::Done { name: name.to_owned(), note, ms }));
+        self.reply(Reply::Step(StepEvent::Done {
+            name: name.to_owned(),
+            note,
+            ms,
+        }));
         Ok(())
     }
 }
@@ -122,13 +149,17 @@ pub(crate) async fn serve(state: StateDir, settings: Settings) -> Result<(), Cli
     let path = control::socket(&state);
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(CliError::local(format_args!("remove {}: {error}", path.display())));
+            return Err(CliError::local(format_args!(
+                "remove {}: {error}",
+                path.display()
+            )));
         }
         _ => {}
     }
     let listener = UnixListener::bind(&path).attempt(|| format!("listen on {}", path.display()))?;
     use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).attempt(|| format!("protect {}", path.display()))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
+        .attempt(|| format!("protect {}", path.display()))?;
     let shared = Arc::new(Shared {
         platform: Arc::new(Platform::new(state, settings)?),
         services: Services::default(),
@@ -174,7 +205,12 @@ async fn serve_request(shared: Arc<Shared>, stream: UnixStream) {
         match serde_json::from_str(&line) {
             Ok(request) => answer(&shared, request, reporter).await,
             Err(error) => {
-                reporter.reply(Reply::Failed(CliError::local(format_args!("the supervisor is of another version ({error})")).hint("try", "wrenn up")));
+                reporter.reply(Reply::Failed(
+                    CliError::local(format_args!(
+                        "the supervisor is of another version ({error})"
+                    ))
+                    .hint("try", "wrenn up"),
+                ));
             }
         }
     };
@@ -183,7 +219,9 @@ async fn serve_request(shared: Arc<Shared>, stream: UnixStream) {
 
 async fn send_replies(mut write: OwnedWriteHalf, mut replies: mpsc::UnboundedReceiver<Reply>) {
     while let Some(reply) = replies.recv().await {
-        let Ok(mut line) = serde_json::to_string(&reply) else { continue };
+        let Ok(mut line) = serde_json::to_string(&reply) else {
+            continue;
+        };
         line.push('\n');
         if write.write_all(line.as_bytes()).await.is_err() {
             // Nobody listens: the rest is dropped, the work goes on.
@@ -217,6 +255,7 @@ fn status(shared: &Shared) -> control::Status {
         settings: shared.platform.settings.clone(),
         components: shared.services.statuses(),
         host: shared.platform.host_sentence(),
+        host_why: shared.platform.why().to_owned(),
         settled: shared.settled.load(Ordering::Relaxed),
     }
 }
@@ -234,7 +273,10 @@ async fn up(shared: &Shared, reporter: &Reporter) -> Result<(), CliError> {
         // Nothing half-started stays behind.
         Err(error) if !shared.settled.load(Ordering::Relaxed) => {
             tracing::error!("{}", error.message);
-            let found_running = shared.services.machine().is_some_and(|machine| machine.found_running);
+            let found_running = shared
+                .services
+                .machine()
+                .is_some_and(|machine| machine.found_running);
             shared.keep_machine.store(found_running, Ordering::Relaxed);
             stop_all(shared, Some(reporter)).await;
             shared.end.cancel();
@@ -255,7 +297,9 @@ async fn down(shared: &Shared, reporter: &Reporter, keep_machine: bool) -> Resul
 
 async fn machine_stop(shared: &Shared, reporter: &Reporter) -> Result<(), CliError> {
     let _work = shared.work.lock().await;
-    let Some(machine) = shared.services.machine() else { return Ok(()) };
+    let Some(machine) = shared.services.machine() else {
+        return Ok(());
+    };
     let stopping = async {
         machine.stop(&shared.platform.state).await?;
         Ok(STOPPED.to_owned())
@@ -282,7 +326,12 @@ async fn stop_all(shared: &Shared, reporter: Option<&Reporter>) {
     }
     loop {
         // The last started first: everything stops before what it needs.
-        let last = shared.services.components.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let last = shared
+            .services
+            .components
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
         let Some(component) = last else { break };
         let stopping = async {
             component.stop().await;
@@ -292,7 +341,11 @@ async fn stop_all(shared: &Shared, reporter: Option<&Reporter>) {
     }
 }
 
-async fn report(reporter: Option<&Reporter>, name: &str, work: impl Future<Output = Result<String, CliError>>) {
+async fn report(
+    reporter: Option<&Reporter>,
+    name: &str,
+    work: impl Future<Output = Result<String, CliError>>,
+) {
     let result = match reporter {
         Some(reporter) => reporter.step(name, work).await,
         None => work.await.map(drop),

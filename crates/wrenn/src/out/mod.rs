@@ -50,11 +50,14 @@ pub(crate) struct OutFlags {
 impl Out {
     pub(crate) fn new(flags: OutFlags) -> Self {
         let stderr_terminal = std::io::stderr().is_terminal();
-        let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
-        let colour = !flags.no_color && !set("NO_COLOR") && (stderr_terminal || set("CLICOLOR_FORCE"));
+        let set =
+            |name| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
+        let colour =
+            !flags.no_color && !set("NO_COLOR") && (stderr_terminal || set("CLICOLOR_FORCE"));
         let stdout_terminal = std::io::stdout().is_terminal();
         let width = if stdout_terminal {
-            rustix::termios::tcgetwinsize(std::io::stdout()).map_or(80, |size| usize::from(size.ws_col))
+            rustix::termios::tcgetwinsize(std::io::stdout())
+                .map_or(80, |size| usize::from(size.ws_col))
         } else {
             usize::MAX
         };
@@ -95,27 +98,38 @@ impl Out {
     }
 
     /// A piece of the result, unchanged.
-    #[expect(clippy::unused_self, reason = "whoever prints holds the one output value")]
+    #[expect(
+        clippy::unused_self,
+        reason = "whoever prints holds the one output value"
+    )]
     pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<(), CliError> {
         let mut stdout = std::io::stdout().lock();
-        stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|error| {
-            if error.kind() == std::io::ErrorKind::BrokenPipe {
-                CliError::silent(Exit::Code(0))
-            } else {
-                CliError::local(format_args!("write to stdout: {error}"))
-            }
-        })
+        stdout
+            .write_all(bytes)
+            .and_then(|()| stdout.flush())
+            .map_err(|error| {
+                if error.kind() == std::io::ErrorKind::BrokenPipe {
+                    CliError::silent(Exit::Code(0))
+                } else {
+                    CliError::local(format_args!("write to stdout: {error}"))
+                }
+            })
     }
 
     /// An API object: pretty on a terminal, one line when piped.
     pub(crate) fn json<T: Serialize>(&self, value: &T) -> Result<(), CliError> {
-        let text = if self.stdout_terminal { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
+        let text = if self.stdout_terminal {
+            serde_json::to_string_pretty(value)
+        } else {
+            serde_json::to_string(value)
+        };
         self.line(&text.map_err(|error| CliError::local(format_args!("write JSON: {error}")))?)
     }
 
     /// One object of a stream: always one line.
     pub(crate) fn json_line<T: Serialize>(&self, value: &T) -> Result<(), CliError> {
-        let text = serde_json::to_string(value).map_err(|error| CliError::local(format_args!("write JSON: {error}")))?;
+        let text = serde_json::to_string(value)
+            .map_err(|error| CliError::local(format_args!("write JSON: {error}")))?;
         self.line(&text)
     }
 
@@ -143,7 +157,10 @@ impl Out {
 
     /// A warning on stderr, also with `--quiet`.
     pub(crate) fn warning(&self, text: &str) {
-        self.to_stderr(&format!("{} {text}", self.paint(Style::Warning, "warning:")));
+        self.to_stderr(&format!(
+            "{} {text}",
+            self.paint(Style::Warning, "warning:")
+        ));
     }
 
     /// Something that only `-v` (level 1) or `-vv` (level 2) shows, on stderr.
@@ -170,10 +187,18 @@ impl Out {
             return;
         }
         let mut text = format!("{} {}", self.paint(Style::Bad, "error:"), error.message);
-        let hints = if self.quiet { &[][..] } else { &error.hints[..error.hints.len().min(3)] };
+        let hints = if self.quiet {
+            &[][..]
+        } else {
+            &error.hints[..error.hints.len().min(3)]
+        };
         let wide = hints.iter().map(|hint| hint.verb.len()).max().unwrap_or(0);
         for hint in hints {
-            text.push_str(&format!("\n  {}  {}", self.paint(Style::Bold, &format!("{:wide$}", hint.verb)), hint.command));
+            text.push_str(&format!(
+                "\n  {}  {}",
+                self.paint(Style::Bold, &format!("{:wide$}", hint.verb)),
+                hint.command
+            ));
         }
         if let Some(id) = &error.request_id {
             text.push_str(&self.paint(Style::Dim, &format!("\n  request {id}")));
@@ -214,7 +239,10 @@ impl Out {
         Progress::start(self.clone())
     }
 
-    #[expect(clippy::unused_self, reason = "whoever prints holds the one output value")]
+    #[expect(
+        clippy::unused_self,
+        reason = "whoever prints holds the one output value"
+    )]
     fn to_stderr(&self, text: &str) {
         let _ = writeln!(std::io::stderr().lock(), "{text}");
     }

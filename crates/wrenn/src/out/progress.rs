@@ -59,9 +59,16 @@ impl Progress {
         let ticker = (!out.quiet && !out.json).then(|| {
             let (stop, stopped) = channel();
             let (shown, terminal) = (Arc::clone(&current), out.clone());
-            (stop, std::thread::spawn(move || tick(&terminal, &shown, &stopped)))
+            (
+                stop,
+                std::thread::spawn(move || tick(&terminal, &shown, &stopped)),
+            )
         });
-        Self { out, current, ticker }
+        Self {
+            out,
+            current,
+            ticker,
+        }
     }
 
     /// Shows `event`.
@@ -69,8 +76,12 @@ impl Progress {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             StepEvent::Step { name } => {
-                *current =
-                    Some(Current { name: name.clone(), note: String::new(), fraction: None, since: Instant::now() });
+                *current = Some(Current {
+                    name: name.clone(),
+                    note: String::new(),
+                    fraction: None,
+                    since: Instant::now(),
+                });
             }
             StepEvent::Progress { note, fraction, .. } => {
                 if let Some(current) = current.as_mut() {
@@ -82,8 +93,13 @@ impl Progress {
                 *current = None;
                 if !self.out.json && !self.out.quiet {
                     self.clear();
-                    let time = self.out.paint(Style::Dim, &seconds(Duration::from_millis(*ms)));
-                    self.out.to_stderr(&format!("{} {name:<14} {time:>8}  {note}", self.out.paint(Style::Good, "✓")));
+                    let time = self
+                        .out
+                        .paint(Style::Dim, &seconds(Duration::from_millis(*ms)));
+                    self.out.to_stderr(&format!(
+                        "{} {name:<14} {time:>8}  {note}",
+                        self.out.paint(Style::Good, "✓")
+                    ));
                 }
             }
         }
@@ -93,18 +109,32 @@ impl Progress {
     }
 
     /// Runs `work` as the step `name`; `work` returns its note and its value.
-    pub(crate) fn step<T, E>(&self, name: &str, work: impl FnOnce() -> Result<(String, T), E>) -> Result<T, E> {
+    pub(crate) fn step<T, E>(
+        &self,
+        name: &str,
+        work: impl FnOnce() -> Result<(String, T), E>,
+    ) -> Result<T, E> {
         let begun = Instant::now();
-        self.event(&StepEvent::Step { name: name.to_owned() });
+        self.event(&StepEvent::Step {
+            name: name.to_owned(),
+        });
         let (note, value) = work()?;
         let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.event(&StepEvent::Done { name: name.to_owned(), note, ms });
+        self.event(&StepEvent::Done {
+            name: name.to_owned(),
+            note,
+            ms,
+        });
         Ok(value)
     }
 
     /// How far the current step is.
     pub(crate) fn note(&self, note: &str, fraction: Option<f32>) {
-        self.event(&StepEvent::Progress { name: String::new(), note: note.to_owned(), fraction });
+        self.event(&StepEvent::Progress {
+            name: String::new(),
+            note: note.to_owned(),
+            fraction,
+        });
     }
 
     fn clear(&self) {
@@ -119,7 +149,12 @@ impl Drop for Progress {
         if let Some((stop, thread)) = self.ticker.take() {
             drop(stop);
             let _ = thread.join();
-            if self.current.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+            if self
+                .current
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .is_some()
+            {
                 self.clear();
             }
         }
@@ -140,8 +175,14 @@ fn tick(out: &Out, current: &Mutex<Option<Current>>, stopped: &Receiver<()>) {
         };
         if out.stderr_terminal {
             frame = (frame + 1) % SPINNER.len();
-            let width = rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| usize::from(size.ws_col));
-            let line = format!("{} {:<14} {:>8}  {note}", SPINNER[frame], step.name, seconds(elapsed));
+            let width = rustix::termios::tcgetwinsize(std::io::stderr())
+                .map_or(80, |size| usize::from(size.ws_col));
+            let line = format!(
+                "{} {:<14} {:>8}  {note}",
+                SPINNER[frame],
+                step.name,
+                seconds(elapsed)
+            );
             let line: String = line.chars().take(width.saturating_sub(1)).collect();
             let _ = write!(std::io::stderr().lock(), "\r\x1b[2K{line}");
             let _ = std::io::stderr().flush();
@@ -149,7 +190,11 @@ fn tick(out: &Out, current: &Mutex<Option<Current>>, stopped: &Receiver<()>) {
             && (last_line.0 != note || last_line.1.elapsed() >= Duration::from_secs(10))
         {
             let now = jiff::Zoned::now().strftime("%H:%M:%S").to_string();
-            out.to_stderr(&format!("{now} {} … {} {note}", step.name, seconds(elapsed)));
+            out.to_stderr(&format!(
+                "{now} {} … {} {note}",
+                step.name,
+                seconds(elapsed)
+            ));
             last_line = (note, Instant::now());
         }
     }

@@ -13,7 +13,11 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn new(headings: &[&'static str]) -> Self {
-        Self { headings: headings.to_vec(), rows: Vec::new(), with_headings: true }
+        Self {
+            headings: headings.to_vec(),
+            rows: Vec::new(),
+            with_headings: true,
+        }
     }
 
     /// Leaves the headings out.
@@ -23,15 +27,26 @@ impl Table {
 
     /// Adds a row of as many cells as there are headings.
     pub(crate) fn row(&mut self, cells: Vec<String>) {
-        self.rows.push(cells.into_iter().map(|cell| escape(&cell)).collect());
+        self.rows
+            .push(cells.into_iter().map(|cell| escape(&cell)).collect());
     }
 
     /// The text of the table, no line longer than `width` characters.
     pub(crate) fn render(&self, width: usize) -> String {
-        let headings = self.with_headings.then(|| self.headings.iter().map(|&text| text.to_owned()).collect::<Vec<_>>());
+        let headings = self.with_headings.then(|| {
+            self.headings
+                .iter()
+                .map(|&text| text.to_owned())
+                .collect::<Vec<_>>()
+        });
         let lines: Vec<&Vec<String>> = headings.iter().chain(&self.rows).collect();
         let widest = |column: usize| {
-            lines.iter().filter_map(|cells| cells.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+            lines
+                .iter()
+                .filter_map(|cells| cells.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or(0)
         };
         let widths: Vec<usize> = (0..self.headings.len()).map(widest).collect();
         let mut text = String::new();
@@ -54,11 +69,16 @@ impl Table {
 }
 
 fn escape(text: &str) -> String {
-    text.chars().flat_map(|character| {
-        let escaped: Box<dyn Iterator<Item = char>> =
-            if character.is_control() { Box::new(character.escape_default()) } else { Box::new(std::iter::once(character)) };
-        escaped
-    }).collect()
+    text.chars()
+        .flat_map(|character| {
+            let escaped: Box<dyn Iterator<Item = char>> = if character.is_control() {
+                Box::new(character.escape_default())
+            } else {
+                Box::new(std::iter::once(character))
+            };
+            escaped
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -74,7 +94,10 @@ mod tests {
 
     #[test]
     fn columns_align_and_controls_are_escaped() {
-        check(usize::MAX, "ID       STATUS\nsb-1     running\nsb-long  a\\u{1b}[2Jb\n");
+        check(
+            usize::MAX,
+            "ID       STATUS\nsb-1     running\nsb-long  a\\u{1b}[2Jb\n",
+        );
     }
 
     #[test]

@@ -10,7 +10,10 @@ fn wrenn(words: &[String], last: &str) -> String {
         .env("HOME", "/home/user")
         .output()
         .unwrap();
-    assert!(output.status.success(), "wrenn {words:?} {last} failed: {output:?}");
+    assert!(
+        output.status.success(),
+        "wrenn {words:?} {last} failed: {output:?}"
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -46,14 +49,21 @@ fn every_help_text_is_as_written_down() {
         } else if std::fs::read_to_string(&path).ok().as_deref() != Some(help) {
             wrong.push(name.clone());
         }
-        assert!(help.lines().all(|line| line.chars().count() <= 120), "{name} is too wide");
+        assert!(
+            help.lines().all(|line| line.chars().count() <= 120),
+            "{name} is too wide"
+        );
         seen.insert(name);
     });
     let files: BTreeSet<String> = std::fs::read_dir(&dir)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
-    wrong.extend(files.difference(&seen).map(|name| format!("{name} belongs to no command")));
+    wrong.extend(
+        files
+            .difference(&seen)
+            .map(|name| format!("{name} belongs to no command")),
+    );
     assert!(wrong.is_empty(), "WRENN_BLESS=1 rewrites these: {wrong:?}");
 }
 
@@ -64,7 +74,14 @@ fn every_command_that_does_something_has_examples() {
             let shown = words.join(" ");
             assert!(help.contains("Examples:"), "wrenn {shown} has no examples");
             let examples = help.split("Examples:").nth(1).unwrap_or_default();
-            assert!(examples.lines().filter(|line| line.contains("wrenn")).count() >= 2, "wrenn {shown} has one example");
+            assert!(
+                examples
+                    .lines()
+                    .filter(|line| line.contains("wrenn"))
+                    .count()
+                    >= 2,
+                "wrenn {shown} has one example"
+            );
         }
     });
 }
@@ -72,9 +89,14 @@ fn every_command_that_does_something_has_examples() {
 #[test]
 fn pages_and_completions_exist_for_every_command() {
     let dir = tempfile::tempdir().unwrap();
-    wrenn(&["man".into(), "--dir".into()], dir.path().to_str().unwrap());
+    wrenn(
+        &["man".into(), "--dir".into()],
+        dir.path().to_str().unwrap(),
+    );
     let mut commands = Vec::new();
-    walk(&[], &mut |words, _| commands.push([&["wrenn".to_owned()], words].concat().join("-")));
+    walk(&[], &mut |words, _| {
+        commands.push([&["wrenn".to_owned()], words].concat().join("-"))
+    });
     for name in commands {
         let page = std::fs::read_to_string(dir.path().join(format!("{name}.1"))).unwrap();
         assert!(page.contains(".TH"), "{name}");
@@ -91,5 +113,8 @@ fn topics_are_shown() {
     for topic in ["exit-codes", "environment", "formats", "references"] {
         assert!(!wrenn(&["help".into()], topic).is_empty());
     }
-    assert_eq!(wrenn(&["help".into(), "sandbox".into()], "create"), wrenn(&["sandbox".into(), "create".into()], "--help"));
+    assert_eq!(
+        wrenn(&["help".into(), "sandbox".into()], "create"),
+        wrenn(&["sandbox".into(), "create".into()], "--help")
+    );
 }

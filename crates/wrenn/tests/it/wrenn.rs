@@ -27,7 +27,12 @@ impl Installation {
         let world = World::new().await.unwrap();
         let replica = world.replica(Options::default()).unwrap();
         let agent = world.agent(&replica, Capacity::default()).await.unwrap();
-        Self { world, replica, agent, home: tempfile::tempdir().unwrap() }
+        Self {
+            world,
+            replica,
+            agent,
+            home: tempfile::tempdir().unwrap(),
+        }
     }
 
     /// The binary with `arguments`, as a user of this installation.
@@ -53,21 +58,33 @@ impl Installation {
 
     /// Runs with `input` on standard input.
     pub(crate) async fn pipe(&self, arguments: &[&str], input: &[u8]) -> Ran {
-        let mut child = self.command(arguments).stdin(Stdio::piped()).spawn().unwrap();
+        let mut child = self
+            .command(arguments)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut stdin = child.stdin.take().unwrap();
         let input = input.to_vec();
         let write = tokio::spawn(async move {
             // A command that does not read its input closes it.
             let _ = stdin.write_all(&input).await;
         });
-        let output = tokio::time::timeout(LIMIT, child.wait_with_output()).await.unwrap().unwrap();
+        let output = tokio::time::timeout(LIMIT, child.wait_with_output())
+            .await
+            .unwrap()
+            .unwrap();
         write.await.unwrap();
         Ran::of(output)
     }
 }
 
 pub(crate) async fn finish(mut command: Command) -> Ran {
-    Ran::of(tokio::time::timeout(LIMIT, command.output()).await.unwrap().unwrap())
+    Ran::of(
+        tokio::time::timeout(LIMIT, command.output())
+            .await
+            .unwrap()
+            .unwrap(),
+    )
 }
 
 /// What a command did.

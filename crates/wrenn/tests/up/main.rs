@@ -26,10 +26,23 @@ struct User {
 impl User {
     fn new() -> Self {
         // Below a directory that the services' users can enter.
-        let dir = tempfile::Builder::new().prefix("wrenn-up-").tempdir_in("/var/tmp").unwrap();
-        std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        Self { dir, listen: free.to_string() }
+        let dir = tempfile::Builder::new()
+            .prefix("wrenn-up-")
+            .tempdir_in("/var/tmp")
+            .unwrap();
+        std::fs::set_permissions(
+            dir.path(),
+            std::os::unix::fs::PermissionsExt::from_mode(0o755),
+        )
+        .unwrap();
+        let free = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        Self {
+            dir,
+            listen: free.to_string(),
+        }
     }
 
     fn state(&self) -> PathBuf {
@@ -54,7 +67,12 @@ impl User {
         let begun = Instant::now();
         let output = self.command(arguments).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        eprintln!("$ wrenn {}  → {} in {:.1} s", arguments.join(" "), output.status, begun.elapsed().as_secs_f64());
+        eprintln!(
+            "$ wrenn {}  → {} in {:.1} s",
+            arguments.join(" "),
+            output.status,
+            begun.elapsed().as_secs_f64()
+        );
         eprint!("{}{}", text(&output.stdout), text(&output.stderr));
         output
     }
@@ -62,7 +80,12 @@ impl User {
     #[track_caller]
     fn run(&self, arguments: &[&str], code: i32) -> String {
         let output = self.try_run(arguments);
-        assert_eq!(output.status.code(), Some(code), "wrenn {}", arguments.join(" "));
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "wrenn {}",
+            arguments.join(" ")
+        );
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -80,11 +103,17 @@ impl User {
 
     /// Kills a component as an accident would and waits until another process is in its place and all is well.
     fn kill_and_wait(&self, component: &str) {
-        let old = self.pid(component).unwrap_or_else(|| panic!("{component} runs: {}", self.status()));
+        let old = self
+            .pid(component)
+            .unwrap_or_else(|| panic!("{component} runs: {}", self.status()));
         kill(old);
         let begun = Instant::now();
         while self.pid(component).is_none_or(|pid| pid == old) || self.status()["healthy"] != true {
-            assert!(begun.elapsed() < BACK, "{component} did not come back: {}", self.status());
+            assert!(
+                begun.elapsed() < BACK,
+                "{component} did not come back: {}",
+                self.status()
+            );
             std::thread::sleep(Duration::from_millis(200));
         }
     }
@@ -130,7 +159,11 @@ impl Drop for User {
 }
 
 fn kill(pid: u32) {
-    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL).unwrap();
+    kill_process(
+        Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(),
+        Signal::KILL,
+    )
+    .unwrap();
 }
 
 fn file(path: &Path, text: &str) -> String {
@@ -148,40 +181,89 @@ fn a_platform_lives_from_up_to_purge() {
 
     a_taken_port_is_refused_and_nothing_stays(&user);
 
-    let first = user.run(&["up", "--listen", &user.listen, "--memory", "4G", "--cpus", "2"], 0);
-    assert!(first.contains("is up") && first.contains("API key") && first.contains("password"), "{first}");
-    assert!(first.contains("First run") && first.contains("create "), "{first}");
-    let key = first.lines().find_map(|line| line.split_whitespace().find(|word| word.starts_with("wrn_"))).unwrap().to_owned();
+    let first = user.run(
+        &[
+            "up",
+            "--listen",
+            &user.listen,
+            "--memory",
+            "4G",
+            "--cpus",
+            "2",
+        ],
+        0,
+    );
+    assert!(
+        first.contains("is up") && first.contains("API key") && first.contains("password"),
+        "{first}"
+    );
+    assert!(
+        first.contains("First run") && first.contains("create "),
+        "{first}"
+    );
+    let key = first
+        .lines()
+        .find_map(|line| {
+            line.split_whitespace()
+                .find(|word| word.starts_with("wrn_"))
+        })
+        .unwrap()
+        .to_owned();
 
     let begun = Instant::now();
     let second = user.run(&["up"], 0);
-    assert!(begun.elapsed() < Duration::from_secs(5), "a second up took {:?}", begun.elapsed());
-    assert!(!second.contains("wrn_") && !second.contains("password"), "{second}");
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "a second up took {:?}",
+        begun.elapsed()
+    );
+    assert!(
+        !second.contains("wrn_") && !second.contains("password"),
+        "{second}"
+    );
     user.run(&["status"], 0);
 
-    assert_eq!(user.run(&["run", "--", "python3", "-c", "print(6*7)"], 0), "42\n");
+    assert_eq!(
+        user.run(&["run", "--", "python3", "-c", "print(6*7)"], 0),
+        "42\n"
+    );
     user.run(&["run", "--", "false"], 1);
 
     let created = user.run(&["sandbox", "create", "--template", "minimal"], 0);
     let id = created.split_whitespace().next().unwrap().to_owned();
     assert!(user.run(&["sandbox", "ls"], 0).contains(&id));
-    assert!(user.run(&["sandbox", "exec", &id, "--", "uname", "-a"], 0).starts_with("Linux"));
+    assert!(
+        user.run(&["sandbox", "exec", &id, "--", "uname", "-a"], 0)
+            .starts_with("Linux")
+    );
     let local = file(&user.dir.path().join("file"), "carried in\n");
     user.run(&["sandbox", "cp", &local, &format!("{id}:/root/file")], 0);
-    assert!(user.run(&["sandbox", "cp", &format!("{id}:/etc/os-release"), "-"], 0).contains("Debian"));
+    assert!(
+        user.run(&["sandbox", "cp", &format!("{id}:/etc/os-release"), "-"], 0)
+            .contains("Debian")
+    );
 
     for component in ["control-plane", "redis", "postgres"] {
         user.kill_and_wait(component);
-        assert_eq!(user.exec_eventually(&id, &["cat", "/root/file"]), "carried in\n");
+        assert_eq!(
+            user.exec_eventually(&id, &["cat", "/root/file"]),
+            "carried in\n"
+        );
     }
     kill_the_agent(&user);
-    assert_eq!(user.exec_eventually(&id, &["cat", "/root/file"]), "carried in\n");
+    assert_eq!(
+        user.exec_eventually(&id, &["cat", "/root/file"]),
+        "carried in\n"
+    );
 
     // The supervisor's death takes the services along, but not the sandbox; the next up completes.
     let supervisor = user.status()["supervisor_pid"].as_u64().unwrap();
     kill(u32::try_from(supervisor).unwrap());
     user.run(&["up"], 0);
-    assert_eq!(user.exec_eventually(&id, &["cat", "/root/file"]), "carried in\n");
+    assert_eq!(
+        user.exec_eventually(&id, &["cat", "/root/file"]),
+        "carried in\n"
+    );
 
     let refused = user.try_run(&["down"]);
     assert_eq!(refused.status.code(), Some(6));
@@ -193,9 +275,14 @@ fn a_platform_lives_from_up_to_purge() {
 
     user.run(&["up"], 0);
     let mut listing = user.command(&["--json", "ls", "--all"]);
-    listing.env("WRENN_API_KEY", &key).env("WRENN_BASE_URL", format!("http://{}", user.listen));
+    listing
+        .env("WRENN_API_KEY", &key)
+        .env("WRENN_BASE_URL", format!("http://{}", user.listen));
     let listing = listing.output().unwrap();
-    assert!(String::from_utf8_lossy(&listing.stdout).contains(&id), "records survive: {listing:?}");
+    assert!(
+        String::from_utf8_lossy(&listing.stdout).contains(&id),
+        "records survive: {listing:?}"
+    );
     assert_eq!(user.run(&["run", "--", "echo", "again"], 0), "again\n");
 
     user.run(&["down", "--purge", "--yes"], 0);
@@ -208,7 +295,10 @@ fn a_taken_port_is_refused_and_nothing_stays(user: &User) {
     let refused = user.try_run(&["up", "--listen", &user.listen]);
     assert_eq!(refused.status.code(), Some(1));
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(said.contains("is taken") && said.contains("--listen"), "{said}");
+    assert!(
+        said.contains("is taken") && said.contains("--listen"),
+        "{said}"
+    );
     assert!(!user.state().exists() && user.processes().is_empty());
 }
 

@@ -19,7 +19,7 @@ use tokio_util::io::ReaderStream;
 use wrenn_ids::SandboxId;
 
 use crate::{
-    Outcome, DONE,
+    DONE, Outcome,
     client::Client,
     context::Context,
     error::{Attempt, CliError, Exit},
@@ -30,9 +30,11 @@ use crate::{
 const PIECE: usize = 64 * 1024;
 
 #[derive(Debug, Args)]
-#[command(after_help = "One side is ID:/path, the other a local path; - is standard input or output.\n\nExamples:\n  \
+#[command(
+    after_help = "One side is ID:/path, the other a local path; - is standard input or output.\n\nExamples:\n  \
                         wrenn sandbox cp ./data.csv @last:/root/data.csv\n  wrenn sandbox cp @last:/etc/os-release -\n  \
-                        tar c . | wrenn sandbox cp - @last:/root/here.tar")]
+                        tar c . | wrenn sandbox cp - @last:/root/here.tar"
+)]
 pub(crate) struct Arguments {
     /// What to copy: a local file, - or ID:/path
     #[arg(value_name = "SRC")]
@@ -60,9 +62,13 @@ impl<'a> Side<'a> {
         }
         match text.split_once(':') {
             // `./a:b` is local: a reference has no slash.
-            Some((reference, path)) if !reference.contains('/') && (reference == "@last" || reference.starts_with("sb-")) => {
+            Some((reference, path))
+                if !reference.contains('/')
+                    && (reference == "@last" || reference.starts_with("sb-")) =>
+            {
                 if path.is_empty() {
-                    return Err(CliError::usage(format_args!("`{text}` names no path")).hint("try", format_args!("{text}/root/")));
+                    return Err(CliError::usage(format_args!("`{text}` names no path"))
+                        .hint("try", format_args!("{text}/root/")));
                 }
                 Ok(Self::Sandbox(reference, path))
             }
@@ -74,9 +80,18 @@ impl<'a> Side<'a> {
 /// Copies a file.
 pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     let client = context.client()?;
-    match (Side::parse(&arguments.source)?, Side::parse(&arguments.target)?) {
+    match (
+        Side::parse(&arguments.source)?,
+        Side::parse(&arguments.target)?,
+    ) {
         (Side::Sandbox(..), Side::Sandbox(..)) => Err(CliError::usage("one side must be local")
-            .hint("try", format_args!("wrenn sandbox cp {} - | wrenn sandbox cp - {}", arguments.source, arguments.target))),
+            .hint(
+                "try",
+                format_args!(
+                    "wrenn sandbox cp {} - | wrenn sandbox cp - {}",
+                    arguments.source, arguments.target
+                ),
+            )),
         (source, Side::Sandbox(reference, path)) => {
             let id = client.sandbox_find(reference).await?;
             upload(context, &client, source, id, path).await
@@ -85,21 +100,45 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
             let id = client.sandbox_find(reference).await?;
             download(context, &client, id, path, target, arguments.force).await
         }
-        _ => Err(CliError::usage("no side names a sandbox").hint("write", format_args!("wrenn sandbox cp {} ID:/root/", arguments.source))),
+        _ => Err(CliError::usage("no side names a sandbox").hint(
+            "write",
+            format_args!("wrenn sandbox cp {} ID:/root/", arguments.source),
+        )),
     }?;
     Ok(DONE)
 }
 
-async fn upload(context: &Context, client: &Client, source: Side<'_>, id: SandboxId, path: &str) -> Result<(), CliError> {
+async fn upload(
+    context: &Context,
+    client: &Client,
+    source: Side<'_>,
+    id: SandboxId,
+    path: &str,
+) -> Result<(), CliError> {
     let Side::Local(file) = source else {
         if path.ends_with('/') {
-            return Err(CliError::usage("standard input has no name: give the whole target path"));
+            return Err(CliError::usage(
+                "standard input has no name: give the whole target path",
+            ));
         }
-        return client.file_write(id, path, reqwest::Body::wrap_stream(ReaderStream::with_capacity(tokio::io::stdin(), PIECE))).await;
+        return client
+            .file_write(
+                id,
+                path,
+                reqwest::Body::wrap_stream(ReaderStream::with_capacity(tokio::io::stdin(), PIECE)),
+            )
+            .await;
     };
-    let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = file
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
     let into = |dir: &str| format!("{}/{name}", dir.trim_end_matches('/'));
-    let path = if path.ends_with('/') { into(path) } else { path.to_owned() };
+    let path = if path.ends_with('/') {
+        into(path)
+    } else {
+        path.to_owned()
+    };
     let progress = context.out.progress();
     match send_file(&progress, client, file, id, &path).await {
         // The target is a directory: the file goes into it, as with cp.
@@ -110,16 +149,34 @@ async fn upload(context: &Context, client: &Client, source: Side<'_>, id: Sandbo
     }
 }
 
-async fn send_file(progress: &Progress, client: &Client, file: &Path, id: SandboxId, path: &str) -> Result<(), CliError> {
-    let opened = tokio::fs::File::open(file).await.attempt(|| format!("read {}", file.display()))?;
-    let meta = opened.metadata().await.attempt(|| format!("read {}", file.display()))?;
+async fn send_file(
+    progress: &Progress,
+    client: &Client,
+    file: &Path,
+    id: SandboxId,
+    path: &str,
+) -> Result<(), CliError> {
+    let opened = tokio::fs::File::open(file)
+        .await
+        .attempt(|| format!("read {}", file.display()))?;
+    let meta = opened
+        .metadata()
+        .await
+        .attempt(|| format!("read {}", file.display()))?;
     if meta.is_dir() {
-        return Err(CliError::usage(format_args!("{} is a directory", file.display())).hint(
-            "try",
-            format_args!("tar c -C {} . | wrenn sandbox exec {id} -- tar x -C {path}", file.display()),
-        ));
+        return Err(
+            CliError::usage(format_args!("{} is a directory", file.display())).hint(
+                "try",
+                format_args!(
+                    "tar c -C {} . | wrenn sandbox exec {id} -- tar x -C {path}",
+                    file.display()
+                ),
+            ),
+        );
     }
-    progress.event(&StepEvent::Step { name: "Copy".into() });
+    progress.event(&StepEvent::Step {
+        name: "Copy".into(),
+    });
     let (total, sent) = (meta.len(), Arc::new(AtomicU64::new(0)));
     let shown = Meter::new(progress, total);
     let counter = Arc::clone(&sent);
@@ -153,31 +210,51 @@ async fn download(
         while let Some(piece) = pieces.next().await {
             let piece = piece?;
             if terminal && piece.contains(&0) {
-                return Err(CliError::usage("the file is binary and would upset the terminal").hint("try", "a file name, or a pipe"));
+                return Err(
+                    CliError::usage("the file is binary and would upset the terminal")
+                        .hint("try", "a file name, or a pipe"),
+                );
             }
             context.out.bytes(&piece)?;
         }
         return Ok(());
     };
-    let name = path.rsplit('/').next().filter(|name| !name.is_empty() && !matches!(*name, "." | ".."));
-    let target: PathBuf = if target.is_dir() || target.as_os_str().as_encoded_bytes().ends_with(b"/") {
-        let name = name.ok_or_else(|| CliError::usage(format_args!("`{path}` ends in no file name")))?;
-        target.join(name)
-    } else {
-        target.to_owned()
-    };
+    let name = path
+        .rsplit('/')
+        .next()
+        .filter(|name| !name.is_empty() && !matches!(*name, "." | ".."));
+    let target: PathBuf =
+        if target.is_dir() || target.as_os_str().as_encoded_bytes().ends_with(b"/") {
+            let name =
+                name.ok_or_else(|| CliError::usage(format_args!("`{path}` ends in no file name")))?;
+            target.join(name)
+        } else {
+            target.to_owned()
+        };
     if !force && target.exists() {
-        return Err(CliError::new(Exit::Conflict, "conflict", format_args!("{} exists", target.display())).hint("replace", "the same with --force"));
+        return Err(CliError::new(
+            Exit::Conflict,
+            "conflict",
+            format_args!("{} exists", target.display()),
+        )
+        .hint("replace", "the same with --force"));
     }
     let mut pieces = client.file_read(id, path).await?;
-    let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = target
+        .parent()
+        .filter(|dir| !dir.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     std::fs::create_dir_all(dir).attempt(|| format!("make {}", dir.display()))?;
     let temporary = Temporary(dir.join(format!(".wrenn-cp-{}", std::process::id())));
     let progress = context.out.progress();
-    progress.event(&StepEvent::Step { name: "Copy".into() });
+    progress.event(&StepEvent::Step {
+        name: "Copy".into(),
+    });
     let (shown, mut got) = (Meter::new(&progress, 0), 0);
     let writing = || format!("write {}", target.display());
-    let mut file = tokio::fs::File::create(&temporary.0).await.attempt(writing)?;
+    let mut file = tokio::fs::File::create(&temporary.0)
+        .await
+        .attempt(writing)?;
     while let Some(piece) = pieces.next().await {
         let piece = piece?;
         file.write_all(&piece).await.attempt(writing)?;
@@ -211,7 +288,8 @@ impl<'a> Meter<'a> {
     #[expect(clippy::cast_precision_loss, reason = "a share for people")]
     fn at(&self, bytes: u64) {
         let fraction = (self.total > 0).then(|| bytes as f32 / self.total as f32);
-        self.progress.note(&crate::units::show_mebibytes(bytes >> 20), fraction);
+        self.progress
+            .note(&crate::units::show_mebibytes(bytes >> 20), fraction);
     }
 }
 
@@ -221,7 +299,9 @@ mod tests {
 
     #[test]
     fn only_references_before_a_colon_name_a_sandbox() {
-        let check = |text: &str, expected: Side<'_>| assert_eq!(Side::parse(text).expect("a side"), expected, "{text}");
+        let check = |text: &str, expected: Side<'_>| {
+            assert_eq!(Side::parse(text).expect("a side"), expected, "{text}")
+        };
         check("-", Side::Stream);
         check("./a:b", Side::Local(Path::new("./a:b")));
         check("a:b", Side::Local(Path::new("a:b")));

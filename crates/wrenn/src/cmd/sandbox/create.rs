@@ -6,7 +6,7 @@ use clap::Args;
 use wrenn_api::{CreateSandbox, Sandbox};
 
 use super::{environment, label};
-use crate::{Outcome, DONE, context::Context, error::CliError, units};
+use crate::{DONE, Outcome, context::Context, error::CliError, units};
 
 /// What a sandbox is made of; `wrenn run` takes the same.
 #[derive(Debug, Clone, Args)]
@@ -47,8 +47,10 @@ impl Shape {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  wrenn sandbox create\n  wrenn sandbox create --memory 1G --label job=42\n  \
-                        ID=$(wrenn sandbox create -q)\n\nSee also: wrenn run, wrenn sandbox exec, wrenn sandbox rm")]
+#[command(
+    after_help = "Examples:\n  wrenn sandbox create\n  wrenn sandbox create --memory 1G --label job=42\n  \
+                        ID=$(wrenn sandbox create -q)\n\nSee also: wrenn run, wrenn sandbox exec, wrenn sandbox rm"
+)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     shape: Shape,
@@ -67,14 +69,23 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     request.timeout_sec = arguments.idle_timeout.map(whole_seconds).transpose()?;
     let begun = Instant::now();
     let progress = context.out.progress();
-    progress.event(&crate::out::StepEvent::Step { name: "Sandbox".into() });
+    progress.event(&crate::out::StepEvent::Step {
+        name: "Sandbox".into(),
+    });
     let mut sandbox = client.sandbox_create(&request).await?;
     if !arguments.no_wait {
         progress.note(&format!("{} is {}", sandbox.id, sandbox.status), None);
         sandbox = client.sandbox_wait_running(sandbox).await?;
     }
     drop(progress);
-    context.out.detail(1, &format!("{} after {} ms", sandbox.status, begun.elapsed().as_millis()));
+    context.out.detail(
+        1,
+        &format!(
+            "{} after {} ms",
+            sandbox.status,
+            begun.elapsed().as_millis()
+        ),
+    );
     show(context, &sandbox)?;
     Ok(DONE)
 }
@@ -86,9 +97,14 @@ fn show(context: &Context, sandbox: &Sandbox) -> Result<(), CliError> {
     if context.out.is_quiet() {
         return context.out.line(&sandbox.id.to_string());
     }
-    context.out.line(&format!("{}  {}", sandbox.id, sandbox.status))?;
+    context
+        .out
+        .line(&format!("{}  {}", sandbox.id, sandbox.status))?;
     if context.out.may_ask() {
-        context.out.note(&format!("\n  next  wrenn sandbox exec {} -- uname -a", sandbox.id));
+        context.out.note(&format!(
+            "\n  next  wrenn sandbox exec {} -- uname -a",
+            sandbox.id
+        ));
     }
     Ok(())
 }

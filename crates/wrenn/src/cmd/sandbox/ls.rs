@@ -4,11 +4,13 @@ use clap::Args;
 use wrenn_api::{Sandbox, SandboxStatus};
 
 use super::label;
-use crate::{Outcome, DONE, context::Context, out::Table, units};
+use crate::{DONE, Outcome, context::Context, out::Table, units};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  wrenn sandbox ls\n  wrenn sandbox ls --all --json\n  wrenn sandbox ls -q --label job=42\n\n\
-                        See also: wrenn sandbox get, wrenn sandbox create")]
+#[command(
+    after_help = "Examples:\n  wrenn sandbox ls\n  wrenn sandbox ls --all --json\n  wrenn sandbox ls -q --label job=42\n\n\
+                        See also: wrenn sandbox get, wrenn sandbox create"
+)]
 pub(crate) struct Arguments {
     /// Only these statuses (repeatable, or with commas)
     #[arg(long, value_name = "STATUS", value_delimiter = ',')]
@@ -32,7 +34,9 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     let client = context.client()?;
     let query = query(&arguments);
     if context.out.is_json() {
-        context.out.json(&client.sandbox_list::<serde_json::Value>(&query).await?)?;
+        context
+            .out
+            .json(&client.sandbox_list::<serde_json::Value>(&query).await?)?;
         return Ok(DONE);
     }
     let sandboxes: Vec<Sandbox> = client.sandbox_list(&query).await?;
@@ -43,15 +47,30 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
         return Ok(DONE);
     }
     if sandboxes.is_empty() {
-        context.out.note("No sandboxes.\n\n  next  wrenn sandbox create");
+        context
+            .out
+            .note("No sandboxes.\n\n  next  wrenn sandbox create");
         return Ok(DONE);
     }
-    let mut table = Table::new(&["ID", "STATUS", "TEMPLATE", "VCPU", "MEMORY", "AGE", "LAST ACTIVE", "IDLE"]);
+    let mut table = Table::new(&[
+        "ID",
+        "STATUS",
+        "TEMPLATE",
+        "VCPU",
+        "MEMORY",
+        "AGE",
+        "LAST ACTIVE",
+        "IDLE",
+    ]);
     if arguments.no_headers {
         table.without_headings();
     }
     for sandbox in &sandboxes {
-        let idle = if sandbox.timeout_sec == 0 { "-".to_owned() } else { format!("{}s", sandbox.timeout_sec) };
+        let idle = if sandbox.timeout_sec == 0 {
+            "-".to_owned()
+        } else {
+            format!("{}s", sandbox.timeout_sec)
+        };
         table.row(vec![
             sandbox.id.to_string(),
             sandbox.status.to_string(),
@@ -59,7 +78,9 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
             sandbox.vcpus.to_string(),
             units::show_mebibytes(u64::from(sandbox.memory_mb)),
             units::age_of(&sandbox.created_at.to_string()),
-            sandbox.last_active_at.map_or_else(|| "-".to_owned(), |time| units::age_of(&time.to_string())),
+            sandbox
+                .last_active_at
+                .map_or_else(|| "-".to_owned(), |time| units::age_of(&time.to_string())),
             idle,
         ]);
     }
@@ -70,7 +91,10 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
 fn query(arguments: &Arguments) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     if arguments.all {
-        let all: Vec<&str> = SandboxStatus::ALL.iter().map(|status| status.as_str()).collect();
+        let all: Vec<&str> = SandboxStatus::ALL
+            .iter()
+            .map(|status| status.as_str())
+            .collect();
         query.append_pair("status", &all.join(","));
     }
     for status in &arguments.status {

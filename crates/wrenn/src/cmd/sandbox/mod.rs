@@ -58,6 +58,8 @@ pub(crate) fn environment(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some(("", _)) => Err("the name is empty".to_owned()),
         Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
-        None => std::env::var(text).map(|value| (text.to_owned(), value)).map_err(|_| format!("{text} is not set here, so there is nothing to copy")),
+        None => std::env::var(text)
+            .map(|value| (text.to_owned(), value))
+            .map_err(|_| format!("{text} is not set here, so there is nothing to copy")),
     }
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 use reqwest::Method;
 
-use crate::{Outcome, DONE, context::Context};
+use crate::{DONE, Outcome, context::Context};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  wrenn sandbox ping @last\n  wrenn sandbox ping sb-01jx")]
@@ -17,6 +17,8 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     let client = context.client()?;
     let id = client.sandbox_find(&arguments.sandbox).await?;
-    client.send(client.request(Method::POST, &format!("/v1/sandboxes/{id}/ping"))?).await?;
+    client
+        .send(client.request(Method::POST, &format!("/v1/sandboxes/{id}/ping"))?)
+        .await?;
     Ok(DONE)
 }

@@ -8,7 +8,12 @@ use wrenn_api::{Sandbox, SandboxStatus};
 use wrenn_ids::SandboxId;
 
 use super::label;
-use crate::{Outcome, DONE, client::Client, context::Context, error::{CliError, Exit}};
+use crate::{
+    DONE, Outcome,
+    client::Client,
+    context::Context,
+    error::{CliError, Exit},
+};
 
 /// Sandboxes destroyed at a time.
 const AT_ONCE: usize = 8;
@@ -16,7 +21,9 @@ const AT_ONCE: usize = 8;
 const WITHOUT_ASKING: usize = 3;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  wrenn sandbox rm @last\n  wrenn sandbox rm --all --yes\n  wrenn sandbox rm --label job=42")]
+#[command(
+    after_help = "Examples:\n  wrenn sandbox rm @last\n  wrenn sandbox rm --all --yes\n  wrenn sandbox rm --label job=42"
+)]
 pub(crate) struct Arguments {
     /// Ids, unique beginnings of ids, or @last
     #[arg(value_name = "ID", required_unless_present_any = ["all", "status", "label"])]
@@ -42,13 +49,29 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     }
     if (ids.len() > WITHOUT_ASKING || arguments.all) && !context.global.yes {
         if !context.out.may_ask() {
-            return Err(CliError::usage(format_args!("this destroys {} sandboxes and needs --yes", ids.len())).hint("go on", "the same with --yes"));
+            return Err(CliError::usage(format_args!(
+                "this destroys {} sandboxes and needs --yes",
+                ids.len()
+            ))
+            .hint("go on", "the same with --yes"));
         }
-        if !matches!(context.out.ask(&format!("Destroy {} sandboxes? [y/N]", ids.len()))?.as_str(), "y" | "Y" | "yes") {
-            return Err(CliError::new(Exit::Failure, "declined", "nothing was destroyed"));
+        if !matches!(
+            context
+                .out
+                .ask(&format!("Destroy {} sandboxes? [y/N]", ids.len()))?
+                .as_str(),
+            "y" | "Y" | "yes"
+        ) {
+            return Err(CliError::new(
+                Exit::Failure,
+                "declined",
+                "nothing was destroyed",
+            ));
         }
     }
-    let mut results = stream::iter(ids).map(|id| async move { (id, client.sandbox_destroy(id).await) }).buffer_unordered(AT_ONCE);
+    let mut results = stream::iter(ids)
+        .map(|id| async move { (id, client.sandbox_destroy(id).await) })
+        .buffer_unordered(AT_ONCE);
     let mut failed = 0;
     while let Some((id, result)) = results.next().await {
         match result {
@@ -60,8 +83,12 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
         }
     }
     if failed > 0 {
-        return Err(CliError::new(Exit::Failure, "partly_failed", format_args!("{failed} sandboxes could not be destroyed"))
-            .hint("see", "wrenn sandbox ls"));
+        return Err(CliError::new(
+            Exit::Failure,
+            "partly_failed",
+            format_args!("{failed} sandboxes could not be destroyed"),
+        )
+        .hint("see", "wrenn sandbox ls"));
     }
     Ok(DONE)
 }
@@ -75,9 +102,17 @@ async fn choose(client: &Client, arguments: &Arguments) -> Result<BTreeSet<Sandb
         let sandboxes: Vec<Sandbox> = client.sandbox_list("").await?;
         let fits = |sandbox: &Sandbox| {
             (arguments.status.is_empty() || arguments.status.contains(&sandbox.status))
-                && arguments.label.as_ref().is_none_or(|(key, value)| sandbox.metadata.get(key) == Some(value))
+                && arguments
+                    .label
+                    .as_ref()
+                    .is_none_or(|(key, value)| sandbox.metadata.get(key) == Some(value))
         };
-        ids.extend(sandboxes.iter().filter(|sandbox| fits(sandbox)).map(|sandbox| sandbox.id));
+        ids.extend(
+            sandboxes
+                .iter()
+                .filter(|sandbox| fits(sandbox))
+                .map(|sandbox| sandbox.id),
+        );
     }
     Ok(ids)
 }

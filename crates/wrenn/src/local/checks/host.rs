@@ -27,9 +27,17 @@ pub(crate) fn show_host(context: &Context, checks: &[wrenn_host_agent::Check]) -
                 (Style::Bad, "fail")
             }
         };
-        context.out.line(&format!("{}  {:<18} {}", context.out.paint(style, &format!("{word:<4}")), check.name, check.found))?;
+        context.out.line(&format!(
+            "{}  {:<18} {}",
+            context.out.paint(style, &format!("{word:<4}")),
+            check.name,
+            check.found
+        ))?;
         if check.outcome == Need::Missing {
-            context.out.line(&format!("      {:<18} → {} ({})", "", check.remedy, check.needed))?;
+            context.out.line(&format!(
+                "      {:<18} → {} ({})",
+                "", check.remedy, check.needed
+            ))?;
         }
     }
     Ok(if met { DONE } else { Exit::Unhealthy })
@@ -42,18 +50,28 @@ pub(super) fn checks() -> Vec<Check> {
         return vec![group.skip("host agent", format!("runs in the virtual host: {why}"))];
     }
     if !rustix::process::geteuid().is_root() {
-        return vec![group.skip("host agent", "needs root here; as another user it runs in the virtual host")];
+        return vec![group.skip(
+            "host agent",
+            "needs root here; as another user it runs in the virtual host",
+        )];
     }
     let config = match Config::from_env(KvmProbe::new(kvm_probe)) {
         Ok(config) => config,
-        Err(error) => return vec![group.fail("settings", error.to_string(), "wrenn host-agent --help")],
+        Err(error) => {
+            return vec![group.fail("settings", error.to_string(), "wrenn host-agent --help")];
+        }
     };
     wrenn_host_agent::checks::run(&config)
         .into_iter()
         .map(|check| {
             let missing = check.outcome == Need::Missing;
             let verdict = if missing { Verdict::Fail } else { Verdict::Ok };
-            group.check(check.name, verdict, check.found, missing.then_some(check.remedy))
+            group.check(
+                check.name,
+                verdict,
+                check.found,
+                missing.then_some(check.remedy),
+            )
         })
         .collect()
 }

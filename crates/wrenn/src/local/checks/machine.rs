@@ -30,11 +30,20 @@ const PROGRAMS: [(&str, &str); 5] = [
 /// Fails on a machine that Wrenn does not know.
 pub(super) fn supported() -> Result<(), CliError> {
     if std::env::consts::ARCH != "x86_64" {
-        return Err(CliError::local(format_args!("this machine is {}; the server parts need x86_64", std::env::consts::ARCH)));
+        return Err(CliError::local(format_args!(
+            "this machine is {}; the server parts need x86_64",
+            std::env::consts::ARCH
+        )));
     }
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let release = rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned();
     if kernel_version(&release) < (5, 10) {
-        return Err(CliError::local(format_args!("the kernel is {release}; 5.10 or newer is needed")).hint("upgrade", "the kernel, then reboot"));
+        return Err(CliError::local(format_args!(
+            "the kernel is {release}; 5.10 or newer is needed"
+        ))
+        .hint("upgrade", "the kernel, then reboot"));
     }
     if find("setpriv").is_none() {
         return Err(missing("setpriv", "util-linux"));
@@ -44,7 +53,10 @@ pub(super) fn supported() -> Result<(), CliError> {
 
 /// Fails when a program of the virtual host is missing; names all of them.
 pub(super) fn virtual_host_programs() -> Result<(), CliError> {
-    let absent: Vec<_> = PROGRAMS.iter().filter(|(program, _)| find(program).is_none()).collect();
+    let absent: Vec<_> = PROGRAMS
+        .iter()
+        .filter(|(program, _)| find(program).is_none())
+        .collect();
     if absent.is_empty() {
         return Ok(());
     }
@@ -55,9 +67,17 @@ pub(super) fn virtual_host_programs() -> Result<(), CliError> {
 
 /// Fails when the disk is too full to begin.
 pub(super) fn enough_disk(state: &StateDir, host: HostChoice) -> Result<(), CliError> {
-    let needed = if host == HostChoice::None { DISK_NEEDED / 8 } else { DISK_NEEDED };
+    let needed = if host == HostChoice::None {
+        DISK_NEEDED / 8
+    } else {
+        DISK_NEEDED
+    };
     // Once the images are there, little more is written.
-    let needed = if state.at("images/images.json").exists() { 256 } else { needed };
+    let needed = if state.at("images/images.json").exists() {
+        256
+    } else {
+        needed
+    };
     match free_mebibytes(state) {
         Some(free) if free < needed => Err(CliError::local(format_args!(
             "{} has {} free, {} are needed",
@@ -79,14 +99,20 @@ fn free_mebibytes(state: &StateDir) -> Option<u64> {
 }
 
 fn kernel_version(release: &str) -> (u32, u32) {
-    let mut numbers = release.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
+    let mut numbers = release
+        .split(['.', '-'])
+        .map(|part| part.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 pub(super) fn machine(state: &StateDir) -> Vec<Check> {
     let group = Group::Machine;
     let uname = rustix::system::uname();
-    let system = format!("Linux {} on {}", uname.release().to_string_lossy(), std::env::consts::ARCH);
+    let system = format!(
+        "Linux {} on {}",
+        uname.release().to_string_lossy(),
+        std::env::consts::ARCH
+    );
     let mut checks = vec![match supported() {
         Ok(()) => group.ok("system", system),
         Err(error) => group.failed("system", &error),
@@ -95,24 +121,55 @@ pub(super) fn machine(state: &StateDir) -> Vec<Check> {
     checks.push(if cpus >= 2 {
         group.ok("processors", cpus.to_string())
     } else {
-        group.warn("processors", "1", "give the machine a second processor; everything works, slowly")
+        group.warn(
+            "processors",
+            "1",
+            "give the machine a second processor; everything works, slowly",
+        )
     });
     let system_info = rustix::system::sysinfo();
     let total = system_info.totalram * u64::from(system_info.mem_unit) >> 20;
     checks.push(if total >= MEMORY_NEEDED {
         group.ok("memory", units::show_mebibytes(total))
     } else {
-        group.warn("memory", units::show_mebibytes(total), "give the machine 4 GiB or more")
+        group.warn(
+            "memory",
+            units::show_mebibytes(total),
+            "give the machine 4 GiB or more",
+        )
     });
     checks.push(match free_mebibytes(state) {
         None => group.skip("disk", "cannot be read"),
-        Some(free) if free >= DISK_GOOD => group.ok("disk", format!("{} free for {}", units::show_mebibytes(free), state.root().display())),
-        Some(free) if free >= DISK_NEEDED => {
-            group.warn("disk", format!("{} free for {}", units::show_mebibytes(free), state.root().display()), "wrenn up --state-dir DIR, on a larger disk")
-        }
-        Some(free) => group.fail("disk", format!("{} free for {}", units::show_mebibytes(free), state.root().display()), "wrenn up --state-dir DIR, on a larger disk"),
+        Some(free) if free >= DISK_GOOD => group.ok(
+            "disk",
+            format!(
+                "{} free for {}",
+                units::show_mebibytes(free),
+                state.root().display()
+            ),
+        ),
+        Some(free) if free >= DISK_NEEDED => group.warn(
+            "disk",
+            format!(
+                "{} free for {}",
+                units::show_mebibytes(free),
+                state.root().display()
+            ),
+            "wrenn up --state-dir DIR, on a larger disk",
+        ),
+        Some(free) => group.fail(
+            "disk",
+            format!(
+                "{} free for {}",
+                units::show_mebibytes(free),
+                state.root().display()
+            ),
+            "wrenn up --state-dir DIR, on a larger disk",
+        ),
     });
-    let clock = std::fs::read_to_string("/sys/devices/system/clocksource/clocksource0/current_clocksource").unwrap_or_default();
+    let clock =
+        std::fs::read_to_string("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+            .unwrap_or_default();
     checks.push(group.ok("clock source", clock.trim()));
     checks
 }
@@ -124,7 +181,11 @@ pub(super) fn virtualisation() -> Vec<Check> {
     let kvm = match kvm::usable() {
         Ok(()) => group.ok("KVM", "usable"),
         Err(why) => {
-            let verdict = if fallback { Verdict::Warn } else { Verdict::Fail };
+            let verdict = if fallback {
+                Verdict::Warn
+            } else {
+                Verdict::Fail
+            };
             let remedy = "enable virtualisation for this machine; without it sandboxes run emulated: real, but slow";
             group.check("KVM", verdict, why.to_string(), Some(remedy.to_owned()))
         }

@@ -14,8 +14,8 @@ use wrenn_virtual_host::kvm;
 
 pub(crate) use self::host::{kvm_probe, show_host};
 use super::{
-    state::{HostChoice, Settings, StateDir},
     postgres, redis,
+    state::{HostChoice, Settings, StateDir},
 };
 use crate::{context::Context, error::CliError};
 
@@ -79,19 +79,41 @@ impl Group {
         }
     }
 
-    fn check(self, name: &'static str, verdict: Verdict, finding: impl Into<String>, remedy: Option<String>) -> Check {
-        Check { group: self, name, verdict, finding: finding.into(), remedy }
+    fn check(
+        self,
+        name: &'static str,
+        verdict: Verdict,
+        finding: impl Into<String>,
+        remedy: Option<String>,
+    ) -> Check {
+        Check {
+            group: self,
+            name,
+            verdict,
+            finding: finding.into(),
+            remedy,
+        }
     }
 
     fn ok(self, name: &'static str, finding: impl Into<String>) -> Check {
         self.check(name, Verdict::Ok, finding, None)
     }
 
-    fn warn(self, name: &'static str, finding: impl Into<String>, remedy: impl Into<String>) -> Check {
+    fn warn(
+        self,
+        name: &'static str,
+        finding: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Check {
         self.check(name, Verdict::Warn, finding, Some(remedy.into()))
     }
 
-    fn fail(self, name: &'static str, finding: impl Into<String>, remedy: impl Into<String>) -> Check {
+    fn fail(
+        self,
+        name: &'static str,
+        finding: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Check {
         self.check(name, Verdict::Fail, finding, Some(remedy.into()))
     }
 
@@ -128,12 +150,21 @@ pub(crate) fn host_choice(settings: &Settings) -> Result<(HostChoice, String), C
         Some(HostChoice::Virtual) => Ok((HostChoice::Virtual, "as asked".to_owned())),
         Some(HostChoice::Native) => match (kvm::usable(), root) {
             (Ok(()), true) => Ok((HostChoice::Native, "as asked".to_owned())),
-            (Ok(()), false) => Err(CliError::local("sandboxes on this machine itself need root").hint("try", "sudo wrenn up --host native")),
-            (Err(why), _) => Err(CliError::local(format_args!("sandboxes cannot run on this machine itself: {why}")).hint("try", "wrenn up --host virtual")),
+            (Ok(()), false) => Err(
+                CliError::local("sandboxes on this machine itself need root")
+                    .hint("try", "sudo wrenn up --host native"),
+            ),
+            (Err(why), _) => Err(CliError::local(format_args!(
+                "sandboxes cannot run on this machine itself: {why}"
+            ))
+            .hint("try", "wrenn up --host virtual")),
         },
         None => match (kvm::usable(), root) {
             (Ok(()), true) => Ok((HostChoice::Native, "KVM is usable".to_owned())),
-            (Ok(()), false) => Ok((HostChoice::Virtual, "KVM is usable, but only root can use it directly".to_owned())),
+            (Ok(()), false) => Ok((
+                HostChoice::Virtual,
+                "KVM is usable, but only root can use it directly".to_owned(),
+            )),
             (Err(why), _) => Ok((HostChoice::Virtual, why.to_string())),
         },
     }

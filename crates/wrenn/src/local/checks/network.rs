@@ -16,31 +16,59 @@ pub(super) fn port_free(state: &StateDir, address: SocketAddr) -> Result<(), Cli
     match TcpListener::bind(address) {
         Ok(_) => Ok(()),
         // Our own control plane may hold it.
-        Err(_) if control::socket(state).exists() && std::os::unix::net::UnixStream::connect(control::socket(state)).is_ok() => Ok(()),
+        Err(_)
+            if control::socket(state).exists()
+                && std::os::unix::net::UnixStream::connect(control::socket(state)).is_ok() =>
+        {
+            Ok(())
+        }
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            let holder = holder(address.port()).map(|holder| format!(" by {holder}")).unwrap_or_default();
+            let holder = holder(address.port())
+                .map(|holder| format!(" by {holder}"))
+                .unwrap_or_default();
             let next = SocketAddr::new(address.ip(), address.port().saturating_add(1));
             Err(CliError::local(format_args!("{address} is taken{holder}"))
                 .hint("try", format_args!("wrenn up --listen {next}"))
-                .hint("or", format_args!("stop what listens there: ss -ltnp 'sport = :{}'", address.port())))
+                .hint(
+                    "or",
+                    format_args!(
+                        "stop what listens there: ss -ltnp 'sport = :{}'",
+                        address.port()
+                    ),
+                ))
         }
-        Err(error) => Err(CliError::local(format_args!("listen on {address}: {error}")).hint("try", "wrenn up --listen 127.0.0.1:8080")),
+        Err(error) => Err(
+            CliError::local(format_args!("listen on {address}: {error}"))
+                .hint("try", "wrenn up --listen 127.0.0.1:8080"),
+        ),
     }
 }
 
 /// The process that listens on `port`, as far as this user may see it.
 fn holder(port: u16) -> Option<String> {
-    let inode = ["/proc/net/tcp", "/proc/net/tcp6"].iter().find_map(|table| {
-        std::fs::read_to_string(table).ok()?.lines().skip(1).find_map(|line| listening_inode(line, port))
-    })?;
+    let inode = ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .find_map(|table| {
+            std::fs::read_to_string(table)
+                .ok()?
+                .lines()
+                .skip(1)
+                .find_map(|line| listening_inode(line, port))
+        })?;
     let socket = format!("socket:[{inode}]");
-    std::fs::read_dir("/proc").ok()?.flatten().find_map(|process| {
-        let pid: u32 = process.file_name().to_str()?.parse().ok()?;
-        let mut files = std::fs::read_dir(process.path().join("fd")).ok()?.flatten();
-        files.find(|file| std::fs::read_link(file.path()).is_ok_and(|target| target.as_os_str() == socket.as_str()))?;
-        let name = std::fs::read_to_string(process.path().join("comm")).ok()?;
-        Some(format!("{} (process {pid})", name.trim()))
-    })
+    std::fs::read_dir("/proc")
+        .ok()?
+        .flatten()
+        .find_map(|process| {
+            let pid: u32 = process.file_name().to_str()?.parse().ok()?;
+            let mut files = std::fs::read_dir(process.path().join("fd")).ok()?.flatten();
+            files.find(|file| {
+                std::fs::read_link(file.path())
+                    .is_ok_and(|target| target.as_os_str() == socket.as_str())
+            })?;
+            let name = std::fs::read_to_string(process.path().join("comm")).ok()?;
+            Some(format!("{} (process {pid})", name.trim()))
+        })
 }
 
 fn listening_inode(line: &str, port: u16) -> Option<String> {
@@ -52,7 +80,11 @@ fn listening_inode(line: &str, port: u16) -> Option<String> {
 
 pub(super) async fn checks(state: &StateDir) -> Vec<Check> {
     let group = Group::Network;
-    let settings = state.settings().ok().flatten().unwrap_or_else(Settings::default);
+    let settings = state
+        .settings()
+        .ok()
+        .flatten()
+        .unwrap_or_else(Settings::default);
     let mut checks = vec![match port_free(state, settings.listen) {
         Ok(()) => group.ok("port", format!("{} is free or ours", settings.listen)),
         Err(error) => group.failed("port", &error),
@@ -61,7 +93,11 @@ pub(super) async fn checks(state: &StateDir) -> Vec<Check> {
     let local = resolved.map(|mut addresses| addresses.all(|address| address.ip().is_loopback()));
     checks.push(match local {
         Ok(true) => group.ok("*.localhost", "resolves to this machine"),
-        _ => group.warn("*.localhost", "does not resolve here; browsers resolve it by themselves", "sudo apt-get install -y libnss-myhostname"),
+        _ => group.warn(
+            "*.localhost",
+            "does not resolve here; browsers resolve it by themselves",
+            "sudo apt-get install -y libnss-myhostname",
+        ),
     });
     checks
 }
@@ -86,7 +122,15 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let state = StateDir::locate(Some(dir.path())).expect("a state");
         let error = port_free(&state, address).expect_err("taken");
-        assert!(error.message.contains("is taken") && error.message.contains(&std::process::id().to_string()), "{}", error.message);
-        assert!(error.hints[0].command.starts_with("wrenn up --listen"), "{error:?}");
+        assert!(
+            error.message.contains("is taken")
+                && error.message.contains(&std::process::id().to_string()),
+            "{}",
+            error.message
+        );
+        assert!(
+            error.hints[0].command.starts_with("wrenn up --listen"),
+            "{error:?}"
+        );
     }
 }
