@@ -119,6 +119,7 @@ async fn spare_sandboxes(
             context.out.warning(&error.message);
             Ok(true)
         }
+        Err(error) if error.code == "sandboxes_running" => Err(error),
         Err(error) => Err(error.hint("anyway", "wrenn down --force")),
         Ok(()) => Ok(true),
     }

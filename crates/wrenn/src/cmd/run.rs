@@ -3,6 +3,8 @@
 //! Invariant: on every way out that this process sees, the sandbox is destroyed or its id is printed. A
 //! sandbox whose client was killed pauses when idle, and the next `wrenn run` on this machine removes it.
 
+use std::sync::Arc;
+
 use clap::Args;
 use wrenn_api::Sandbox;
 use wrenn_ids::SandboxId;
@@ -12,8 +14,7 @@ use super::sandbox::{
     exec::{Program, ours, session},
 };
 use crate::{
-    DONE, Outcome, block_on, client::Client, context::Context, error::CliError, process,
-    signals::Signals,
+    Outcome, block_on, client::Client, context::Context, error::CliError, process, signals::Signals,
 };
 
 /// Seconds after which a sandbox whose client is gone goes idle.
@@ -55,7 +56,9 @@ pub(crate) fn run(context: &Context, arguments: Arguments) -> Outcome {
 
 async fn create_and_run(context: &Context, arguments: Arguments) -> Outcome {
     let mut signals = Signals::listen()?;
-    let client = context.client()?;
+    let client = Arc::new(context.client()?);
+    // Beside the work; what it does not get to is left to the next run.
+    tokio::spawn(remove_abandoned(Arc::clone(&client)));
     let mut request = arguments.shape.request();
     request.timeout_sec = Some(IDLE_SECONDS);
     let labels = request.metadata.get_or_insert_default();
@@ -106,14 +109,7 @@ async fn wait_and_run(
         sandbox = client.sandbox_wait_running(sandbox) => sandbox?,
         exit = signals.next() => return Ok(exit),
     };
-    let tidying = async {
-        remove_abandoned(client).await;
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        result = session(client, sandbox.id, &arguments.program, &[], signals) => result,
-        () = tidying => Ok(DONE),
-    }
+    session(client, sandbox.id, &arguments.program, &[], signals).await
 }
 
 /// Destroys the sandbox; a signal meanwhile leaves at once and says what is left behind.
@@ -144,7 +140,7 @@ async fn destroy(
 }
 
 /// Destroys the sandboxes of earlier runs on this machine whose process is gone; failing is no harm.
-async fn remove_abandoned(client: &Client) {
+async fn remove_abandoned(client: Arc<Client>) {
     let query = format!(
         "status=running,paused&metadata={MACHINE_LABEL}:{}",
         machine()

@@ -142,7 +142,7 @@ async fn upload(
     let progress = context.out.progress();
     match send_file(&progress, client, file, id, &path).await {
         // The target is a directory: the file goes into it, as with cp.
-        Err(error) if error.exit == Exit::Conflict && error.code == "conflict" => {
+        Err(error) if matches!(error.code.as_str(), "conflict" | "invalid_request") => {
             send_file(&progress, client, file, id, &into(&path)).await
         }
         result => result,
