@@ -1,5 +1,6 @@
 //! Development tasks that the Makefile calls.
 
+mod bench;
 #[cfg(feature = "codegen")]
 mod codegen;
 mod envd;
@@ -22,6 +23,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    /// Measure, print a table, write `target/bench.json`.
+    Bench,
     /// Generate `crates/rpc/src/generated` from `crates/rpc/proto`.
     #[cfg(feature = "codegen")]
     Codegen,
@@ -39,6 +42,7 @@ enum Task {
 
 fn main() -> Result<()> {
     match Arguments::parse().task {
+        Task::Bench => bench::run(),
         #[cfg(feature = "codegen")]
         Task::Codegen => codegen::run(),
         Task::Envd => envd::run(),

@@ -95,7 +95,7 @@ fn program(artifact: &Artifact) -> Result<Option<Program>> {
 }
 
 /// Runs cargo over the whole workspace in the release profile; its standard output.
-fn cargo(words: &[&str]) -> Result<Vec<u8>> {
+pub(crate) fn cargo(words: &[&str]) -> Result<Vec<u8>> {
     let program = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let output = Command::new(program)
         .args(words)

@@ -1,6 +1,7 @@
 //! Fixtures of the test suite: what tests start, steer and look at. Nothing here is part of the product.
 
 pub mod agent_authority;
+pub mod bench;
 pub mod client;
 pub mod control_plane;
 pub mod images;

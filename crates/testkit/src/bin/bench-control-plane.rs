@@ -1,95 +1,119 @@
-//! Speed of the control plane alone, with a simulated agent: one JSON line on standard output.
+//! Speed of the control plane alone, on real PostgreSQL and Redis with a simulated agent.
 //!
-//! `GET /v1/sandboxes` with 1,000 rows, and create, each from 16 callers for 10 s.
+//! Server, agent and callers share this process and this machine's processors, as the floors do. The
+//! database does not wait for its disk (`fsync=off`), as in all tests.
 
-use std::{
-    io::Write as _,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Mutex;
 
-use anyhow::{Result, ensure};
-use futures::future::{join_all, try_join_all};
-use serde_json::{Value, json};
+use anyhow::{Context as _, Result, ensure};
+use reqwest::Method;
+use serde_json::json;
 use wrenn_testkit::{
-    client::Client,
+    bench::{
+        Row, emit,
+        load::{Load, load},
+        resident_mib,
+    },
     control_plane::{Options, World},
     simulated_agent::Capacity,
 };
 
-const CALLERS: usize = 16;
-const TIME: Duration = Duration::from_secs(10);
+/// Sandboxes in the list.
 const ROWS: usize = 1000;
+/// How often what answers at once is called.
+const LIGHT: usize = 20_000;
+/// How often what takes milliseconds is called.
+const HEAVY: usize = 800;
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let world = World::new().await?;
+    // A quota of 0 is none.
     sqlx::query(
         "UPDATE teams SET max_sandboxes = 0, max_vcpus = 0, max_memory_mb = 0, max_disk_mb = 0",
     )
     .execute(&world.db)
-    .await?;
+    .await
+    .context("lift the team's quota")?;
     let replica = world.replica(Options::default())?;
-    let capacity = Capacity { cpu_cores: 1 << 16, memory_mib: 1 << 30, disk_mib: 1 << 40 };
-    let _agent = world.agent(&replica, capacity).await?;
+    let capacity = Capacity {
+        cpu_cores: 4096,
+        memory_mib: 1 << 30,
+        disk_mib: 1 << 40,
+    };
+    let agent = world.agent(&replica, capacity).await?;
     let client = world.client(&replica);
-    let fill = (0..CALLERS).map(|_| {
-        let client = client.clone();
-        async move {
-            for _ in 0..ROWS.div_ceil(CALLERS) {
-                let made = client.post("/v1/sandboxes", json!({})).await;
-                ensure!(made.status == 201, "{made:?}");
-            }
-            Ok(())
-        }
-    });
-    try_join_all(fill).await?;
-    let list = measure(&client, async |client: &Client| {
-        client.get("/v1/sandboxes?limit=1000").await.status == 200
+
+    let created = Mutex::new(Vec::new());
+    let create = async || {
+        let answer = client.post("/v1/sandboxes", json!({})).await;
+        ensure!(answer.status == 201, "a create was answered {answer:?}");
+        created
+            .lock()
+            .expect("no caller panics")
+            .push(answer.sandbox().id);
+        Ok(())
+    };
+    let get = async |path: &str| {
+        let answer = client
+            .request(Method::GET, path)
+            .send()
+            .await?
+            .error_for_status()?;
+        answer.bytes().await.context("read an answer")
+    };
+    while created.lock().expect("no caller panics").len() < ROWS {
+        create().await?;
+    }
+    let list = client.get("/v1/sandboxes?limit=1000").await;
+    ensure!(
+        list.json.as_array().is_some_and(|list| list.len() == ROWS),
+        "the list is not whole"
+    );
+
+    let http = load(LIGHT, async || get("/healthz").await.map(drop)).await?;
+    let select = "SELECT * FROM sandboxes ORDER BY created_at DESC, id DESC LIMIT 1000";
+    let select = load(HEAVY, async || {
+        let rows = sqlx::query(select).fetch_all(&world.db).await?;
+        ensure!(rows.len() == ROWS, "a row is missing");
+        Ok(())
     })
-    .await;
-    let create = measure(&client, async |client: &Client| {
-        client.post("/v1/sandboxes", json!({})).await.status == 201
+    .await?;
+    let list = load(HEAVY, async || {
+        get("/v1/sandboxes?limit=1000").await.map(drop)
     })
-    .await;
-    let line = json!({ "rows": ROWS, "callers": CALLERS, "list": list, "create": create });
-    writeln!(std::io::stdout(), "{line}")?;
-    Ok(())
+    .await?;
+    agent.identity().heartbeat(&replica.base_url()).await?;
+    let create = load(HEAVY, create).await?;
+    let memory = resident_mib("self")?;
+    for id in created
+        .into_inner()
+        .expect("no caller panics")
+        .split_off(ROWS)
+    {
+        let deleted = client.delete(&format!("/v1/sandboxes/{id}")).await;
+        ensure!(deleted.status == 204, "a delete was answered {deleted:?}");
+    }
+
+    let mut rows = vec![Row::new("GET /healthz (bare HTTP)", "1/s", http.per_second)];
+    rows.extend(compare("list of 1,000 sandboxes over SELECT", list, select));
+    rows.extend(compare(
+        "create, simulated host, over bare HTTP",
+        create,
+        http,
+    ));
+    rows.push(Row::new(
+        "control plane, simulated agent and callers: memory",
+        "MiB",
+        memory,
+    ));
+    emit(&rows)
 }
 
-/// Calls from [`CALLERS`] at once for [`TIME`].
-async fn measure<F>(client: &Client, call: F) -> Value
-where
-    F: AsyncFn(&Client) -> bool,
-{
-    let begun = Instant::now();
-    let call = Arc::new(call);
-    let callers = (0..CALLERS).map(|_| {
-        let (client, call) = (client.clone(), Arc::clone(&call));
-        async move {
-            let (mut times, mut failed) = (Vec::new(), 0);
-            while begun.elapsed() < TIME {
-                let started = Instant::now();
-                if call(&client).await {
-                    times.push(started.elapsed());
-                } else {
-                    failed += 1;
-                }
-            }
-            (times, failed)
-        }
-    });
-    let outcomes = join_all(callers).await;
-    let elapsed = begun.elapsed().as_secs_f64();
-    let failed: usize = outcomes.iter().map(|(_, failed)| failed).sum();
-    let mut times: Vec<Duration> = outcomes.into_iter().flat_map(|(times, _)| times).collect();
-    times.sort_unstable();
-    let at = |share: f64| {
-        let index = (times.len() as f64 * share) as usize;
-        times.get(index.min(times.len().saturating_sub(1))).map_or(0.0, Duration::as_secs_f64) * 1e3
-    };
-    json!({
-        "requests_per_sec": times.len() as f64 / elapsed,
-        "p50_ms": at(0.5), "p99_ms": at(0.99), "failed": failed,
-    })
+fn compare(what: &str, load: Load, floor: Load) -> [Row; 3] {
+    [
+        Row::new(format!("{what}: rate"), "1/s", load.per_second).over(floor.per_second),
+        Row::new(format!("{what}: p50"), "ms", load.p50).over(floor.p50),
+        Row::new(format!("{what}: p99"), "ms", load.p99).over(floor.p99),
+    ]
 }
