@@ -14,11 +14,18 @@ impl Backoff {
     /// Waits from `first`, doubling, up to `most`.
     #[must_use]
     pub fn new(first: Duration, most: Duration) -> Self {
-        Self { first, most, next: first }
+        Self {
+            first,
+            most,
+            next: first,
+        }
     }
 
     /// The next wait, ± 10 %.
-    #[expect(clippy::should_implement_trait, reason = "a wait that never ends is no iterator")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "a wait that never ends is no iterator"
+    )]
     pub fn next(&mut self) -> Duration {
         let wait = self.next;
         self.next = (wait * 2).min(self.most);
@@ -46,8 +53,14 @@ mod tests {
     fn waits_double_up_to_the_bound_and_start_again() {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
         let waits: Vec<_> = (0..8).map(|_| backoff.next().as_secs_f64()).collect();
-        for (wait, expected) in waits.iter().zip([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]) {
-            assert!((wait - expected).abs() <= expected * 0.101, "{wait} is not about {expected}");
+        for (wait, expected) in waits
+            .iter()
+            .zip([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0])
+        {
+            assert!(
+                (wait - expected).abs() <= expected * 0.101,
+                "{wait} is not about {expected}"
+            );
         }
         backoff.reset();
         assert!(backoff.next() < Duration::from_secs(2));

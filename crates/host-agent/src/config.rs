@@ -63,7 +63,10 @@ impl Config {
         variable: impl Fn(&str) -> Option<String>,
         kvm_probe: KvmProbe,
     ) -> Result<Self, ConfigError> {
-        let mut source = Source { variable, faults: Vec::new() };
+        let mut source = Source {
+            variable,
+            faults: Vec::new(),
+        };
         let control_plane_url = source.parse("WRENN_CP_URL", "", |text| {
             (text.starts_with("http://") || text.starts_with("https://"))
                 .then(|| text.trim_end_matches('/').to_owned())
@@ -73,7 +76,11 @@ impl Config {
             source.parse("WRENN_AGENT_LISTEN", "0.0.0.0:9443", socket_address);
         let metrics_listen = source.parse("WRENN_AGENT_METRICS_LISTEN", "127.0.0.1:9444", |text| {
             let address = socket_address(text)?;
-            if address.ip().is_loopback() { Ok(address) } else { Err("must be a loopback address") }
+            if address.ip().is_loopback() {
+                Ok(address)
+            } else {
+                Err("must be a loopback address")
+            }
         });
         let state_dir = source.parse("WRENN_STATE_DIR", "/var/lib/wrenn", absolute);
         let images_dir = match source.text("WRENN_IMAGES_DIR") {
@@ -86,22 +93,35 @@ impl Config {
         };
         let address = match source.text("WRENN_ADDRESS") {
             Some(_) => source.parse("WRENN_ADDRESS", "", |text| {
-                host_and_port(text).then(|| text.to_owned()).ok_or("must be host:port")
+                host_and_port(text)
+                    .then(|| text.to_owned())
+                    .ok_or("must be host:port")
             }),
-            None => control_plane_url.as_deref().zip(listen).and_then(|(url, listen)| {
-                let found = detect_address(url, listen.port());
-                if found.is_none() {
-                    source.fault("WRENN_ADDRESS", "is not set and could not be detected");
-                }
-                found
-            }),
+            None => control_plane_url
+                .as_deref()
+                .zip(listen)
+                .and_then(|(url, listen)| {
+                    let found = detect_address(url, listen.port());
+                    if found.is_none() {
+                        source.fault("WRENN_ADDRESS", "is not set and could not be detected");
+                    }
+                    found
+                }),
         };
         let registration_token = source.secret("WRENN_REGISTRATION_TOKEN");
         let guest_ca = source.file("WRENN_GUEST_CA");
         let firecracker_dir = source.text("WRENN_FIRECRACKER_DIR").map(PathBuf::from);
         let failpoints = source.text("WRENN_TEST_FAILPOINTS").map(PathBuf::from);
 
-        match (control_plane_url, listen, metrics_listen, state_dir, images_dir, guest_dns, address) {
+        match (
+            control_plane_url,
+            listen,
+            metrics_listen,
+            state_dir,
+            images_dir,
+            guest_dns,
+            address,
+        ) {
             (
                 Some(control_plane_url),
                 Some(listen),
@@ -124,7 +144,9 @@ impl Config {
                 failpoints,
                 kvm_probe,
             }),
-            _ => Err(ConfigError { faults: source.faults }),
+            _ => Err(ConfigError {
+                faults: source.faults,
+            }),
         }
     }
 }
@@ -151,7 +173,11 @@ impl<F: Fn(&str) -> Option<String>> Source<F> {
         parse: impl FnOnce(&str) -> Result<T, &'static str>,
     ) -> Option<T> {
         let text = self.text(name).unwrap_or_else(|| default.to_owned());
-        let parsed = if text.is_empty() { Err("is required") } else { parse(&text) };
+        let parsed = if text.is_empty() {
+            Err("is required")
+        } else {
+            parse(&text)
+        };
         parsed.map_err(|reason| self.fault(name, reason)).ok()
     }
 
@@ -159,7 +185,12 @@ impl<F: Fn(&str) -> Option<String>> Source<F> {
     fn file(&mut self, name: &str) -> Option<String> {
         let path = self.text(name)?;
         fs::read_to_string(&path)
-            .map_err(|error| self.fault(name, &format!("names {path}, which cannot be read: {error}")))
+            .map_err(|error| {
+                self.fault(
+                    name,
+                    &format!("names {path}, which cannot be read: {error}"),
+                )
+            })
             .ok()
     }
 
@@ -172,33 +203,53 @@ impl<F: Fn(&str) -> Option<String>> Source<F> {
 }
 
 fn socket_address(text: &str) -> Result<SocketAddr, &'static str> {
-    text.parse().map_err(|_| "must be an address and port, like 0.0.0.0:9443")
+    text.parse()
+        .map_err(|_| "must be an address and port, like 0.0.0.0:9443")
 }
 
 fn absolute(text: &str) -> Result<PathBuf, &'static str> {
     let path = PathBuf::from(text);
-    if path.is_absolute() { Ok(path) } else { Err("must be an absolute path") }
+    if path.is_absolute() {
+        Ok(path)
+    } else {
+        Err("must be an absolute path")
+    }
 }
 
 fn resolvers(text: &str) -> Result<Vec<Ipv4Addr>, &'static str> {
     text.split(',')
-        .map(|part| part.trim().parse().map_err(|_| "must be IPv4 addresses, separated by commas"))
+        .map(|part| {
+            part.trim()
+                .parse()
+                .map_err(|_| "must be IPv4 addresses, separated by commas")
+        })
         .collect()
 }
 
 fn host_and_port(text: &str) -> bool {
-    text.rsplit_once(':')
-        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0))
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
+    })
 }
 
 /// The host's resolvers that a guest can reach too: a stub on loopback is replaced by what it forwards to.
 fn host_resolvers() -> Vec<Ipv4Addr> {
     let read = |path| {
-        fs::read_to_string(path).unwrap_or_default().lines().filter_map(nameserver).collect::<Vec<_>>()
+        fs::read_to_string(path)
+            .unwrap_or_default()
+            .lines()
+            .filter_map(nameserver)
+            .collect::<Vec<_>>()
     };
-    let usable: Vec<_> =
-        read("/etc/resolv.conf").into_iter().filter(|address| !address.is_loopback()).collect();
-    if usable.is_empty() { read("/run/systemd/resolve/resolv.conf") } else { usable }
+    let usable: Vec<_> = read("/etc/resolv.conf")
+        .into_iter()
+        .filter(|address| !address.is_loopback())
+        .collect();
+    if usable.is_empty() {
+        read("/run/systemd/resolve/resolv.conf")
+    } else {
+        usable
+    }
 }
 
 fn nameserver(line: &str) -> Option<Ipv4Addr> {
@@ -208,7 +259,11 @@ fn nameserver(line: &str) -> Option<Ipv4Addr> {
 /// The local address that a connection to the control plane would leave from; no packet is sent.
 fn detect_address(control_plane_url: &str, port: u16) -> Option<String> {
     let authority = control_plane_url.split("://").nth(1)?.split('/').next()?;
-    let target = if authority.contains(':') { authority.to_owned() } else { format!("{authority}:443") };
+    let target = if authority.contains(':') {
+        authority.to_owned()
+    } else {
+        format!("{authority}:443")
+    };
     let target = target.to_socket_addrs().ok()?.find(SocketAddr::is_ipv4)?;
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     socket.connect(target).ok()?;
@@ -224,7 +279,12 @@ mod tests {
 
     fn check(variables: &[(&str, &str)], expected: Result<(), &[&str]>) {
         let read = Config::read(
-            |name| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()),
+            |name| {
+                variables
+                    .iter()
+                    .find(|(key, _)| *key == name)
+                    .map(|(_, value)| (*value).to_owned())
+            },
             KvmProbe::none(),
         );
         match (read, expected) {
@@ -232,7 +292,10 @@ mod tests {
             (Err(error), Err(expected)) => {
                 assert_eq!(error.faults.len(), expected.len(), "{:?}", error.faults);
                 for name in expected {
-                    assert!(error.faults.iter().any(|fault| fault.starts_with(name)), "{name}");
+                    assert!(
+                        error.faults.iter().any(|fault| fault.starts_with(name)),
+                        "{name}"
+                    );
                 }
             }
             (read, expected) => panic!("{read:?} is not {expected:?}"),

@@ -41,8 +41,10 @@ pub enum Error {
 /// # Errors
 /// When the file system refuses; the old content is then intact.
 pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
-    let bytes = serde_json::to_vec_pretty(value)
-        .map_err(|source| Error::Decode { path: path.to_owned(), source })?;
+    let bytes = serde_json::to_vec_pretty(value).map_err(|source| Error::Decode {
+        path: path.to_owned(),
+        source,
+    })?;
     write(path, &bytes)
 }
 
@@ -54,11 +56,20 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(Error::Io { action: "read", path: path.to_owned(), source }),
+        Err(source) => {
+            return Err(Error::Io {
+                action: "read",
+                path: path.to_owned(),
+                source,
+            });
+        }
     };
     serde_json::from_slice(&bytes)
         .map(Some)
-        .map_err(|source| Error::Decode { path: path.to_owned(), source })
+        .map_err(|source| Error::Decode {
+            path: path.to_owned(),
+            source,
+        })
 }
 
 /// Removes `path`; one that is gone already is fine.
@@ -67,9 +78,11 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
 /// When the file system refuses.
 pub fn remove(path: &Path) -> Result<(), Error> {
     match fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(Error::Io { action: "remove", path: path.to_owned(), source })
-        }
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::Io {
+            action: "remove",
+            path: path.to_owned(),
+            source,
+        }),
         _ => Ok(()),
     }
 }
@@ -77,7 +90,11 @@ pub fn remove(path: &Path) -> Result<(), Error> {
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let failed = |action, path: &Path| {
         let path = path.to_owned();
-        move |source| Error::Io { action, path, source }
+        move |source| Error::Io {
+            action,
+            path,
+            source,
+        }
     };
     let directory = path.parent().unwrap_or(Path::new("."));
     let mut name = path.file_name().unwrap_or_default().to_owned();
@@ -113,8 +130,15 @@ mod tests {
         write_json(&path, &7u32).unwrap();
         write_json(&path, &8u32).unwrap();
         assert_eq!(read_json::<u32>(&path).unwrap(), Some(8));
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "no temporary file stays");
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert_eq!(
+            fs::read_dir(directory.path()).unwrap().count(),
+            1,
+            "no temporary file stays"
+        );
         remove(&path).unwrap();
         remove(&path).unwrap();
     }

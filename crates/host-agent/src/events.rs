@@ -62,7 +62,12 @@ impl Events {
         let path = state_dir.join("events.json");
         let log: Log = durable::read_json(&path)?.unwrap_or_default();
         let newest = watch::Sender::new(log.last_seq);
-        Ok(Self { path, boot_id, log: Mutex::new(log), newest })
+        Ok(Self {
+            path,
+            boot_id,
+            log: Mutex::new(log),
+            newest,
+        })
     }
 
     /// Identifies this boot of the host.
@@ -91,7 +96,13 @@ impl Events {
         log.last_seq += 1;
         let seq = log.last_seq;
         let at_ms = jiff::Timestamp::now().as_millisecond();
-        log.events.push(Event { seq, at_ms, sandbox_id, generation, kind });
+        log.events.push(Event {
+            seq,
+            at_ms,
+            sandbox_id,
+            generation,
+            kind,
+        });
         let stored = durable::write_json(&self.path, &*log);
         drop(log);
         self.newest.send_replace(seq);
@@ -114,7 +125,12 @@ impl Events {
     /// Events after `seq` that are not acknowledged, in order.
     #[must_use]
     pub fn after(&self, seq: u64) -> Vec<Event> {
-        self.log().events.iter().filter(|event| event.seq > seq).cloned().collect()
+        self.log()
+            .events
+            .iter()
+            .filter(|event| event.seq > seq)
+            .cloned()
+            .collect()
     }
 
     /// Tells when a newer event is recorded.
@@ -142,7 +158,9 @@ mod tests {
         let open = || Events::open(directory.path(), "boot".to_owned()).unwrap();
         let events = open();
         for generation in 1..=3 {
-            events.record(SandboxId::ZERO, generation, EventKind::Exited).unwrap();
+            events
+                .record(SandboxId::ZERO, generation, EventKind::Exited)
+                .unwrap();
         }
         assert_eq!(seqs(&events, 0), [1, 2, 3]);
         assert_eq!(seqs(&events, 0), [1, 2, 3], "reading does not consume");
@@ -156,7 +174,9 @@ mod tests {
         events.acknowledge("boot", 3).unwrap();
         drop(events);
         let events = open();
-        events.record(SandboxId::ZERO, 4, EventKind::Exited).unwrap();
+        events
+            .record(SandboxId::ZERO, 4, EventKind::Exited)
+            .unwrap();
         assert_eq!(seqs(&events, 0), [4], "numbers are never used twice");
     }
 
@@ -165,7 +185,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let events = Events::open(directory.path(), "boot".to_owned()).unwrap();
         let mut watch = events.watch();
-        events.record(SandboxId::ZERO, 1, EventKind::Exited).unwrap();
+        events
+            .record(SandboxId::ZERO, 1, EventKind::Exited)
+            .unwrap();
         watch.changed().await.unwrap();
         assert_eq!(*watch.borrow(), 1);
     }

@@ -32,27 +32,39 @@ pub fn memory() -> Memory {
 /// Space of the file system that holds `path`.
 #[must_use]
 pub fn disk(path: &Path) -> Disk {
-    let Ok(stat) = rustix::fs::statvfs(path) else { return Disk::default() };
-    let mib = |blocks: u64| (u128::from(blocks) * u128::from(stat.f_frsize) >> 20) as u64;
-    Disk { total_mib: mib(stat.f_blocks), free_mib: mib(stat.f_bavail) }
+    let Ok(stat) = rustix::fs::statvfs(path) else {
+        return Disk::default();
+    };
+    let mib = |blocks: u64| ((u128::from(blocks) * u128::from(stat.f_frsize)) >> 20) as u64;
+    Disk {
+        total_mib: mib(stat.f_blocks),
+        free_mib: mib(stat.f_bavail),
+    }
 }
 
 /// Processors that run.
 #[must_use]
 pub fn cpu_cores() -> u32 {
-    std::thread::available_parallelism().map_or(1, |cores| cores.get().try_into().unwrap_or(u32::MAX))
+    std::thread::available_parallelism()
+        .map_or(1, |cores| cores.get().try_into().unwrap_or(u32::MAX))
 }
 
 /// Release of the running kernel.
 #[must_use]
 pub fn kernel_release() -> String {
-    rustix::system::uname().release().to_string_lossy().into_owned()
+    rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// Identifies this boot of the host.
 #[must_use]
 pub fn boot_id() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+    fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
 }
 
 fn parse_meminfo(text: &str) -> Memory {
@@ -74,7 +86,13 @@ mod tests {
     #[test]
     fn memory_is_read_in_mib() {
         let text = "MemTotal:        4028224 kB\nMemFree:  1 kB\nMemAvailable:    3000000 kB\n";
-        assert_eq!(parse_meminfo(text), Memory { total_mib: 3933, free_mib: 2929 });
+        assert_eq!(
+            parse_meminfo(text),
+            Memory {
+                total_mib: 3933,
+                free_mib: 2929
+            }
+        );
         assert_eq!(parse_meminfo("MemTotal: many kB"), Memory::default());
     }
 

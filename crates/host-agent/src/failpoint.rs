@@ -42,7 +42,9 @@ impl Failpoints {
     #[must_use]
     pub fn reached(&self, name: &str) -> Option<Armed> {
         let text = fs::read_to_string(self.file.as_ref()?).ok()?;
-        let action = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
+        let action = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
         match action.trim() {
             "fail" => Some(Armed::Fail),
             "fail-twice" => Some(Armed::FailTwice),
@@ -62,7 +64,11 @@ mod tests {
         let file = directory.path().join("failpoints");
         let points = Failpoints::new(Some(file.clone()));
         assert_eq!(points.reached("create.after.slot"), None);
-        fs::write(&file, "create.after.slot=fail\ncreate.after.cow=fail-twice\n").unwrap();
+        fs::write(
+            &file,
+            "create.after.slot=fail\ncreate.after.cow=fail-twice\n",
+        )
+        .unwrap();
         assert_eq!(points.reached("create.after.slot"), Some(Armed::Fail));
         assert_eq!(points.reached("create.after.cow"), Some(Armed::FailTwice));
         assert_eq!(points.reached("create.after.co"), None);

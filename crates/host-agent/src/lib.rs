@@ -67,7 +67,11 @@ pub enum Error {
 }
 
 fn listed(checks: &[Check]) -> String {
-    checks.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    checks
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 /// Runs the agent until `cancel`; VMs run on after that.
@@ -77,14 +81,17 @@ fn listed(checks: &[Check]) -> String {
 /// control plane after registration.
 pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), Error> {
     let checked = config.clone();
-    let checks = tokio::task::spawn_blocking(move || checks::run(&checked)).await.unwrap_or_default();
-    let missing: Vec<_> =
-        checks.into_iter().filter(|check| check.outcome == Outcome::Missing).collect();
+    let checks = tokio::task::spawn_blocking(move || checks::run(&checked))
+        .await
+        .unwrap_or_default();
+    let missing: Vec<_> = checks
+        .into_iter()
+        .filter(|check| check.outcome == Outcome::Missing)
+        .collect();
     if !missing.is_empty() {
         return Err(Error::Host(missing));
     }
-    let events = Events::open(&config.state_dir, facts::boot_id())
-        .map_err(Error::Events)?;
+    let events = Events::open(&config.state_dir, facts::boot_id()).map_err(Error::Events)?;
     let identity = Identity::establish(&config, host_facts(&config), &cancel).await?;
     let tasks = TaskTracker::new();
     let (reaper, owe) = Reaper::new();

@@ -28,8 +28,9 @@ impl Pace {
     }
 
     fn judge(cpuinfo: &str, clock: &str) -> Self {
-        let emulated_cpu =
-            cpuinfo.lines().any(|line| line.starts_with("model name") && line.contains("TCG"));
+        let emulated_cpu = cpuinfo
+            .lines()
+            .any(|line| line.starts_with("model name") && line.contains("TCG"));
         if emulated_cpu || matches!(clock.trim(), "hpet" | "acpi_pm") {
             Self::EMULATED
         } else {
@@ -55,14 +56,22 @@ mod tests {
     use super::*;
 
     fn check(cpuinfo: &str, clock: &str, expected: Pace) {
-        assert_eq!(Pace::judge(cpuinfo, clock), expected, "{cpuinfo:?} {clock:?}");
+        assert_eq!(
+            Pace::judge(cpuinfo, clock),
+            expected,
+            "{cpuinfo:?} {clock:?}"
+        );
     }
 
     #[test]
     fn emulation_shows_in_the_processor_or_the_clock() {
         check("model name\t: AMD EPYC 7B13\n", "tsc\n", Pace::NATIVE);
         check("model name\t: AMD EPYC 7B13\n", "kvm-clock\n", Pace::NATIVE);
-        check("model name\t: QEMU TCG CPU version 2.5+\n", "tsc\n", Pace::EMULATED);
+        check(
+            "model name\t: QEMU TCG CPU version 2.5+\n",
+            "tsc\n",
+            Pace::EMULATED,
+        );
         check("model name\t: AMD EPYC 7B13\n", "hpet\n", Pace::EMULATED);
         check("", "", Pace::NATIVE);
     }

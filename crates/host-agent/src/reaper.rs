@@ -116,7 +116,9 @@ impl Reaper {
 async fn work(owed: &mut VecDeque<Owed>) {
     let now = Instant::now();
     for _ in 0..owed.len() {
-        let Some(mut one) = owed.pop_front() else { return };
+        let Some(mut one) = owed.pop_front() else {
+            return;
+        };
         if one.due > now {
             owed.push_back(one);
             continue;
@@ -170,7 +172,10 @@ mod tests {
         let cancel = CancellationToken::new();
         let running = tokio::spawn(reaper.run(cancel.clone()));
         let (paid, done) = oneshot::channel();
-        handle.owe(Stubborn { refusals: 2, paid: Some(paid) });
+        handle.owe(Stubborn {
+            refusals: 2,
+            paid: Some(paid),
+        });
         done.await.unwrap();
         cancel.cancel();
         running.await.unwrap();

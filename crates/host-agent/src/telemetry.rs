@@ -40,8 +40,9 @@ pub async fn serve(
     cancel: CancellationToken,
 ) -> Result<impl Future<Output = ()> + Send, Error> {
     let exporter = EXPORTER.get_or_init(install);
-    let listener =
-        TcpListener::bind(address).await.map_err(|source| Error::Listen(address, source))?;
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|source| Error::Listen(address, source))?;
     Ok(async move {
         let app = Router::new().route("/metrics", get(|| async { exporter.render() }));
         let server = axum::serve(listener, app).with_graceful_shutdown(cancel.cancelled_owned());

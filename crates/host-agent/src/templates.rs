@@ -78,7 +78,9 @@ impl Images {
     /// The images under `directory`.
     #[must_use]
     pub fn new(directory: &Path) -> Self {
-        Self { directory: directory.to_owned() }
+        Self {
+            directory: directory.to_owned(),
+        }
     }
 
     /// One template.
@@ -107,7 +109,9 @@ impl Images {
     pub fn templates(&self) -> Result<Vec<Template>, Error> {
         let mut templates = Vec::new();
         for name in names(&self.directory.join("templates"))? {
-            let Ok(id) = name.parse::<TemplateId>() else { continue };
+            let Ok(id) = name.parse::<TemplateId>() else {
+                continue;
+            };
             match self.template(id) {
                 Ok(template) => templates.push(template),
                 Err(error) => {
@@ -131,7 +135,11 @@ impl Images {
             let directory = kernels.join(&version);
             let (image, initrd) = (directory.join("vmlinux"), directory.join("initrd"));
             if image.is_file() && initrd.is_file() {
-                return Ok(Kernel { version, image, initrd });
+                return Ok(Kernel {
+                    version,
+                    image,
+                    initrd,
+                });
             }
         }
         Err(Error::NoKernel(kernels))
@@ -144,7 +152,10 @@ impl Images {
 
 /// Names in a directory; none when it does not exist.
 fn names(path: &Path) -> Result<Vec<String>, Error> {
-    let failed = |source| Error::List { path: path.to_owned(), source };
+    let failed = |source| Error::List {
+        path: path.to_owned(),
+        source,
+    };
     let entries = match fs::read_dir(path) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -184,7 +195,9 @@ mod tests {
         ] {
             let kernel = directory.path().join("kernels").join(version);
             fs::create_dir_all(&kernel).unwrap();
-            files.iter().for_each(|file| fs::write(kernel.join(file), "").unwrap());
+            files
+                .iter()
+                .for_each(|file| fs::write(kernel.join(file), "").unwrap());
         }
         assert_eq!(images.kernel().unwrap().version, "6.1.0-10-cloud-amd64");
     }
@@ -209,8 +222,16 @@ mod tests {
         write(other, &manifest(good, 1));
         write(torn, "{");
         fs::create_dir_all(directory.path().join("templates/..not-an-id")).unwrap();
-        let found: Vec<_> = images.templates().unwrap().into_iter().map(|template| template.id).collect();
+        let found: Vec<_> = images
+            .templates()
+            .unwrap()
+            .into_iter()
+            .map(|template| template.id)
+            .collect();
         assert_eq!(found, [good]);
-        assert!(matches!(images.template(TemplateId::new()), Err(Error::Missing(_))));
+        assert!(matches!(
+            images.template(TemplateId::new()),
+            Err(Error::Missing(_))
+        ));
     }
 }

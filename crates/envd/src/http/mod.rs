@@ -123,7 +123,10 @@ impl HttpError {
 
     /// The same, with a word for the host.
     pub(crate) fn because(self, reason: Reason) -> Self {
-        Self { reason: Some(reason), ..self }
+        Self {
+            reason: Some(reason),
+            ..self
+        }
     }
 }
 

@@ -13,7 +13,12 @@ const OLDEST: (u32, u32) = (5, 10);
 
 pub(super) fn checks(kvm: KvmProbe) -> Vec<Check> {
     vec![
-        Check::of("root", "root, or the capabilities of host.md", root(), "run the agent as root"),
+        Check::of(
+            "root",
+            "root, or the capabilities of host.md",
+            root(),
+            "run the agent as root",
+        ),
         Check::of(
             "kernel",
             "Linux 5.10 or newer",
@@ -39,7 +44,12 @@ pub(super) fn checks(kvm: KvmProbe) -> Vec<Check> {
             opens("/dev/mapper/control").and_then(|found| module("dm_snapshot").map(|()| found)),
             "modprobe dm_mod dm_snapshot",
         ),
-        Check::of("loop", "/dev/loop-control", opens("/dev/loop-control"), "modprobe loop"),
+        Check::of(
+            "loop",
+            "/dev/loop-control",
+            opens("/dev/loop-control"),
+            "modprobe loop",
+        ),
         Check::of("tun", "/dev/net/tun", opens("/dev/net/tun"), "modprobe tun"),
         Check::of(
             "userfaultfd",
@@ -58,7 +68,11 @@ fn root() -> Result<String, String> {
 
 fn kernel() -> Result<String, String> {
     let release = crate::facts::kernel_release();
-    if version(&release).is_some_and(|version| version >= OLDEST) { Ok(release) } else { Err(release) }
+    if version(&release).is_some_and(|version| version >= OLDEST) {
+        Ok(release)
+    } else {
+        Err(release)
+    }
 }
 
 fn version(release: &str) -> Option<(u32, u32)> {
@@ -77,10 +91,18 @@ fn opens(path: &str) -> Result<String, String> {
 
 fn cgroup() -> Result<String, String> {
     let path = "/sys/fs/cgroup/cgroup.controllers";
-    let found = fs::read_to_string(path).map_err(|_| "no cgroup v2 at /sys/fs/cgroup".to_owned())?;
+    let found =
+        fs::read_to_string(path).map_err(|_| "no cgroup v2 at /sys/fs/cgroup".to_owned())?;
     let has = |name: &&str| !found.split_whitespace().any(|word| word == *name);
-    let missing: Vec<_> = ["cpu", "io", "memory", "pids"].into_iter().filter(has).collect();
-    if missing.is_empty() { Ok(found.trim().to_owned()) } else { Err(format!("no {}", missing.join(", "))) }
+    let missing: Vec<_> = ["cpu", "io", "memory", "pids"]
+        .into_iter()
+        .filter(has)
+        .collect();
+    if missing.is_empty() {
+        Ok(found.trim().to_owned())
+    } else {
+        Err(format!("no {}", missing.join(", ")))
+    }
 }
 
 /// Whether a module is loaded, built in, or can be loaded on demand.
@@ -88,13 +110,21 @@ fn module(name: &str) -> Result<(), String> {
     let base = Path::new("/lib/modules").join(crate::facts::kernel_release());
     let listed = |file: &str| {
         fs::read_to_string(base.join(file)).is_ok_and(|text| {
-            text.lines().filter_map(|line| line.split(':').next()).any(|path| {
-                let stem = Path::new(path).file_name().and_then(|name| name.to_str()).unwrap_or("");
-                stem.split('.').next().unwrap_or("").replace('-', "_") == name
-            })
+            text.lines()
+                .filter_map(|line| line.split(':').next())
+                .any(|path| {
+                    let stem = Path::new(path)
+                        .file_name()
+                        .and_then(|name| name.to_str())
+                        .unwrap_or("");
+                    stem.split('.').next().unwrap_or("").replace('-', "_") == name
+                })
         })
     };
-    if Path::new("/sys/module").join(name).exists() || listed("modules.builtin") || listed("modules.dep") {
+    if Path::new("/sys/module").join(name).exists()
+        || listed("modules.builtin")
+        || listed("modules.dep")
+    {
         return Ok(());
     }
     Err(format!("no kernel module {name}"))
@@ -128,6 +158,9 @@ mod tests {
 
     #[test]
     fn a_missing_device_is_said_to_be_missing() {
-        assert_eq!(opens("/dev/no-such-device"), Err("no /dev/no-such-device".to_owned()));
+        assert_eq!(
+            opens("/dev/no-such-device"),
+            Err("no /dev/no-such-device".to_owned())
+        );
     }
 }

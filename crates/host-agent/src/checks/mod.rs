@@ -81,7 +81,13 @@ impl Check {
             Ok(found) => (found, String::new(), Outcome::Met),
             Err(found) => (found, remedy.to_owned(), Outcome::Missing),
         };
-        Self { name, found, needed, remedy, outcome }
+        Self {
+            name,
+            found,
+            needed,
+            remedy,
+            outcome,
+        }
     }
 }
 

@@ -15,7 +15,10 @@ const OLDEST: (u32, u32) = (1, 12);
 pub(super) fn checks(config: &Config) -> Vec<Check> {
     let (firecracker, jailer) = binaries(config);
     let images = Images::new(&config.images_dir);
-    let kernel = images.kernel().map(|kernel| kernel.version).map_err(|error| error.to_string());
+    let kernel = images
+        .kernel()
+        .map(|kernel| kernel.version)
+        .map_err(|error| error.to_string());
     vec![
         Check::of(
             "nftables",
@@ -35,13 +38,22 @@ pub(super) fn checks(config: &Config) -> Vec<Check> {
             version_of(&jailer),
             "run `wrenn setup`, or set WRENN_FIRECRACKER_DIR",
         ),
-        Check::of("guest kernel", "a guest kernel with its initrd", kernel, "run `wrenn setup`"),
+        Check::of(
+            "guest kernel",
+            "a guest kernel with its initrd",
+            kernel,
+            "run `wrenn setup`",
+        ),
     ]
 }
 
 pub(super) fn firecracker_version(config: &Config) -> String {
     let line = version_of(&binaries(config).0).unwrap_or_default();
-    line.rsplit(' ').next().unwrap_or_default().trim_start_matches('v').to_owned()
+    line.rsplit(' ')
+        .next()
+        .unwrap_or_default()
+        .trim_start_matches('v')
+        .to_owned()
 }
 
 fn program_in_path(name: &str) -> Result<String, String> {
@@ -55,14 +67,18 @@ fn program_in_path(name: &str) -> Result<String, String> {
 }
 
 fn is_executable(path: &Path) -> bool {
-    path.metadata().is_ok_and(|stat| stat.is_file() && stat.permissions().mode() & 0o111 != 0)
+    path.metadata()
+        .is_ok_and(|stat| stat.is_file() && stat.permissions().mode() & 0o111 != 0)
 }
 
 fn version_of(program: &Path) -> Result<String, String> {
     if !is_executable(program) {
         return Err(format!("no {}", program.display()));
     }
-    let output = Command::new(program).arg("--version").stdin(Stdio::null()).output();
+    let output = Command::new(program)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .output();
     let output = output.map_err(|error| format!("{}: {error}", program.display()))?;
     let text = String::from_utf8_lossy(&output.stdout);
     let line = text.lines().next().unwrap_or_default().to_owned();

@@ -99,7 +99,8 @@ impl Reason {
 
 impl From<ConnectError> for Error {
     fn from(error: ConnectError) -> Self {
-        let named = Reason::named(error.trailers()).or_else(|| Reason::named(error.response_headers()));
+        let named =
+            Reason::named(error.trailers()).or_else(|| Reason::named(error.response_headers()));
         let reason = named.unwrap_or(match error.code {
             ErrorCode::Unavailable => return Self::Unreachable(Box::new(error)),
             ErrorCode::Unauthenticated => Reason::UnknownUser,

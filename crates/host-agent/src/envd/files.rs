@@ -113,14 +113,22 @@ impl Envd {
             .await
             .map_err(|_| Error::Deadline(self.deadline()))??;
         if answer.status() != StatusCode::OK {
-            return Err(Error::Refused(Reason::of_status(answer.status(), answer.headers())));
+            return Err(Error::Refused(Reason::of_status(
+                answer.status(),
+                answer.headers(),
+            )));
         }
         let size = answer
             .headers()
             .get(header::CONTENT_LENGTH)
             .and_then(|value| value.to_str().ok()?.parse().ok());
         let stall = self.inner.pace.stretch(STALL);
-        Ok(FileContent { size, body: answer.into_body(), rest: Bytes::new(), stall })
+        Ok(FileContent {
+            size,
+            body: answer.into_body(),
+            rest: Bytes::new(),
+            stall,
+        })
     }
 
     /// Begins to write a file; missing parents are made, an existing file keeps owner and mode.
@@ -144,9 +152,16 @@ impl Envd {
             if answer.status() == StatusCode::OK {
                 return Ok(());
             }
-            Err(Error::Refused(Reason::of_status(answer.status(), answer.headers())))
+            Err(Error::Refused(Reason::of_status(
+                answer.status(),
+                answer.headers(),
+            )))
         });
-        Ok(Upload { pieces, answer, stall: self.inner.pace.stretch(STALL) })
+        Ok(Upload {
+            pieces,
+            answer,
+            stall: self.inner.pace.stretch(STALL),
+        })
     }
 }
 
@@ -173,7 +188,10 @@ mod tests {
     #[test]
     fn a_path_cannot_leave_its_place_in_the_query() {
         check("/root/a.txt", "/files?path=/root/a.txt");
-        check("/a b&username=x#y?z", "/files?path=/a%20b%26username%3Dx%23y%3Fz");
+        check(
+            "/a b&username=x#y?z",
+            "/files?path=/a%20b%26username%3Dx%23y%3Fz",
+        );
         check("/ä\r\n", "/files?path=/%C3%A4%0D%0A");
     }
 }

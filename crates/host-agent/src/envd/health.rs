@@ -64,7 +64,10 @@ impl Envd {
         if answer.status() != StatusCode::NO_CONTENT {
             return Err(Error::Protocol("a health status that is not 204"));
         }
-        let version = answer.headers().get("x-wrenn-version").and_then(|value| value.to_str().ok());
+        let version = answer
+            .headers()
+            .get("x-wrenn-version")
+            .and_then(|value| value.to_str().ok());
         let version = version.map(printable).unwrap_or_default();
         let _ = answer.into_body().frame().await;
         Ok(version)
@@ -73,7 +76,10 @@ impl Envd {
 
 /// At most 64 harmless characters of a text of the guest.
 fn printable(text: &str) -> String {
-    text.chars().filter(|c| c.is_ascii_alphanumeric() || ".-+_".contains(*c)).take(64).collect()
+    text.chars()
+        .filter(|c| c.is_ascii_alphanumeric() || ".-+_".contains(*c))
+        .take(64)
+        .collect()
 }
 
 #[cfg(test)]

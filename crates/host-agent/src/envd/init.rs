@@ -93,8 +93,10 @@ impl Envd {
             .body(full_body(Bytes::from(body)))
             .map_err(|_| Error::BadHeader)?;
         let answer = self.send(request).await?;
-        let (status, reason) =
-            (answer.status(), Reason::of_status(answer.status(), answer.headers()));
+        let (status, reason) = (
+            answer.status(),
+            Reason::of_status(answer.status(), answer.headers()),
+        );
         let _ = answer.into_body().frame().await;
         if status == StatusCode::NO_CONTENT {
             return Ok(());

@@ -92,14 +92,25 @@ impl Envd {
             .pool_idle_timeout(IDLE_TIME)
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
             .build(connector);
-        let base: Uri = format!("http://{address}").parse().map_err(|_| Error::BadHeader)?;
+        let base: Uri = format!("http://{address}")
+            .parse()
+            .map_err(|_| Error::BadHeader)?;
         let config = ClientConfig::new(base)
             .with_compression(CompressionRegistry::new())
             .with_default_max_message_size(MESSAGE_LIMIT)
             .with_default_header("x-access-token", header.clone());
         let process = ProcessClient::new(ServiceTransport::new(http.clone()), config);
         let default_user = default_user.to_owned();
-        Ok(Self { inner: Arc::new(Inner { http, process, address, token: header, default_user, pace }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                http,
+                process,
+                address,
+                token: header,
+                default_user,
+                pace,
+            }),
+        })
     }
 
     fn deadline(&self) -> Duration {
@@ -121,13 +132,22 @@ impl Envd {
     async fn send(&self, mut request: Request<ClientBody>) -> Result<Response<Incoming>, Error> {
         let headers = request.headers_mut();
         headers.insert("x-access-token", self.inner.token.clone());
-        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        self.inner.http.request(request).await.map_err(|error| Error::Unreachable(error.into()))
+        headers.insert(
+            header::ACCEPT_ENCODING,
+            HeaderValue::from_static("identity"),
+        );
+        self.inner
+            .http
+            .request(request)
+            .await
+            .map_err(|error| Error::Unreachable(error.into()))
     }
 }
 
 impl fmt::Debug for Envd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Envd").field("address", &self.inner.address).finish_non_exhaustive()
+        f.debug_struct("Envd")
+            .field("address", &self.inner.address)
+            .finish_non_exhaustive()
     }
 }

@@ -15,9 +15,9 @@ use tokio_util::task::TaskTracker;
 use wrenn_rpc::{
     connectrpc::client::{CallOptions, ServerStream},
     process::{
+        __buffa::view::StartResponseView,
         CloseStdinRequest, ListRequest, ProcessConfig, ProcessInfo, ProcessInput, ProcessSelector,
         SendInputRequest, SendSignalRequest, Signal, StartRequest, StartResponse,
-        __buffa::view::StartResponseView,
         process_event::{self, data_event::Output},
         process_input::Input,
         process_selector::Selector,
@@ -103,7 +103,11 @@ impl Envd {
     #[must_use]
     pub fn launch(&self, launch: Launch, tasks: &TaskTracker) -> Process {
         let (sink, events) = mpsc::channel(QUEUE);
-        let follower = Follower { envd: self.clone(), tasks: tasks.clone(), timed_out: false };
+        let follower = Follower {
+            envd: self.clone(),
+            tasks: tasks.clone(),
+            timed_out: false,
+        };
         tasks.spawn(follower.run(launch, sink));
         Process { events }
     }
@@ -114,7 +118,11 @@ impl Envd {
     /// When the guest does not answer.
     pub async fn processes(&self) -> Result<Vec<ProcessInfo>, Error> {
         let options = self.options(None)?.with_max_message_size(16 << 20);
-        let answer = self.inner.process.list_with_options(ListRequest::default(), options).await?;
+        let answer = self
+            .inner
+            .process
+            .list_with_options(ListRequest::default(), options)
+            .await?;
         Ok(answer.into_owned().processes)
     }
 
@@ -128,7 +136,10 @@ impl Envd {
             signal: signal.into(),
             ..SendSignalRequest::default()
         };
-        self.inner.process.send_signal_with_options(request, self.options(None)?).await?;
+        self.inner
+            .process
+            .send_signal_with_options(request, self.options(None)?)
+            .await?;
         Ok(())
     }
 
@@ -137,14 +148,22 @@ impl Envd {
     /// # Errors
     /// When there is no such program, its input is closed, or the guest does not answer.
     pub async fn send_input(&self, pid: u32, data: Vec<u8>) -> Result<(), Error> {
-        let input = ProcessInput { input: Some(Input::Stdin(data)), ..ProcessInput::default() };
+        let input = ProcessInput {
+            input: Some(Input::Stdin(data)),
+            ..ProcessInput::default()
+        };
         let request = SendInputRequest {
             process: selector(pid).into(),
             input: input.into(),
             ..SendInputRequest::default()
         };
-        let options = self.options(None)?.with_timeout(self.inner.pace.stretch(Duration::from_secs(60)));
-        self.inner.process.send_input_with_options(request, options).await?;
+        let options = self
+            .options(None)?
+            .with_timeout(self.inner.pace.stretch(Duration::from_secs(60)));
+        self.inner
+            .process
+            .send_input_with_options(request, options)
+            .await?;
         Ok(())
     }
 
@@ -153,9 +172,14 @@ impl Envd {
     /// # Errors
     /// When there is no such program or the guest does not answer.
     pub async fn close_input(&self, pid: u32) -> Result<(), Error> {
-        let request =
-            CloseStdinRequest { process: selector(pid).into(), ..CloseStdinRequest::default() };
-        self.inner.process.close_stdin_with_options(request, self.options(None)?).await?;
+        let request = CloseStdinRequest {
+            process: selector(pid).into(),
+            ..CloseStdinRequest::default()
+        };
+        self.inner
+            .process
+            .close_stdin_with_options(request, self.options(None)?)
+            .await?;
         Ok(())
     }
 
@@ -167,7 +191,10 @@ impl Envd {
 }
 
 fn selector(pid: u32) -> ProcessSelector {
-    ProcessSelector { selector: Some(Selector::Pid(pid)), ..ProcessSelector::default() }
+    ProcessSelector {
+        selector: Some(Selector::Pid(pid)),
+        ..ProcessSelector::default()
+    }
 }
 
 type Stream = ServerStream<Incoming, StartResponseView<'static>>;
@@ -224,10 +251,17 @@ impl Follower {
             stdin: Some(launch.stdin == Stdin::Pipe),
             ..StartRequest::default()
         };
-        let mut stream = self.envd.inner.process.start_with_options(request, options).await?;
+        let mut stream = self
+            .envd
+            .inner
+            .process
+            .start_with_options(request, options)
+            .await?;
         match next(&mut stream).await? {
             Some(process_event::Event::Start(start)) => Ok((stream, start.pid)),
-            _ => Err(Error::Protocol("a process stream that does not begin with its start")),
+            _ => Err(Error::Protocol(
+                "a process stream that does not begin with its start",
+            )),
         }
     }
 
@@ -301,7 +335,9 @@ impl Follower {
             }
             Ending::Asked(_) => {
                 self.send(pid, Signal::Sigkill);
-                Some(Ending::Killed(Instant::now() + self.envd.inner.pace.stretch(LAST_WORDS)))
+                Some(Ending::Killed(
+                    Instant::now() + self.envd.inner.pace.stretch(LAST_WORDS),
+                ))
             }
             Ending::Killed(_) => None,
         }
@@ -359,9 +395,17 @@ impl Ending {
 }
 
 async fn next(stream: &mut Stream) -> Result<Option<process_event::Event>, Error> {
-    let Some(message) = stream.message::<StartResponse>().await? else { return Ok(None) };
-    let event = message.to_owned_message().event.into_option().and_then(|event| event.event);
-    event.map(Some).ok_or(Error::Protocol("an empty process event"))
+    let Some(message) = stream.message::<StartResponse>().await? else {
+        return Ok(None);
+    };
+    let event = message
+        .to_owned_message()
+        .event
+        .into_option()
+        .and_then(|event| event.event);
+    event
+        .map(Some)
+        .ok_or(Error::Protocol("an empty process event"))
 }
 
 impl Reason {
@@ -382,7 +426,13 @@ async fn not_started(cmd: &str, reason: Reason, sink: &Sink) {
         _ => (126, "cannot be executed"),
     };
     let line = format!("{cmd}: {why}\n").into_bytes();
-    for event in [Event::Stderr(line), Event::Ended { exit_code, timed_out: false }] {
+    for event in [
+        Event::Stderr(line),
+        Event::Ended {
+            exit_code,
+            timed_out: false,
+        },
+    ] {
         if sink.send(Ok(event)).await.is_err() {
             return;
         }

@@ -61,7 +61,10 @@ impl AuthorityError {
     /// Whether it is the credential that was refused.
     #[must_use]
     pub fn is_unauthorised(&self) -> bool {
-        matches!(self, Self::Refused(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN))
+        matches!(
+            self,
+            Self::Refused(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+        )
     }
 }
 
@@ -113,7 +116,10 @@ impl Authority {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(AuthorityError::Unreachable)?;
-        Ok(Self { base: base.to_owned(), http })
+        Ok(Self {
+            base: base.to_owned(),
+            http,
+        })
     }
 
     /// Trades the one-time token for credentials.
@@ -128,7 +134,12 @@ impl Authority {
         facts: &Facts,
     ) -> Result<Credentials, AuthorityError> {
         let csr_pem = key.csr_pem().map_err(AuthorityError::Csr)?;
-        let body = RegisterRequest { token: token.expose(), address, csr_pem: &csr_pem, facts };
+        let body = RegisterRequest {
+            token: token.expose(),
+            address,
+            csr_pem: &csr_pem,
+            facts,
+        };
         self.issue("/v1/hosts/register", &body, key).await
     }
 
@@ -143,7 +154,11 @@ impl Authority {
         address: &str,
     ) -> Result<Credentials, AuthorityError> {
         let csr_pem = key.csr_pem().map_err(AuthorityError::Csr)?;
-        let body = RefreshRequest { refresh_token: refresh_token.expose(), csr_pem: &csr_pem, address };
+        let body = RefreshRequest {
+            refresh_token: refresh_token.expose(),
+            csr_pem: &csr_pem,
+            address,
+        };
         self.issue("/v1/hosts/auth/refresh", &body, key).await
     }
 
@@ -157,8 +172,11 @@ impl Authority {
         report: &HeartbeatReport,
     ) -> Result<(), AuthorityError> {
         let path = format!("{}/v1/hosts/{}/heartbeat", self.base, credentials.host_id);
-        let request =
-            self.http.post(path).header("x-host-token", credentials.token.expose()).json(report);
+        let request = self
+            .http
+            .post(path)
+            .header("x-host-token", credentials.token.expose())
+            .json(report);
         let answer = request.send().await.map_err(AuthorityError::Unreachable)?;
         judge(answer.status())
     }
@@ -194,7 +212,9 @@ impl Authority {
 fn judge(status: StatusCode) -> Result<(), AuthorityError> {
     match status {
         status if status.is_success() => Ok(()),
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Err(AuthorityError::Busy(status)),
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
+            Err(AuthorityError::Busy(status))
+        }
         status if status.is_client_error() => Err(AuthorityError::Refused(status)),
         status => Err(AuthorityError::Busy(status)),
     }
@@ -206,7 +226,11 @@ mod tests {
 
     fn check(status: u16, definite: Option<bool>) {
         let judged = judge(StatusCode::from_u16(status).unwrap());
-        assert_eq!(judged.err().map(|error| error.is_definite()), definite, "{status}");
+        assert_eq!(
+            judged.err().map(|error| error.is_definite()),
+            definite,
+            "{status}"
+        );
     }
 
     #[test]

@@ -7,7 +7,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Identity, RefreshError};
-use crate::{backoff::{Backoff, jittered}, chain};
+use crate::{
+    backoff::{Backoff, jittered},
+    chain,
+};
 
 /// Between two heartbeats, ± 10 %.
 const PERIOD: Duration = Duration::from_secs(30);
@@ -62,12 +65,14 @@ impl<R: Fn() -> HeartbeatReport> Heartbeats<R> {
             };
             let wait = match beaten {
                 Ok(()) => {
-                    metrics::counter!("wrenn_agent_heartbeats_total", "result" => "ok").increment(1);
+                    metrics::counter!("wrenn_agent_heartbeats_total", "result" => "ok")
+                        .increment(1);
                     backoff.reset();
                     jittered(PERIOD)
                 }
                 Err(error) => {
-                    metrics::counter!("wrenn_agent_heartbeats_total", "result" => "error").increment(1);
+                    metrics::counter!("wrenn_agent_heartbeats_total", "result" => "error")
+                        .increment(1);
                     tracing::warn!(error = %chain(&error), "heartbeat failed");
                     backoff.next()
                 }
@@ -92,8 +97,14 @@ impl<R: Fn() -> HeartbeatReport> Heartbeats<R> {
     }
 
     async fn send(&self, going_down: bool) -> Result<(), super::AuthorityError> {
-        let report = HeartbeatReport { going_down, ..(self.report)() };
-        self.identity.authority.heartbeat(&self.identity.credentials(), &report).await
+        let report = HeartbeatReport {
+            going_down,
+            ..(self.report)()
+        };
+        self.identity
+            .authority
+            .heartbeat(&self.identity.credentials(), &report)
+            .await
     }
 
     async fn refresh(&self) -> Result<(), BeatError> {

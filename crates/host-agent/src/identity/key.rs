@@ -16,7 +16,9 @@ impl HostKey {
     /// # Errors
     /// When the system has no randomness.
     pub fn new() -> Result<Self, rcgen::Error> {
-        Ok(Self { pair: KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)? })
+        Ok(Self {
+            pair: KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?,
+        })
     }
 
     /// A certificate request; the control plane takes the public key from it and nothing else.

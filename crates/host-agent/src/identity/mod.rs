@@ -122,14 +122,19 @@ impl Identity {
     }
 
     fn credentials(&self) -> Credentials {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.current
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Gets new credentials for the refresh token; stored first, used then.
     async fn refresh(&self) -> Result<(), RefreshError> {
         let key = HostKey::new().map_err(RefreshError::Key)?;
         let old = self.credentials();
-        let request = self.authority.refresh(&old.refresh_token, &key, &self.address);
+        let request = self
+            .authority
+            .refresh(&old.refresh_token, &key, &self.address);
         let new = request.await.map_err(RefreshError::Authority)?;
         let swapped = self.tls.check(&new)?;
         durable::write_json(&self.path, &new)?;
@@ -161,7 +166,10 @@ async fn still_valid(
     address: &str,
 ) -> Result<Option<Credentials>, Error> {
     let key = HostKey::new().map_err(Error::Key)?;
-    match authority.refresh(&stored.refresh_token, &key, address).await {
+    match authority
+        .refresh(&stored.refresh_token, &key, address)
+        .await
+    {
         Ok(new) => Ok(Some(new)),
         Err(error) if error.is_unauthorised() => {
             tracing::warn!("the control plane refuses the stored credentials: registering anew");

@@ -64,7 +64,9 @@ impl HotTls {
     /// # Errors
     /// When they do not fit together.
     pub fn new(credentials: &Credentials) -> Result<Self, TlsError> {
-        Ok(Self { current: ArcSwap::from_pointee(material(credentials)?) })
+        Ok(Self {
+            current: ArcSwap::from_pointee(material(credentials)?),
+        })
     }
 
     /// Whether `credentials` could be used; the result goes to [`Self::swap`].
@@ -85,11 +87,12 @@ impl HotTls {
     /// # Errors
     /// When the crypto provider lacks TLS 1.3.
     pub fn server_config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, TlsError> {
-        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(TlsError::Version)?
-            .with_client_cert_verifier(Arc::clone(self) as Arc<dyn ClientCertVerifier>)
-            .with_cert_resolver(Arc::clone(self) as Arc<dyn ResolvesServerCert>);
+        let mut config =
+            ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+                .with_protocol_versions(&[&rustls::version::TLS13])
+                .map_err(TlsError::Version)?
+                .with_client_cert_verifier(Arc::clone(self) as Arc<dyn ClientCertVerifier>)
+                .with_cert_resolver(Arc::clone(self) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
@@ -110,7 +113,10 @@ fn material(credentials: &Credentials) -> Result<Material, TlsError> {
     }
     let clients =
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(provider)).build()?;
-    Ok(Material { certificate: Arc::new(certificate), clients })
+    Ok(Material {
+        certificate: Arc::new(certificate),
+        clients,
+    })
 }
 
 impl ResolvesServerCert for HotTls {
@@ -130,7 +136,11 @@ impl ClientCertVerifier for HotTls {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        let verified = self.current.load().clients.verify_client_cert(end_entity, intermediates, now)?;
+        let verified =
+            self.current
+                .load()
+                .clients
+                .verify_client_cert(end_entity, intermediates, now)?;
         if names_control_plane(end_entity) {
             Ok(verified)
         } else {
@@ -144,7 +154,10 @@ impl ClientCertVerifier for HotTls {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.current.load().clients.verify_tls12_signature(message, certificate, signature)
+        self.current
+            .load()
+            .clients
+            .verify_tls12_signature(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -153,7 +166,10 @@ impl ClientCertVerifier for HotTls {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.current.load().clients.verify_tls13_signature(message, certificate, signature)
+        self.current
+            .load()
+            .clients
+            .verify_tls13_signature(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -166,11 +182,17 @@ fn names_control_plane(certificate: &CertificateDer<'_>) -> bool {
     let Ok((_, parsed)) = x509_parser::certificate::X509Certificate::from_der(certificate) else {
         return false;
     };
-    let Ok(Some(names)) = parsed.subject_alternative_name() else { return false };
-    let mut uris = names.value.general_names.iter().filter_map(|name| match name {
-        GeneralName::URI(uri) => Some(*uri),
-        _ => None,
-    });
+    let Ok(Some(names)) = parsed.subject_alternative_name() else {
+        return false;
+    };
+    let mut uris = names
+        .value
+        .general_names
+        .iter()
+        .filter_map(|name| match name {
+            GeneralName::URI(uri) => Some(*uri),
+            _ => None,
+        });
     uris.next() == Some(CONTROL_PLANE_URI) && uris.next().is_none()
 }
 
@@ -182,8 +204,10 @@ mod tests {
 
     fn check(uris: &[&str], expected: bool) {
         let mut params = CertificateParams::default();
-        params.subject_alt_names =
-            uris.iter().map(|uri| SanType::URI((*uri).try_into().unwrap())).collect();
+        params.subject_alt_names = uris
+            .iter()
+            .map(|uri| SanType::URI((*uri).try_into().unwrap()))
+            .collect();
         let key = KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap();
         assert_eq!(names_control_plane(certificate.der()), expected, "{uris:?}");

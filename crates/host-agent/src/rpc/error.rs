@@ -26,11 +26,19 @@ pub(crate) struct CallError {
 
 impl CallError {
     pub(crate) fn new(code: ErrorCode, reason: Reason, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into() }
+        Self {
+            code,
+            reason,
+            message: message.into(),
+        }
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
-        Self::new(ErrorCode::InvalidArgument, Reason::REASON_UNSPECIFIED, message)
+        Self::new(
+            ErrorCode::InvalidArgument,
+            Reason::REASON_UNSPECIFIED,
+            message,
+        )
     }
 
     pub(crate) fn internal(message: impl Into<String>) -> Self {
@@ -95,11 +103,21 @@ impl From<envd::Error> for CallError {
         let none = Reason::REASON_UNSPECIFIED;
         let (code, reason, message) = match &error {
             envd::Error::Refused(guest) => match guest {
-                Guest::NotFound => (Code::NotFound, Reason::FILE_NOT_FOUND, "no such file or directory"),
-                Guest::IsADirectory => (Code::InvalidArgument, Reason::IS_A_DIRECTORY, "is a directory"),
-                Guest::NotADirectory => {
-                    (Code::InvalidArgument, Reason::NOT_A_DIRECTORY, "a part of the path is not a directory")
-                }
+                Guest::NotFound => (
+                    Code::NotFound,
+                    Reason::FILE_NOT_FOUND,
+                    "no such file or directory",
+                ),
+                Guest::IsADirectory => (
+                    Code::InvalidArgument,
+                    Reason::IS_A_DIRECTORY,
+                    "is a directory",
+                ),
+                Guest::NotADirectory => (
+                    Code::InvalidArgument,
+                    Reason::NOT_A_DIRECTORY,
+                    "a part of the path is not a directory",
+                ),
                 Guest::BadPath => (Code::InvalidArgument, Reason::BAD_PATH, "not a usable path"),
                 Guest::UnknownUser => (Code::InvalidArgument, Reason::UNKNOWN_USER, "no such user"),
                 Guest::BadWorkingDirectory => (
@@ -107,33 +125,47 @@ impl From<envd::Error> for CallError {
                     Reason::BAD_WORKING_DIRECTORY,
                     "the working directory cannot be entered",
                 ),
-                Guest::DiskFull => {
-                    (Code::ResourceExhausted, Reason::GUEST_DISK_FULL, "the sandbox's disk is full")
-                }
+                Guest::DiskFull => (
+                    Code::ResourceExhausted,
+                    Reason::GUEST_DISK_FULL,
+                    "the sandbox's disk is full",
+                ),
                 Guest::ProcessNotFound => {
                     (Code::NotFound, Reason::PROCESS_NOT_FOUND, "no such process")
                 }
                 Guest::TagInUse => (Code::AlreadyExists, Reason::TAG_IN_USE, "the tag is in use"),
-                Guest::InputClosed => {
-                    (Code::FailedPrecondition, none, "the process takes no input any more")
-                }
-                Guest::Exhausted => {
-                    (Code::ResourceExhausted, none, "a limit inside the sandbox is reached")
-                }
-                Guest::BadRequest | Guest::ProgramNotFound | Guest::ProgramNotExecutable => {
-                    (Code::InvalidArgument, none, "the sandbox refused the request")
-                }
+                Guest::InputClosed => (
+                    Code::FailedPrecondition,
+                    none,
+                    "the process takes no input any more",
+                ),
+                Guest::Exhausted => (
+                    Code::ResourceExhausted,
+                    none,
+                    "a limit inside the sandbox is reached",
+                ),
+                Guest::BadRequest | Guest::ProgramNotFound | Guest::ProgramNotExecutable => (
+                    Code::InvalidArgument,
+                    none,
+                    "the sandbox refused the request",
+                ),
                 Guest::Other => (Code::Internal, none, "the sandbox failed to do it"),
             },
-            envd::Error::Unreachable(_) => {
-                (Code::Unavailable, Reason::GUEST_UNREACHABLE, "the sandbox was not reached")
-            }
-            envd::Error::Deadline(_) => {
-                (Code::DeadlineExceeded, Reason::GUEST_UNREACHABLE, "the sandbox did not answer in time")
-            }
-            envd::Error::Protocol(_) => {
-                (Code::Internal, Reason::GUEST_UNREACHABLE, "the sandbox's agent misbehaves")
-            }
+            envd::Error::Unreachable(_) => (
+                Code::Unavailable,
+                Reason::GUEST_UNREACHABLE,
+                "the sandbox was not reached",
+            ),
+            envd::Error::Deadline(_) => (
+                Code::DeadlineExceeded,
+                Reason::GUEST_UNREACHABLE,
+                "the sandbox did not answer in time",
+            ),
+            envd::Error::Protocol(_) => (
+                Code::Internal,
+                Reason::GUEST_UNREACHABLE,
+                "the sandbox's agent misbehaves",
+            ),
             envd::Error::BadHeader => (Code::InvalidArgument, none, "not a usable user name"),
         };
         tracing::debug!(error = %chain(&error), "a guest did not do as asked");

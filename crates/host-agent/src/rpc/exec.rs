@@ -30,7 +30,10 @@ pub(super) async fn collect(
             Event::Started(_) | Event::KeepAlive => {}
             Event::Stdout(bytes) => answer.truncated |= append(&mut answer.stdout, &bytes, limit),
             Event::Stderr(bytes) => answer.truncated |= append(&mut answer.stderr, &bytes, limit),
-            Event::Ended { exit_code, timed_out } => {
+            Event::Ended {
+                exit_code,
+                timed_out,
+            } => {
                 answer.exit_code = exit_code;
                 answer.timed_out = timed_out;
                 answer.duration_ms = begun.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
@@ -67,15 +70,28 @@ pub(super) fn follow(
 
 fn on_wire(event: Event) -> ExecStreamResponse {
     let event = match event {
-        Event::Started(pid) => wire::Started { pid, ..Default::default() }.into(),
+        Event::Started(pid) => wire::Started {
+            pid,
+            ..Default::default()
+        }
+        .into(),
         Event::Stdout(bytes) => wire::Event::Stdout(bytes),
         Event::Stderr(bytes) => wire::Event::Stderr(bytes),
         Event::KeepAlive => wire::KeepAlive::default().into(),
-        Event::Ended { exit_code, timed_out } => {
-            wire::Exited { exit_code, timed_out, ..Default::default() }.into()
+        Event::Ended {
+            exit_code,
+            timed_out,
+        } => wire::Exited {
+            exit_code,
+            timed_out,
+            ..Default::default()
         }
+        .into(),
     };
-    ExecStreamResponse { event: Some(event), ..ExecStreamResponse::default() }
+    ExecStreamResponse {
+        event: Some(event),
+        ..ExecStreamResponse::default()
+    }
 }
 
 /// Longest time limit of a program that runs to its end: a day.

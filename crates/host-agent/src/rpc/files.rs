@@ -24,21 +24,24 @@ pub(super) fn pieces(
     in_use: InUse,
 ) -> impl Stream<Item = Result<ReadFileStreamResponse, CallError>> + Send {
     let size = content.size;
-    stream::unfold((Some(content), in_use, size, true), |(content, in_use, size, first)| async move {
-        let mut content = content?;
-        in_use.touch();
-        let data = match content.next().await {
-            Err(error) => return Some((Err(error.into()), (None, in_use, None, false))),
-            Ok(None) if !first => return None,
-            Ok(piece) => piece.unwrap_or_default().to_vec(),
-        };
-        let piece = ReadFileStreamResponse {
-            data,
-            size: size.filter(|_| first),
-            ..ReadFileStreamResponse::default()
-        };
-        Some((Ok(piece), (Some(content), in_use, size, false)))
-    })
+    stream::unfold(
+        (Some(content), in_use, size, true),
+        |(content, in_use, size, first)| async move {
+            let mut content = content?;
+            in_use.touch();
+            let data = match content.next().await {
+                Err(error) => return Some((Err(error.into()), (None, in_use, None, false))),
+                Ok(None) if !first => return None,
+                Ok(piece) => piece.unwrap_or_default().to_vec(),
+            };
+            let piece = ReadFileStreamResponse {
+                data,
+                size: size.filter(|_| first),
+                ..ReadFileStreamResponse::default()
+            };
+            Some((Ok(piece), (Some(content), in_use, size, false)))
+        },
+    )
 }
 
 /// Writes a file as its pieces come; a stream without its end mark breaks the upload off.
@@ -51,7 +54,9 @@ pub(super) async fn write(
         Some(Part::Head(head)) => head,
         _ => return Err(CallError::invalid("the first message must be the head")),
     };
-    let Head { sandbox_id, path, .. } = *head;
+    let Head {
+        sandbox_id, path, ..
+    } = *head;
     let sandbox_id = parse::id("sandbox_id", &sandbox_id)?;
     parse::path("path", &path)?;
     let in_use = find(sandbox_id)?;
@@ -59,7 +64,10 @@ pub(super) async fn write(
     match feed(&mut parts, &mut upload, &in_use).await {
         Ok(size) => {
             upload.finish().await?;
-            Ok(WriteFileStreamResponse { size, ..WriteFileStreamResponse::default() })
+            Ok(WriteFileStreamResponse {
+                size,
+                ..WriteFileStreamResponse::default()
+            })
         }
         Err(error) => {
             upload.abort().await;
@@ -85,7 +93,9 @@ async fn feed(
                 }
             }
             Some(Part::Data(_)) => {
-                return Err(CallError::invalid(format!("a piece must have at most {PIECE} bytes")));
+                return Err(CallError::invalid(format!(
+                    "a piece must have at most {PIECE} bytes"
+                )));
             }
             Some(Part::End(_)) => return Ok(size),
             Some(Part::Head(_)) => return Err(CallError::invalid("a second head")),
@@ -94,7 +104,9 @@ async fn feed(
     }
 }
 
-async fn next(parts: &mut InboundStream<WriteFileStreamRequest>) -> Result<Option<Part>, CallError> {
+async fn next(
+    parts: &mut InboundStream<WriteFileStreamRequest>,
+) -> Result<Option<Part>, CallError> {
     match parts.next().await {
         None => Ok(None),
         Some(Ok(message)) => match message.to_owned_message().part {

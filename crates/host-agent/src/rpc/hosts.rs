@@ -10,7 +10,9 @@ use wrenn_rpc::hostagent::{
 };
 
 use crate::{
-    checks, events::{Event, EventKind, Events}, facts,
+    checks,
+    events::{Event, EventKind, Events},
+    facts,
     sandbox::{Phase, Registry},
     templates,
 };
@@ -19,7 +21,11 @@ use crate::{
 pub(super) fn info(registry: &Registry, host_id: HostId) -> GetHostInfoResponse {
     let host = registry.host();
     let (memory, disk) = (facts::memory(), facts::disk(&host.state_dir));
-    let running = registry.list().iter().filter(|view| matches!(view.state, Phase::Running(_))).count();
+    let running = registry
+        .list()
+        .iter()
+        .filter(|view| matches!(view.state, Phase::Running(_)))
+        .count();
     GetHostInfoResponse {
         host_id: host_id.to_string(),
         boot_id: host.events.boot_id().to_owned(),
@@ -79,19 +85,38 @@ pub(super) fn watch(
         stop: CancellationToken,
     }
     let newest = events.watch();
-    let state =
-        State { events, newest, told: seq, waiting: Vec::new().into_iter(), greeted: false, stop };
+    let state = State {
+        events,
+        newest,
+        told: seq,
+        waiting: Vec::new().into_iter(),
+        greeted: false,
+        stop,
+    };
     stream::unfold(state, |mut state| async move {
         let boot_id = state.events.boot_id().to_owned();
         if !state.greeted {
             state.greeted = true;
-            return Some((WatchEventsResponse { boot_id, ..Default::default() }, state));
+            return Some((
+                WatchEventsResponse {
+                    boot_id,
+                    ..Default::default()
+                },
+                state,
+            ));
         }
         loop {
             if let Some(next) = state.waiting.next() {
                 state.told = next.seq;
                 let event = event(next).into();
-                return Some((WatchEventsResponse { boot_id, event, ..Default::default() }, state));
+                return Some((
+                    WatchEventsResponse {
+                        boot_id,
+                        event,
+                        ..Default::default()
+                    },
+                    state,
+                ));
             }
             state.newest.mark_unchanged();
             state.waiting = state.events.after(state.told).into_iter();
@@ -116,7 +141,11 @@ mod tests {
     async fn a_watcher_sees_what_was_and_what_comes_and_then_the_end() {
         let directory = tempfile::tempdir().unwrap();
         let events = Arc::new(Events::open(directory.path(), "boot".into()).unwrap());
-        let record = || events.record(SandboxId::ZERO, 1, EventKind::Exited).unwrap();
+        let record = || {
+            events
+                .record(SandboxId::ZERO, 1, EventKind::Exited)
+                .unwrap()
+        };
         record();
         record();
         let stop = CancellationToken::new();

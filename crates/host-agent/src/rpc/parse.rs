@@ -23,7 +23,8 @@ pub(super) fn id<T: FromStr<Err = ParseIdError>>(
     field: &'static str,
     text: &str,
 ) -> Result<T, CallError> {
-    text.parse().map_err(|error| CallError::invalid(format!("{field} {error}")))
+    text.parse()
+        .map_err(|error| CallError::invalid(format!("{field} {error}")))
 }
 
 /// Parses the operation and refuses one that is meant for another host.
@@ -34,7 +35,11 @@ pub(super) fn operation(
     let operation = operation.ok_or_else(|| CallError::invalid("operation is missing"))?;
     if id::<HostId>("operation.host_id", &operation.host_id)? != own {
         let message = "this is another host";
-        return Err(CallError::new(ErrorCode::FailedPrecondition, Reason::WRONG_HOST, message));
+        return Err(CallError::new(
+            ErrorCode::FailedPrecondition,
+            Reason::WRONG_HOST,
+            message,
+        ));
     }
     Ok(Operation::new(&operation.op_id, operation.generation)?)
 }
@@ -43,9 +48,17 @@ pub(super) fn operation(
 pub(super) fn spec(request: hostagent::CreateSandboxRequest) -> Result<Spec, CallError> {
     let network = request.network.into_option();
     let egress = network.map_or(
-        Egress { internet: Internet::Open, allow_out: Vec::new(), deny_out: Vec::new() },
+        Egress {
+            internet: Internet::Open,
+            allow_out: Vec::new(),
+            deny_out: Vec::new(),
+        },
         |network| Egress {
-            internet: if network.allow_internet { Internet::Open } else { Internet::Closed },
+            internet: if network.allow_internet {
+                Internet::Open
+            } else {
+                Internet::Closed
+            },
             allow_out: network.allow_out,
             deny_out: network.deny_out,
         },
@@ -79,7 +92,9 @@ pub(super) fn launch(
         text("command.args", arg, 0, ARGS)?;
     }
     if total > ARGS {
-        return Err(CallError::invalid(format!("command.args must have at most {ARGS} bytes")));
+        return Err(CallError::invalid(format!(
+            "command.args must have at most {ARGS} bytes"
+        )));
     }
     check_envs(&command.envs)?;
     if let Some(cwd) = &command.cwd {
@@ -101,14 +116,19 @@ pub(super) fn launch(
 
 /// Checks a path of the guest.
 pub(super) fn path(field: &'static str, path: &str) -> Result<(), CallError> {
-    text(field, path, 1, PATH).map_err(|error| CallError { reason: Reason::BAD_PATH, ..error })
+    text(field, path, 1, PATH).map_err(|error| CallError {
+        reason: Reason::BAD_PATH,
+        ..error
+    })
 }
 
 fn text(field: &'static str, text: &str, least: usize, most: usize) -> Result<(), CallError> {
     if (least..=most).contains(&text.len()) && !text.contains('\0') {
         return Ok(());
     }
-    Err(CallError::invalid(format!("{field} must have {least} to {most} bytes, without NUL")))
+    Err(CallError::invalid(format!(
+        "{field} must have {least} to {most} bytes, without NUL"
+    )))
 }
 
 #[cfg(test)]
@@ -125,7 +145,10 @@ mod tests {
     }
 
     fn command(change: impl FnOnce(&mut hostagent::Command)) -> hostagent::Command {
-        let mut command = hostagent::Command { cmd: "true".into(), ..Default::default() };
+        let mut command = hostagent::Command {
+            cmd: "true".into(),
+            ..Default::default()
+        };
         change(&mut command);
         command
     }
@@ -136,10 +159,22 @@ mod tests {
         check(command(|c| c.cmd = String::new()), Some("command.cmd"));
         check(command(|c| c.cmd = "a\0b".into()), Some("command.cmd"));
         check(command(|c| c.cmd = "a".repeat(4097)), Some("command.cmd"));
-        check(command(|c| c.args = vec!["x".repeat(1000); 300]), Some("command.args"));
-        check(command(|c| c.cwd = Some(String::new())), Some("command.cwd"));
-        check(command(|c| c.user = Some("a b".into())), Some("command.user"));
-        check(command(|c| drop(c.envs.insert("A-B".into(), "1".into()))), Some("envs"));
+        check(
+            command(|c| c.args = vec!["x".repeat(1000); 300]),
+            Some("command.args"),
+        );
+        check(
+            command(|c| c.cwd = Some(String::new())),
+            Some("command.cwd"),
+        );
+        check(
+            command(|c| c.user = Some("a b".into())),
+            Some("command.user"),
+        );
+        check(
+            command(|c| drop(c.envs.insert("A-B".into(), "1".into()))),
+            Some("envs"),
+        );
     }
 
     #[test]

@@ -47,11 +47,19 @@ impl Server {
     ///
     /// # Errors
     /// When it is taken.
-    pub async fn bind(registry: Arc<Registry>, identity: Arc<Identity>) -> Result<Self, ServeError> {
+    pub async fn bind(
+        registry: Arc<Registry>,
+        identity: Arc<Identity>,
+    ) -> Result<Self, ServeError> {
         let address = registry.host().config.listen;
-        let listener =
-            TcpListener::bind(address).await.map_err(|source| ServeError::Listen(address, source))?;
-        Ok(Self { listener, registry, identity })
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|source| ServeError::Listen(address, source))?;
+        Ok(Self {
+            listener,
+            registry,
+            identity,
+        })
     }
 
     /// Serves until `cancel`; then calls get a few seconds to end.

@@ -56,58 +56,81 @@ impl Service {
 
     fn sandboxes(&self) -> Vec<wire::Sandbox> {
         let host = self.registry.host();
-        self.registry.list().iter().map(|view| sandboxes::sandbox(host, view)).collect()
+        self.registry
+            .list()
+            .iter()
+            .map(|view| sandboxes::sandbox(host, view))
+            .collect()
     }
 }
 
-#[expect(refining_impl_trait, reason = "the answers are plain messages; nobody names this impl")]
+#[expect(
+    refining_impl_trait,
+    reason = "the answers are plain messages; nobody names this impl"
+)]
 impl HostAgent for Service {
-    async fn create_sandbox<'a>(
-        &'a self,
+    async fn create_sandbox(
+        &self,
         _: RequestContext,
         request: ServiceRequest<'_, CreateSandboxRequest>,
     ) -> ServiceResult<CreateSandboxResponse> {
         let request = request.to_owned_message();
         let op = parse::operation(request.operation.as_option(), self.host_id)?;
         let spec = parse::spec(request)?;
-        let view = self.registry.create(spec, &op).await.map_err(CallError::from)?;
+        let view = self
+            .registry
+            .create(spec, &op)
+            .await
+            .map_err(CallError::from)?;
         let sandbox = sandboxes::sandbox(self.registry.host(), &view).into();
-        Response::ok(CreateSandboxResponse { sandbox, ..Default::default() })
+        Response::ok(CreateSandboxResponse {
+            sandbox,
+            ..Default::default()
+        })
     }
 
-    async fn destroy_sandbox<'a>(
-        &'a self,
+    async fn destroy_sandbox(
+        &self,
         _: RequestContext,
         request: ServiceRequest<'_, DestroySandboxRequest>,
     ) -> ServiceResult<DestroySandboxResponse> {
         let request = request.to_owned_message();
         let op = parse::operation(request.operation.as_option(), self.host_id)?;
         let id = parse::id("sandbox_id", &request.sandbox_id)?;
-        self.registry.destroy(id, &op).await.map_err(CallError::from)?;
+        self.registry
+            .destroy(id, &op)
+            .await
+            .map_err(CallError::from)?;
         Response::ok(DestroySandboxResponse::default())
     }
 
-    async fn get_sandbox<'a>(
-        &'a self,
+    async fn get_sandbox(
+        &self,
         _: RequestContext,
         request: ServiceRequest<'_, GetSandboxRequest>,
     ) -> ServiceResult<GetSandboxResponse> {
         let id = parse::id("sandbox_id", request.sandbox_id)?;
         let view = self.registry.get(id).map_err(CallError::from)?;
         let sandbox = sandboxes::sandbox(self.registry.host(), &view).into();
-        Response::ok(GetSandboxResponse { sandbox, ..Default::default() })
+        Response::ok(GetSandboxResponse {
+            sandbox,
+            ..Default::default()
+        })
     }
 
-    async fn list_sandboxes<'a>(
-        &'a self,
+    async fn list_sandboxes(
+        &self,
         _: RequestContext,
         _: ServiceRequest<'_, ListSandboxesRequest>,
     ) -> ServiceResult<ListSandboxesResponse> {
-        Response::ok(ListSandboxesResponse { sandboxes: self.sandboxes(), ..Default::default() })
+        Response::ok(ListSandboxesResponse {
+            sandboxes: self.sandboxes(),
+            ..Default::default()
+        })
     }
 
-    async fn ping_sandbox<'a>(
-        &'a self,
+    async fn ping_sandbox(
+        &self,
         _: RequestContext,
         request: ServiceRequest<'_, PingSandboxRequest>,
     ) -> ServiceResult<PingSandboxResponse> {
@@ -115,8 +138,8 @@ impl HostAgent for Service {
         Response::ok(PingSandboxResponse::default())
     }
 
-    async fn exec<'a>(
-        &'a self,
+    async fn exec(
+        &self,
         _: RequestContext,
         request: ServiceRequest<'_, ExecRequest>,
     ) -> ServiceResult<ExecResponse> {
@@ -137,41 +160,58 @@ impl HostAgent for Service {
     ) -> ServiceResult<ServiceStream<ExecStreamResponse>> {
         let request = request.to_owned_message();
         let in_use = self.in_use(&request.sandbox_id)?;
-        let stdin = if request.stdin { Stdin::Pipe } else { Stdin::Null };
+        let stdin = if request.stdin {
+            Stdin::Pipe
+        } else {
+            Stdin::Null
+        };
         let launch = parse::launch(request.command.into_option(), request.timeout_ms, stdin)?;
         let process = in_use.envd.launch(launch, &self.registry.host().tasks);
-        Ok(Response::stream(exec::follow(process, in_use).map_err(ConnectError::from)))
+        Ok(Response::stream(
+            exec::follow(process, in_use).map_err(ConnectError::from),
+        ))
     }
 
-    async fn send_process_input<'a>(
-        &'a self,
+    async fn send_process_input(
+        &self,
         _: RequestContext,
         request: ServiceRequest<'_, SendProcessInputRequest>,
     ) -> ServiceResult<SendProcessInputResponse> {
         let request = request.to_owned_message();
         let in_use = self.in_use(&request.sandbox_id)?;
         if !request.data.is_empty() {
-            in_use.envd.send_input(request.pid, request.data).await.map_err(CallError::from)?;
+            in_use
+                .envd
+                .send_input(request.pid, request.data)
+                .await
+                .map_err(CallError::from)?;
         }
         if request.close {
-            in_use.envd.close_input(request.pid).await.map_err(CallError::from)?;
+            in_use
+                .envd
+                .close_input(request.pid)
+                .await
+                .map_err(CallError::from)?;
         }
         Response::ok(SendProcessInputResponse::default())
     }
 
-    async fn list_processes<'a>(
-        &'a self,
+    async fn list_processes(
+        &self,
         _: RequestContext,
         request: ServiceRequest<'_, ListProcessesRequest>,
     ) -> ServiceResult<ListProcessesResponse> {
         let in_use = self.in_use(request.sandbox_id)?;
         let found = in_use.envd.processes().await.map_err(CallError::from)?;
         let processes = found.into_iter().map(processes::process).collect();
-        Response::ok(ListProcessesResponse { processes, ..Default::default() })
+        Response::ok(ListProcessesResponse {
+            processes,
+            ..Default::default()
+        })
     }
 
-    async fn kill_process<'a>(
-        &'a self,
+    async fn kill_process(
+        &self,
         _: RequestContext,
         request: ServiceRequest<'_, KillProcessRequest>,
     ) -> ServiceResult<KillProcessResponse> {
@@ -181,7 +221,11 @@ impl HostAgent for Service {
             9 => Signal::Sigkill,
             _ => return Err(CallError::invalid("signal must be 15 or 9").into()),
         };
-        in_use.envd.signal(request.pid, signal).await.map_err(CallError::from)?;
+        in_use
+            .envd
+            .signal(request.pid, signal)
+            .await
+            .map_err(CallError::from)?;
         Response::ok(KillProcessResponse::default())
     }
 
@@ -192,12 +236,18 @@ impl HostAgent for Service {
     ) -> ServiceResult<ServiceStream<ReadFileStreamResponse>> {
         let in_use = self.in_use(request.sandbox_id)?;
         parse::path("path", request.path)?;
-        let content = in_use.envd.read_file(request.path).await.map_err(CallError::from)?;
-        Ok(Response::stream(files::pieces(content, in_use).map_err(ConnectError::from)))
+        let content = in_use
+            .envd
+            .read_file(request.path)
+            .await
+            .map_err(CallError::from)?;
+        Ok(Response::stream(
+            files::pieces(content, in_use).map_err(ConnectError::from),
+        ))
     }
 
-    async fn write_file_stream<'a>(
-        &'a self,
+    async fn write_file_stream(
+        &self,
         _: RequestContext,
         requests: InboundStream<WriteFileStreamRequest>,
     ) -> ServiceResult<WriteFileStreamResponse> {
@@ -205,24 +255,27 @@ impl HostAgent for Service {
         Response::ok(files::write(requests, find, &self.registry.host().tasks).await?)
     }
 
-    async fn list_templates<'a>(
-        &'a self,
+    async fn list_templates(
+        &self,
         _: RequestContext,
         _: ServiceRequest<'_, ListTemplatesRequest>,
     ) -> ServiceResult<ListTemplatesResponse> {
-        Response::ok(ListTemplatesResponse { templates: self.templates()?, ..Default::default() })
+        Response::ok(ListTemplatesResponse {
+            templates: self.templates()?,
+            ..Default::default()
+        })
     }
 
-    async fn get_host_info<'a>(
-        &'a self,
+    async fn get_host_info(
+        &self,
         _: RequestContext,
         _: ServiceRequest<'_, GetHostInfoRequest>,
     ) -> ServiceResult<GetHostInfoResponse> {
         Response::ok(hosts::info(&self.registry, self.host_id))
     }
 
-    async fn sync<'a>(
-        &'a self,
+    async fn sync(
+        &self,
         _: RequestContext,
         request: ServiceRequest<'_, SyncRequest>,
     ) -> ServiceResult<SyncResponse> {

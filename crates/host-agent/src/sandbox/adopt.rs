@@ -50,12 +50,16 @@ pub(super) async fn adopt(host: &Host) -> Vec<Adopted> {
 /// Ids that have a directory.
 fn recorded(directory: &Path) -> Vec<SandboxId> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 /// Takes a sandbox over if its record says that it runs and its VM does.
 async fn examine(host: &Host, id: SandboxId) -> Result<Option<Adopted>, BoxError> {
-    let Some(manifest) = Manifest::read(&host.directory(id), id)? else { return Ok(None) };
+    let Some(manifest) = Manifest::read(&host.directory(id), id)? else {
+        return Ok(None);
+    };
     let (State::Running, Some(live)) = (manifest.state, manifest.live.clone()) else {
         return Ok(None);
     };
@@ -65,12 +69,18 @@ async fn examine(host: &Host, id: SandboxId) -> Result<Option<Adopted>, BoxError
     // From here an error drops guards, so that the reaper takes down what cannot be kept.
     let mut stack = Stack::default();
     let directory = host.directory(id);
-    stack.push(Guard::Directory(Directory::create(directory.clone(), host.reaper.clone())?));
+    stack.push(Guard::Directory(Directory::create(
+        directory.clone(),
+        host.reaper.clone(),
+    )?));
     stack.push(Guard::Slot(host.network.adopt(live.slot).await?));
     let cow = CowFile::open(&directory.join("cow.img"), host.block_reaper.clone());
     let name = DeviceName::new(&id.to_string())?;
     let base = host.images.rootfs(manifest.template_id);
-    let disk = host.blocks.adopt(&name, &base, &cow, DiskSize::mib(manifest.disk_mib)?).await;
+    let disk = host
+        .blocks
+        .adopt(&name, &base, &cow, DiskSize::mib(manifest.disk_mib)?)
+        .await;
     stack.push(Guard::Cow(cow));
     stack.push(Guard::Disk(disk?));
     let console = vm.console(&host.console(id), CONSOLE_LIMIT)?;
@@ -83,7 +93,12 @@ async fn examine(host: &Host, id: SandboxId) -> Result<Option<Adopted>, BoxError
 fn running(host: &Host, manifest: &Manifest, live: Live) -> Result<Running, BoxError> {
     let host_ip = live.slot.host_address();
     Ok(Running {
-        envd: Envd::new(host_ip, &live.access_token, &manifest.default_user, host.pace)?,
+        envd: Envd::new(
+            host_ip,
+            &live.access_token,
+            &manifest.default_user,
+            host.pace,
+        )?,
         host_ip,
         kernel_version: manifest.kernel_version.clone(),
         envd_version: live.envd_version,
@@ -94,8 +109,10 @@ fn running(host: &Host, manifest: &Manifest, live: Live) -> Result<Running, BoxE
 
 /// Removes what is ours and not in use, top first: jails, disks, networks.
 async fn sweep(host: &Host, adopted: &[Adopted]) {
-    let kept: Vec<_> =
-        adopted.iter().filter_map(|(manifest, ..)| vm_id(manifest.sandbox_id).ok()).collect();
+    let kept: Vec<_> = adopted
+        .iter()
+        .filter_map(|(manifest, ..)| vm_id(manifest.sandbox_id).ok())
+        .collect();
     match wrenn_firecracker::census(&host.jails).await {
         Ok(census) => {
             for id in census.ids().into_iter().filter(|id| !kept.contains(id)) {
@@ -145,7 +162,11 @@ async fn bury(host: &Host, id: SandboxId) {
         }
         // A creation that was cut off may be tried again under the same operation, so none is named.
         let op_id = (manifest.state == State::Stopping).then_some(manifest.op_id);
-        let tombstone = Tombstone { generation: manifest.generation, op_id, failure: None };
+        let tombstone = Tombstone {
+            generation: manifest.generation,
+            op_id,
+            failure: None,
+        };
         if let Err(error) = host.graveyard.bury(id, &tombstone) {
             tracing::error!(sandbox_id = %id, error = %chain(&error), "its end is not durable");
         }

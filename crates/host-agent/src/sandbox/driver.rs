@@ -71,7 +71,11 @@ impl Driver {
         let mut stack = Stack::default();
         let mut destroy = None;
         let host = Arc::clone(&self.host);
-        let creation = Creation { host: &host, spec, superseded: superseded.clone() };
+        let creation = Creation {
+            host: &host,
+            spec,
+            superseded: superseded.clone(),
+        };
         let mut manifest = self.manifest.clone();
         let created = {
             let creating = creation.run(&mut manifest, &mut stack);
@@ -178,9 +182,15 @@ impl Driver {
 
     /// Remembers how it ended and tells everyone.
     fn bury(&mut self, op: Option<Operation>, failure: Option<Failure>) {
-        let generation = op.as_ref().map_or(0, |op| op.generation).max(self.manifest.generation);
-        let tombstone =
-            Tombstone { generation, op_id: op.map(|op| op.id), failure: failure.clone() };
+        let generation = op
+            .as_ref()
+            .map_or(0, |op| op.generation)
+            .max(self.manifest.generation);
+        let tombstone = Tombstone {
+            generation,
+            op_id: op.map(|op| op.id),
+            failure: failure.clone(),
+        };
         if let Err(error) = self.host.graveyard.bury(self.id(), &tombstone) {
             tracing::error!(sandbox_id = %self.id(), error = %chain(&error), "its end is not durable");
         }

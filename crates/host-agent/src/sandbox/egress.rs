@@ -48,10 +48,17 @@ impl Egress {
 
 fn ranges(field: &'static str, texts: &[String]) -> Result<Vec<Cidr>, BadSpec> {
     if texts.len() > MOST {
-        return Err(BadSpec { field, reason: format!("must have at most {MOST} entries") });
+        return Err(BadSpec {
+            field,
+            reason: format!("must have at most {MOST} entries"),
+        });
     }
     let parse = |text: &String| {
-        text.parse().map_err(|error: wrenn_network::BadCidr| BadSpec { field, reason: error.to_string() })
+        text.parse()
+            .map_err(|error: wrenn_network::BadCidr| BadSpec {
+                field,
+                reason: error.to_string(),
+            })
     };
     texts.iter().map(parse).collect()
 }
@@ -66,7 +73,10 @@ mod tests {
             allow_out: allow.iter().map(|text| (*text).to_owned()).collect(),
             deny_out: Vec::new(),
         };
-        let found = egress.policy().map(|policy| policy.allow_out.len()).map_err(|error| error.field);
+        let found = egress
+            .policy()
+            .map(|policy| policy.allow_out.len())
+            .map_err(|error| error.field);
         assert_eq!(found, expected, "{allow:?}");
     }
 

@@ -98,10 +98,16 @@ impl CreateError {
                 return Failure::new(FailureKind::TemplateMissing, message);
             }
             Self::Boot { .. } => (FailureKind::BootFailed, "the sandbox did not boot"),
-            Self::Init(_) => (FailureKind::BootFailed, "the sandbox did not accept its settings"),
+            Self::Init(_) => (
+                FailureKind::BootFailed,
+                "the sandbox did not accept its settings",
+            ),
             Self::Superseded => (FailureKind::Superseded, "the sandbox was destroyed"),
             Self::Stopping => (FailureKind::Stopping, "the host agent is stopping"),
-            _ => (FailureKind::Internal, "the host could not create the sandbox"),
+            _ => (
+                FailureKind::Internal,
+                "the host could not create the sandbox",
+            ),
         };
         Failure::new(kind, message)
     }
@@ -132,7 +138,9 @@ impl Creation<'_> {
     ) -> Result<Running, CreateError> {
         let (host, spec) = (self.host, self.spec);
         let kernel = self.check()?;
-        let permit = self.step("permit", None, async { Ok(host.boots.acquire().await) }).await?;
+        let permit = self
+            .step("permit", None, async { Ok(host.boots.acquire().await) })
+            .await?;
 
         let directory = host.directory(spec.sandbox_id);
         let owned = Directory::create(directory.clone(), host.reaper.clone());
@@ -143,9 +151,15 @@ impl Creation<'_> {
 
         let policy = spec.network.policy().map_err(CreateError::Spec)?;
         let deadline = host.pace.stretch(HOST_STEP);
-        let lease = self.step("slot", None, async { Ok(host.network.acquire(deadline).await?) }).await?;
+        let lease = self
+            .step("slot", None, async {
+                Ok(host.network.acquire(deadline).await?)
+            })
+            .await?;
         let (slot, uid) = (lease.slot(), lease.uid());
-        let policed = self.host_step("policy", async { Ok(lease.set_policy(&policy).await?) }).await;
+        let policed = self
+            .host_step("policy", async { Ok(lease.set_policy(&policy).await?) })
+            .await;
         stack.push(Guard::Slot(lease));
         policed?;
         self.passed("slot")?;
@@ -180,10 +194,13 @@ impl Creation<'_> {
         let launch = async {
             jail.place_file(&kernel.image, "vmlinux").await?;
             jail.place_file(&kernel.initrd, "initrd").await?;
-            jail.place_block_device(device.major, device.minor, "rootfs").await?;
+            jail.place_block_device(device.major, device.minor, "rootfs")
+                .await?;
             Ok(jail.launch(host.pace.stretch(HOST_STEP)).await?)
         };
-        let vm = self.step("launch", Some(host.pace.stretch(2 * HOST_STEP)), launch).await?;
+        let vm = self
+            .step("launch", Some(host.pace.stretch(2 * HOST_STEP)), launch)
+            .await?;
         let console = vm.console(&host.console(spec.sandbox_id), CONSOLE_LIMIT)?;
         host.tasks.spawn(console.run());
         let (process, client) = (vm.identity(), vm.client());
@@ -193,15 +210,24 @@ impl Creation<'_> {
         let firecracker_version = client.describe().await?.vmm_version;
         let keys = Keys::new().map_err(CreateError::Random)?;
         let fresh = Vm::fresh(client);
-        self.host_step("configure", self.configure(&fresh, &keys)).await?;
+        self.host_step("configure", self.configure(&fresh, &keys))
+            .await?;
         self.passed("configure")?;
-        let start = async { fresh.start().await.map_err(|refused| CreateError::Start(refused.error.into())) };
+        let start = async {
+            fresh
+                .start()
+                .await
+                .map_err(|refused| CreateError::Start(refused.error.into()))
+        };
         self.host_step("start", start).await?;
 
         let user = &manifest.default_user;
         let host_ip = slot.host_address();
-        let envd = Envd::new(host_ip, &keys.access_token, user, host.pace).map_err(CreateError::Init)?;
-        let envd_version = self.step("boot", None, self.boot(&envd, stack.vm())).await?;
+        let envd =
+            Envd::new(host_ip, &keys.access_token, user, host.pace).map_err(CreateError::Init)?;
+        let envd_version = self
+            .step("boot", None, self.boot(&envd, stack.vm()))
+            .await?;
         self.passed("boot")?;
 
         let init = Init {
@@ -247,12 +273,18 @@ impl Creation<'_> {
         let refuse = |kind, message: String| Err(CreateError::Refused(Failure::new(kind, message)));
         if self.spec.disk_mib < template.disk_mib {
             let least = template.disk_mib;
-            return refuse(FailureKind::BadRequest, format!("disk_mib must be at least {least}"));
+            return refuse(
+                FailureKind::BadRequest,
+                format!("disk_mib must be at least {least}"),
+            );
         }
         let memory = crate::facts::memory();
         if u64::from(self.spec.memory_mib) > memory.total_mib {
             let most = memory.total_mib;
-            return refuse(FailureKind::NoCapacity, format!("this host has {most} MiB of memory"));
+            return refuse(
+                FailureKind::NoCapacity,
+                format!("this host has {most} MiB of memory"),
+            );
         }
         Ok(self.host.images.kernel()?)
     }
@@ -335,7 +367,8 @@ impl Creation<'_> {
         name: &'static str,
         work: impl Future<Output = Result<T, CreateError>>,
     ) -> Result<T, CreateError> {
-        self.step(name, Some(self.host.pace.stretch(HOST_STEP)), work).await
+        self.step(name, Some(self.host.pace.stretch(HOST_STEP)), work)
+            .await
     }
 
     /// Runs one step, unless the creation is overtaken; its time goes to log and histogram.

@@ -35,6 +35,9 @@ pub struct Failure {
 impl Failure {
     /// A failure of this kind.
     pub(crate) fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self {
+            kind,
+            message: message.into(),
+        }
     }
 }

@@ -170,14 +170,24 @@ impl Host {
 
 impl fmt::Debug for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Host").field("state_dir", &self.state_dir).finish_non_exhaustive()
+        f.debug_struct("Host")
+            .field("state_dir", &self.state_dir)
+            .finish_non_exhaustive()
     }
 }
 
 /// Closed to all guests, wherever the control plane is.
 fn control_plane_addresses(url: &str) -> Vec<Cidr> {
-    let authority = url.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or("");
-    let authority = if authority.contains(':') { authority.to_owned() } else { format!("{authority}:443") };
+    let authority = url
+        .split("://")
+        .nth(1)
+        .and_then(|rest| rest.split('/').next())
+        .unwrap_or("");
+    let authority = if authority.contains(':') {
+        authority.to_owned()
+    } else {
+        format!("{authority}:443")
+    };
     let addresses = authority.to_socket_addrs().into_iter().flatten();
     let networks = addresses.filter_map(|address| match address.ip() {
         IpAddr::V4(address) => Cidr::new(address, 32),
@@ -197,7 +207,10 @@ impl Directory {
     /// Makes it; one that is there already is taken over.
     pub(crate) fn create(path: PathBuf, reaper: ReaperHandle) -> io::Result<Self> {
         std::fs::create_dir_all(&path)?;
-        Ok(Self { path: Some(path), reaper })
+        Ok(Self {
+            path: Some(path),
+            reaper,
+        })
     }
 
     /// Leaves it standing.

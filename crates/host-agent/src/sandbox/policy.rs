@@ -36,7 +36,11 @@ pub struct Known<'a> {
 
 impl Known<'_> {
     /// A sandbox never heard of.
-    pub const NOTHING: Self = Self { state: None, generation: 0, last_op: None };
+    pub const NOTHING: Self = Self {
+        state: None,
+        generation: 0,
+        last_op: None,
+    };
 }
 
 /// What to do with a change.
@@ -72,7 +76,9 @@ pub fn judge(known: Known<'_>, change: Change, op: &str, generation: u64) -> Ver
         (Change::Create, None) => Verdict::Accept,
         (Change::Create, Some(_)) => Verdict::Refuse(Refusal::WrongState),
         (Change::Destroy, None | Some(State::Stopping)) => Verdict::AlreadySo,
-        (Change::Destroy, Some(State::Starting | State::Running | State::Crashed)) => Verdict::Accept,
+        (Change::Destroy, Some(State::Starting | State::Running | State::Crashed)) => {
+            Verdict::Accept
+        }
     }
 }
 
@@ -91,8 +97,16 @@ mod tests {
     ];
 
     fn check(state: Option<State>, change: Change, expected: Verdict) {
-        let known = Known { state, generation: 1, last_op: None };
-        assert_eq!(judge(known, change, "op", 1), expected, "{state:?} {change:?}");
+        let known = Known {
+            state,
+            generation: 1,
+            last_op: None,
+        };
+        assert_eq!(
+            judge(known, change, "op", 1),
+            expected,
+            "{state:?} {change:?}"
+        );
     }
 
     #[test]
@@ -113,7 +127,11 @@ mod tests {
     }
 
     fn any_known() -> impl Strategy<Value = (Option<State>, u64, Option<String>)> {
-        (prop::sample::select(STATES.to_vec()), 0u64..4, prop::option::of("[ab]"))
+        (
+            prop::sample::select(STATES.to_vec()),
+            0u64..4,
+            prop::option::of("[ab]"),
+        )
     }
 
     proptest! {

@@ -97,7 +97,10 @@ impl Forget {
 impl Registry {
     /// Starts with what runs already, after finishing or undoing what an earlier agent left half done.
     pub async fn open(host: Arc<Host>) -> Self {
-        let registry = Self { tasks: Arc::default(), host };
+        let registry = Self {
+            tasks: Arc::default(),
+            host,
+        };
         for (manifest, stack, running) in super::adopt::adopt(&registry.host).await {
             registry.start(
                 &mut registry.lock(),
@@ -123,7 +126,10 @@ impl Registry {
         let id = spec.sandbox_id;
         let view = self.begin_create(spec, op)?;
         match settled(view, |view| !matches!(view.state, Phase::Starting)).await {
-            View { state: Phase::Gone(Some(failure)), .. } => Err(Refused::Failed(id, failure)),
+            View {
+                state: Phase::Gone(Some(failure)),
+                ..
+            } => Err(Refused::Failed(id, failure)),
             view if matches!(view.state, Phase::Running(_)) => Ok(view),
             view => Err(Refused::WrongState(id, view.policy_state())),
         }
@@ -145,9 +151,17 @@ impl Registry {
             }
             (Verdict::Accept, _) if self.host.stopping.is_cancelled() => Err(Refused::Stopping),
             (Verdict::Accept, _) => {
-                let user = spec.default_user.clone().unwrap_or_else(|| self.template_user(&spec));
+                let user = spec
+                    .default_user
+                    .clone()
+                    .unwrap_or_else(|| self.template_user(&spec));
                 let manifest = Manifest::starting(&spec, op, "", &user);
-                Ok(self.start(&mut tasks, manifest, Phase::Starting, Birth::Create(Box::new(spec))))
+                Ok(self.start(
+                    &mut tasks,
+                    manifest,
+                    Phase::Starting,
+                    Birth::Create(Box::new(spec)),
+                ))
             }
         }
     }
@@ -192,9 +206,15 @@ impl Registry {
         if tombstone.is_some_and(|tombstone| tombstone.generation >= op.generation) {
             return Ok(());
         }
-        let tombstone =
-            Tombstone { generation: op.generation, op_id: Some(op.id.clone()), failure: None };
-        self.host.graveyard.bury(id, &tombstone).map_err(|error| Refused::Memory(id, error))
+        let tombstone = Tombstone {
+            generation: op.generation,
+            op_id: Some(op.id.clone()),
+            failure: None,
+        };
+        self.host
+            .graveyard
+            .bury(id, &tombstone)
+            .map_err(|error| Refused::Memory(id, error))
     }
 
     /// A sandbox as it is now.
@@ -203,13 +223,19 @@ impl Registry {
     /// When it is not here.
     pub fn get(&self, id: SandboxId) -> Result<View, Refused> {
         let tasks = self.lock();
-        tasks.get(&id).map(|handle| handle.view.borrow().clone()).ok_or(Refused::NotFound(id))
+        tasks
+            .get(&id)
+            .map(|handle| handle.view.borrow().clone())
+            .ok_or(Refused::NotFound(id))
     }
 
     /// All sandboxes as they are now.
     #[must_use]
     pub fn list(&self) -> Vec<View> {
-        self.lock().values().map(|handle| handle.view.borrow().clone()).collect()
+        self.lock()
+            .values()
+            .map(|handle| handle.view.borrow().clone())
+            .collect()
     }
 
     /// A running sandbox, to be used.
@@ -221,7 +247,10 @@ impl Registry {
         match view.state {
             Phase::Running(Running { envd, .. }) => {
                 view.activity.touch();
-                Ok(InUse { envd, activity: view.activity })
+                Ok(InUse {
+                    envd,
+                    activity: view.activity,
+                })
             }
             _ => Err(Refused::WrongState(id, view.policy_state())),
         }
@@ -242,16 +271,28 @@ impl Registry {
             manifest,
             view,
             commands: inbox,
-            forget: Forget { id, tasks: Arc::downgrade(&self.tasks) },
+            forget: Forget {
+                id,
+                tasks: Arc::downgrade(&self.tasks),
+            },
         };
         self.host.tasks.spawn(driver.run(birth));
-        tasks.insert(id, Handle { view: published.clone(), commands });
+        tasks.insert(
+            id,
+            Handle {
+                view: published.clone(),
+                commands,
+            },
+        );
         gauge(tasks);
         published
     }
 
     fn tombstone(&self, id: SandboxId) -> Result<Option<Tombstone>, Refused> {
-        self.host.graveyard.find(id).map_err(|error| Refused::Memory(id, error))
+        self.host
+            .graveyard
+            .find(id)
+            .map_err(|error| Refused::Memory(id, error))
     }
 
     /// The template's default user; a missing template is found by the creation itself.
@@ -292,9 +333,10 @@ fn verdict(
 fn refused(id: SandboxId, refusal: Refusal, handle: Option<&Handle>) -> Refused {
     match refusal {
         Refusal::StaleGeneration => Refused::StaleGeneration(id),
-        Refusal::WrongState => {
-            Refused::WrongState(id, handle.and_then(|handle| handle.view.borrow().policy_state()))
-        }
+        Refusal::WrongState => Refused::WrongState(
+            id,
+            handle.and_then(|handle| handle.view.borrow().policy_state()),
+        ),
     }
 }
 

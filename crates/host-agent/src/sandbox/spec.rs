@@ -69,7 +69,10 @@ impl Spec {
         within("vcpus", self.vcpus, VCPUS)?;
         within("memory_mib", self.memory_mib, MEMORY_MIB)?;
         if self.memory_mib % 2 == 1 {
-            return Err(BadSpec { field: "memory_mib", reason: "must be even".to_owned() });
+            return Err(BadSpec {
+                field: "memory_mib",
+                reason: "must be even".to_owned(),
+            });
         }
         within("disk_mib", self.disk_mib, DISK_MIB)?;
         if let Some(user) = &self.default_user {
@@ -88,9 +91,15 @@ impl Operation {
     pub fn new(id: &str, generation: u64) -> Result<Self, BadSpec> {
         if id.is_empty() || id.len() > OP_ID || !id.bytes().all(|byte| byte.is_ascii_graphic()) {
             let reason = format!("must be 1 to {OP_ID} printable characters");
-            return Err(BadSpec { field: "op_id", reason });
+            return Err(BadSpec {
+                field: "op_id",
+                reason,
+            });
         }
-        Ok(Self { id: id.to_owned(), generation })
+        Ok(Self {
+            id: id.to_owned(),
+            generation,
+        })
     }
 }
 
@@ -101,19 +110,33 @@ impl Operation {
 pub(crate) fn check_envs<'a>(
     envs: impl IntoIterator<Item = (&'a String, &'a String), IntoIter: ExactSizeIterator>,
 ) -> Result<(), BadSpec> {
-    let bad = |reason: String| Err(BadSpec { field: "envs", reason });
+    let bad = |reason: String| {
+        Err(BadSpec {
+            field: "envs",
+            reason,
+        })
+    };
     let envs = envs.into_iter();
     if envs.len() > ENV_COUNT {
         return bad(format!("must have at most {ENV_COUNT} entries"));
     }
     for (key, value) in envs {
-        let head = key.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
-        let tail = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let head = key
+            .bytes()
+            .next()
+            .is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+        let tail = key
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         if !head || !tail || key.len() > ENV_KEY {
-            return bad(format!("must have names of letters, digits and '_', at most {ENV_KEY}"));
+            return bad(format!(
+                "must have names of letters, digits and '_', at most {ENV_KEY}"
+            ));
         }
         if value.len() > ENV_VALUE || value.contains('\0') {
-            return bad(format!("must have values of at most {ENV_VALUE} bytes without NUL"));
+            return bad(format!(
+                "must have values of at most {ENV_VALUE} bytes without NUL"
+            ));
         }
     }
     Ok(())
@@ -126,7 +149,10 @@ pub(crate) fn check_envs<'a>(
 pub(crate) fn check_user(field: &'static str, user: &str) -> Result<(), BadSpec> {
     let plain = |byte: u8| byte.is_ascii_graphic() && byte != b':';
     if user.is_empty() || user.len() > USER || !user.bytes().all(plain) {
-        return Err(BadSpec { field, reason: format!("must be a user name of at most {USER} characters") });
+        return Err(BadSpec {
+            field,
+            reason: format!("must be a user name of at most {USER} characters"),
+        });
     }
     Ok(())
 }
@@ -135,7 +161,10 @@ fn within(field: &'static str, value: u32, range: RangeInclusive<u32>) -> Result
     if range.contains(&value) {
         return Ok(());
     }
-    Err(BadSpec { field, reason: format!("must be {} to {}", range.start(), range.end()) })
+    Err(BadSpec {
+        field,
+        reason: format!("must be {} to {}", range.start(), range.end()),
+    })
 }
 
 #[cfg(test)]
@@ -159,7 +188,11 @@ mod tests {
             default_user: None,
         };
         change(&mut spec);
-        assert_eq!(spec.check().err().map(|error| error.field), expected, "{spec:?}");
+        assert_eq!(
+            spec.check().err().map(|error| error.field),
+            expected,
+            "{spec:?}"
+        );
     }
 
     #[test]
@@ -171,12 +204,30 @@ mod tests {
         check(|spec| spec.memory_mib = 129, Some("memory_mib"));
         check(|spec| spec.memory_mib = 65_538, Some("memory_mib"));
         check(|spec| spec.disk_mib = 1023, Some("disk_mib"));
-        check(|spec| spec.default_user = Some("a:b".into()), Some("default_user"));
-        check(|spec| spec.default_user = Some("a\r\nb".into()), Some("default_user"));
-        check(|spec| drop(spec.envs.insert("A=B".into(), String::new())), Some("envs"));
-        check(|spec| drop(spec.envs.insert("1A".into(), String::new())), Some("envs"));
-        check(|spec| drop(spec.envs.insert("A".into(), "x\0".into())), Some("envs"));
-        check(|spec| drop(spec.envs.insert("A".into(), "x".repeat(32_769))), Some("envs"));
+        check(
+            |spec| spec.default_user = Some("a:b".into()),
+            Some("default_user"),
+        );
+        check(
+            |spec| spec.default_user = Some("a\r\nb".into()),
+            Some("default_user"),
+        );
+        check(
+            |spec| drop(spec.envs.insert("A=B".into(), String::new())),
+            Some("envs"),
+        );
+        check(
+            |spec| drop(spec.envs.insert("1A".into(), String::new())),
+            Some("envs"),
+        );
+        check(
+            |spec| drop(spec.envs.insert("A".into(), "x\0".into())),
+            Some("envs"),
+        );
+        check(
+            |spec| drop(spec.envs.insert("A".into(), "x".repeat(32_769))),
+            Some("envs"),
+        );
     }
 
     #[test]

@@ -118,7 +118,9 @@ impl Guard {
                 let path = cow.path().to_owned();
                 cow.release().await?;
                 if again {
-                    CowFile::open(&path, host.block_reaper.clone()).release().await?;
+                    CowFile::open(&path, host.block_reaper.clone())
+                        .release()
+                        .await?;
                 }
             }
             Self::Disk(disk) => {
@@ -145,6 +147,8 @@ impl Guard {
 }
 
 /// A sandbox's name as a VM.
-pub(crate) fn vm_id(id: SandboxId) -> Result<wrenn_firecracker::VmId, wrenn_firecracker::JailError> {
+pub(crate) fn vm_id(
+    id: SandboxId,
+) -> Result<wrenn_firecracker::VmId, wrenn_firecracker::JailError> {
     wrenn_firecracker::VmId::new(&id.to_string())
 }

@@ -54,14 +54,18 @@ impl Graveyard {
 
     /// Forgets those that are old enough; called at start and hourly.
     pub(crate) fn forget_old(&self) {
-        let Ok(entries) = fs::read_dir(&self.directory) else { return };
+        let Ok(entries) = fs::read_dir(&self.directory) else {
+            return;
+        };
         for entry in entries.flatten() {
             let written = entry.metadata().and_then(|metadata| metadata.modified());
-            let age = written.ok().and_then(|at| SystemTime::now().duration_since(at).ok());
-            if age.is_some_and(|age| age > KEPT) {
-                if let Err(error) = durable::remove(&entry.path()) {
-                    tracing::warn!(error = %crate::chain(&error), "an old tombstone stays");
-                }
+            let age = written
+                .ok()
+                .and_then(|at| SystemTime::now().duration_since(at).ok());
+            if age.is_some_and(|age| age > KEPT)
+                && let Err(error) = durable::remove(&entry.path())
+            {
+                tracing::warn!(error = %crate::chain(&error), "an old tombstone stays");
             }
         }
     }
@@ -81,11 +85,23 @@ mod tests {
         let graveyard = Graveyard::open(directory.path()).unwrap();
         let id = SandboxId::new();
         assert!(graveyard.find(id).unwrap().is_none());
-        graveyard.bury(id, &Tombstone { generation: 3, op_id: None, failure: None }).unwrap();
+        graveyard
+            .bury(
+                id,
+                &Tombstone {
+                    generation: 3,
+                    op_id: None,
+                    failure: None,
+                },
+            )
+            .unwrap();
         graveyard.forget_old();
         assert_eq!(graveyard.find(id).unwrap().unwrap().generation, 3);
         let old = SystemTime::now() - KEPT - Duration::from_secs(60);
-        fs::File::open(graveyard.path(id)).unwrap().set_modified(old).unwrap();
+        fs::File::open(graveyard.path(id))
+            .unwrap()
+            .set_modified(old)
+            .unwrap();
         graveyard.forget_old();
         assert!(graveyard.find(id).unwrap().is_none());
     }

@@ -4,15 +4,23 @@ use std::time::{Duration, Instant};
 
 use wrenn_rpc::{
     connectrpc::ErrorCode,
-    hostagent::{SyncRequest, SyncResponse, WatchEventsRequest, WatchEventsResponse, host_event::Kind},
+    hostagent::{
+        SyncRequest, SyncResponse, WatchEventsRequest, WatchEventsResponse, host_event::Kind,
+    },
 };
 use wrenn_testkit::virtual_host_agent::AgentHost;
 
 use crate::fixture::{create, destroy, get, host, sh};
 
 fn sync(host: &AgentHost, boot_id: &str, seq: u64) -> SyncResponse {
-    let request = SyncRequest { acked_boot_id: boot_id.to_owned(), acked_seq: seq, ..Default::default() };
-    host.block_on(host.client.sync(request)).expect("it syncs").into_owned()
+    let request = SyncRequest {
+        acked_boot_id: boot_id.to_owned(),
+        acked_seq: seq,
+        ..Default::default()
+    };
+    host.block_on(host.client.sync(request))
+        .expect("it syncs")
+        .into_owned()
 }
 
 #[test]
@@ -20,7 +28,11 @@ fn a_killed_agent_finds_its_sandboxes_again() {
     let host = host();
     let before = host.census().expect("count");
     let id = create(&host);
-    sh(&host, id, "echo kept > /tmp/kept; sleep 5000 & echo $!");
+    sh(
+        &host,
+        id,
+        "echo kept > /tmp/kept; sleep 5000 >/dev/null 2>&1 &",
+    );
     let running = get(&host, id).expect("it runs");
 
     host.kill_agent().expect("it starts again");
@@ -29,7 +41,8 @@ fn a_killed_agent_finds_its_sandboxes_again() {
     assert_eq!(found.host_ip, running.host_ip);
     assert_eq!(sh(&host, id, "cat /tmp/kept; pgrep -c sleep"), "kept\n1\n");
 
-    host.shell("kill -TERM $(cat /run/agent.pid)").expect("it is told to stop");
+    host.shell("kill -TERM $(cat /run/agent.pid)")
+        .expect("it is told to stop");
     host.await_agent().expect("it starts again");
     assert_eq!(sh(&host, id, "cat /tmp/kept"), "kept\n");
 
@@ -49,12 +62,33 @@ fn a_vm_that_dies_is_an_event_and_leaves_nothing() {
         ..WatchEventsRequest::default()
     };
     host.block_on(async {
-        let mut events = host.client.watch_events(watch).await.expect("it is watched");
-        let first = events.message::<WatchEventsResponse>().await.expect("it goes on");
-        assert!(first.expect("a greeting").to_owned_message().event.is_unset());
+        let mut events = host
+            .client
+            .watch_events(watch)
+            .await
+            .expect("it is watched");
+        let first = events
+            .message::<WatchEventsResponse>()
+            .await
+            .expect("it goes on");
+        assert!(
+            first
+                .expect("a greeting")
+                .to_owned_message()
+                .event
+                .is_unset()
+        );
         host.shell("pkill -9 firecracker").expect("it is killed");
-        let told = events.message::<WatchEventsResponse>().await.expect("it goes on");
-        let event = told.expect("an event").to_owned_message().event.into_option().expect("an event");
+        let told = events
+            .message::<WatchEventsResponse>()
+            .await
+            .expect("it goes on");
+        let event = told
+            .expect("an event")
+            .to_owned_message()
+            .event
+            .into_option()
+            .expect("an event");
         assert_eq!((event.sandbox_id, event.generation), (id.to_string(), 1));
         assert!(matches!(event.kind, Some(Kind::Exited(_))));
     });
@@ -62,15 +96,29 @@ fn a_vm_that_dies_is_an_event_and_leaves_nothing() {
     while get(&host, id).is_ok() {
         assert!(Instant::now() < until, "it is not released");
     }
-    assert_eq!(get(&host, id).expect_err("it is gone").code, ErrorCode::NotFound);
+    assert_eq!(
+        get(&host, id).expect_err("it is gone").code,
+        ErrorCode::NotFound
+    );
     assert_eq!(host.census().expect("count"), before);
 
     let report = sync(&host, "", 0);
     assert!(report.sandboxes.is_empty());
-    assert!(report.events.iter().any(|event| event.sandbox_id == id.to_string()));
+    assert!(
+        report
+            .events
+            .iter()
+            .any(|event| event.sandbox_id == id.to_string())
+    );
     host.kill_agent().expect("it starts again");
     let report = sync(&host, "", 0);
-    assert!(report.events.iter().any(|event| event.sandbox_id == id.to_string()), "events are durable");
+    assert!(
+        report
+            .events
+            .iter()
+            .any(|event| event.sandbox_id == id.to_string()),
+        "events are durable"
+    );
     let acknowledged = sync(&host, &report.boot_id, report.seq);
     assert!(acknowledged.events.is_empty());
 }
@@ -85,6 +133,11 @@ fn a_vm_that_dies_while_no_agent_runs_is_an_event_too() {
     host.await_agent().expect("it starts again");
     let report = sync(&host, "", 0);
     assert!(report.sandboxes.is_empty());
-    assert!(report.events.iter().any(|event| event.sandbox_id == id.to_string()));
+    assert!(
+        report
+            .events
+            .iter()
+            .any(|event| event.sandbox_id == id.to_string())
+    );
     assert_eq!(host.census().expect("count"), before);
 }

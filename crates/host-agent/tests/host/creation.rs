@@ -2,7 +2,7 @@
 
 use wrenn_ids::SandboxId;
 use wrenn_rpc::{
-    connectrpc::ErrorCode,
+    connectrpc::{ConnectError, ErrorCode, client::UnaryResponse},
     hostagent::{DestroySandboxRequest, error_detail::Reason},
 };
 
@@ -10,7 +10,16 @@ use crate::fixture::{create, create_request, destroy, get, host, operation, reas
 
 /// The points of `ensure.rs`, in order.
 const STEPS: [&str; 10] = [
-    "record", "slot", "cow", "disk", "jail", "launch", "configure", "boot", "init", "running",
+    "record",
+    "slot",
+    "cow",
+    "disk",
+    "jail",
+    "launch",
+    "configure",
+    "boot",
+    "init",
+    "running",
 ];
 
 #[test]
@@ -19,14 +28,26 @@ fn a_creation_that_fails_at_any_step_leaves_nothing_behind() {
     let before = host.census().expect("count");
     for action in ["fail", "fail-twice"] {
         for step in STEPS {
-            host.arm(&format!("create.after.{step}={action}")).expect("arm");
+            host.arm(&format!("create.after.{step}={action}"))
+                .expect("arm");
             let request = create_request(&host, SandboxId::new());
-            let error = host.block_on(host.client.create_sandbox(request.clone())).expect_err(step);
+            let error = host
+                .block_on(host.client.create_sandbox(request.clone()))
+                .expect_err(step);
             assert_eq!(error.code, ErrorCode::Internal, "{step}: {error}");
-            assert_eq!(host.census().expect("count"), before, "{action} after {step}");
+            assert_eq!(
+                host.census().expect("count"),
+                before,
+                "{action} after {step}"
+            );
             host.disarm().expect("disarm");
-            let again = host.block_on(host.client.create_sandbox(request)).expect_err(step);
-            assert_eq!(again.message, error.message, "a repeated operation has the first result");
+            let again = host
+                .block_on(host.client.create_sandbox(request))
+                .expect_err(step);
+            assert_eq!(
+                again.message, error.message,
+                "a repeated operation has the first result"
+            );
         }
     }
     assert_eq!(host.census().expect("count"), before);
@@ -39,7 +60,8 @@ fn an_agent_that_dies_at_any_step_starts_again_without_a_trace() {
     let whole = std::env::var_os("WRENN_SOAK").is_some();
     let short = ["slot", "disk", "launch", "boot"];
     for step in STEPS.iter().filter(|step| whole || short.contains(step)) {
-        host.arm(&format!("create.after.{step}=abort")).expect("arm");
+        host.arm(&format!("create.after.{step}=abort"))
+            .expect("arm");
         let request = create_request(&host, SandboxId::new());
         let lost = host.block_on(host.client.create_sandbox(request.clone()));
         assert!(lost.is_err(), "the connection breaks after {step}");
@@ -48,7 +70,8 @@ fn an_agent_that_dies_at_any_step_starts_again_without_a_trace() {
         assert_eq!(host.census().expect("count"), before, "after {step}");
         if *step == "boot" {
             let id = request.sandbox_id.parse().expect("an id");
-            host.block_on(host.client.create_sandbox(request)).expect("the operation may be tried again");
+            host.block_on(host.client.create_sandbox(request))
+                .expect("the operation may be tried again");
             destroy(&host, id);
         }
     }
@@ -66,21 +89,34 @@ fn operations_are_idempotent_and_generations_never_fall() {
             host.client.create_sandbox(request.clone())
         )
     });
-    let (first, second) = (first.expect("created").into_owned(), second.expect("joined").into_owned());
+    let created = |created: Result<UnaryResponse<_>, ConnectError>| match created {
+        Ok(created) => created.into_owned(),
+        Err(error) => panic!("{error}\n{}", host.log()),
+    };
+    let (first, second) = (created(first), created(second));
     assert_eq!(first.sandbox.started_at_ms, second.sandbox.started_at_ms);
 
     let other = create_request(&host, id);
-    let refused = host.block_on(host.client.create_sandbox(other)).expect_err("it exists");
-    assert_eq!((refused.code, reason(&refused)), (ErrorCode::FailedPrecondition, Reason::WRONG_STATE));
+    let refused = host
+        .block_on(host.client.create_sandbox(other))
+        .expect_err("it exists");
+    assert_eq!(
+        (refused.code, reason(&refused)),
+        (ErrorCode::FailedPrecondition, Reason::WRONG_STATE)
+    );
     let stale = DestroySandboxRequest {
         operation: operation(&host, 0).into(),
         sandbox_id: id.to_string(),
         ..DestroySandboxRequest::default()
     };
-    let refused = host.block_on(host.client.destroy_sandbox(stale)).expect_err("it is stale");
+    let refused = host
+        .block_on(host.client.destroy_sandbox(stale))
+        .expect_err("it is stale");
     assert_eq!(reason(&refused), Reason::STALE_GENERATION);
     destroy(&host, id);
-    let late = host.block_on(host.client.create_sandbox(request)).expect_err("it is late");
+    let late = host
+        .block_on(host.client.create_sandbox(request))
+        .expect_err("it is late");
     assert_eq!(reason(&late), Reason::STALE_GENERATION);
 }
 
@@ -102,7 +138,10 @@ fn a_destroy_overtakes_a_creation() {
                 if host.client.get_sandbox(request).await.is_ok() {
                     break;
                 }
-                assert!(tokio::time::Instant::now() < until, "the creation does not begin");
+                assert!(
+                    tokio::time::Instant::now() < until,
+                    "the creation does not begin"
+                );
                 tokio::task::yield_now().await;
             }
             let request = DestroySandboxRequest {
@@ -124,12 +163,22 @@ fn a_destroy_overtakes_a_creation() {
 fn many_creations_at_once_all_succeed() {
     let host = host();
     let before = host.census().expect("count");
-    let count = if std::env::var_os("WRENN_SOAK").is_some() { 20 } else { 4 };
-    let requests: Vec<_> = (0..count).map(|_| create_request(&host, SandboxId::new())).collect();
-    let ids: Vec<SandboxId> =
-        requests.iter().map(|request| request.sandbox_id.parse().expect("an id")).collect();
+    let count = if std::env::var_os("WRENN_SOAK").is_some() {
+        20
+    } else {
+        4
+    };
+    let requests: Vec<_> = (0..count)
+        .map(|_| create_request(&host, SandboxId::new()))
+        .collect();
+    let ids: Vec<SandboxId> = requests
+        .iter()
+        .map(|request| request.sandbox_id.parse().expect("an id"))
+        .collect();
     let created = host.block_on(futures::future::join_all(
-        requests.into_iter().map(|request| host.client.create_sandbox(request)),
+        requests
+            .into_iter()
+            .map(|request| host.client.create_sandbox(request)),
     ));
     for created in created {
         if let Err(error) = created {

@@ -9,22 +9,37 @@ use wrenn_ids::{HostId, SandboxId, TemplateId};
 use wrenn_rpc::{
     connectrpc::{ConnectError, client::CallOptions},
     hostagent::{
-        Command, CreateSandboxRequest, DestroySandboxRequest, ErrorDetail, ExecRequest, ExecResponse,
-        GetSandboxRequest, Operation, Sandbox, error_detail::Reason,
+        Command, CreateSandboxRequest, DestroySandboxRequest, ErrorDetail, ExecRequest,
+        ExecResponse, GetSandboxRequest, ListSandboxesRequest, Operation, Sandbox,
+        error_detail::Reason,
     },
 };
 use wrenn_testkit::virtual_host_agent::AgentHost;
 
 static HOST: LazyLock<Mutex<AgentHost>> = LazyLock::new(|| {
-    let filter = std::env::var("WRENN_TEST_LOG").unwrap_or_else(|_| "warn,wrenn_testkit=info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let filter =
+        std::env::var("WRENN_TEST_LOG").unwrap_or_else(|_| "warn,wrenn_testkit=info".into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     let program = Path::new(env!("CARGO_BIN_EXE_wrenn-agent-under-test"));
     Mutex::new(AgentHost::start(program).expect("start the agent in a virtual host"))
 });
 
-/// The machine, alone.
+/// The machine, alone. What a failed test left there is removed first, so that one failure stays one.
 pub(crate) fn host() -> MutexGuard<'static, AgentHost> {
-    HOST.lock().unwrap_or_else(PoisonError::into_inner)
+    if !HOST.is_poisoned() {
+        return HOST.lock().unwrap_or_else(PoisonError::into_inner);
+    }
+    HOST.clear_poison();
+    let host = HOST.lock().unwrap_or_else(PoisonError::into_inner);
+    host.disarm().expect("disarm");
+    let left = host.block_on(host.client.list_sandboxes(ListSandboxesRequest::default()));
+    for sandbox in left.expect("they are listed").into_owned().sandboxes {
+        destroy(&host, sandbox.sandbox_id.parse().expect("an id"));
+    }
+    host
 }
 
 /// A new operation of this generation.
@@ -79,9 +94,17 @@ pub(crate) fn destroy(host: &AgentHost, id: SandboxId) {
 
 /// A sandbox as the agent describes it.
 pub(crate) fn get(host: &AgentHost, id: SandboxId) -> Result<Sandbox, ConnectError> {
-    let request = GetSandboxRequest { sandbox_id: id.to_string(), ..Default::default() };
-    let answer = host.block_on(host.client.get_sandbox(request))?.into_owned();
-    Ok(answer.sandbox.into_option().expect("an answer holds the sandbox"))
+    let request = GetSandboxRequest {
+        sandbox_id: id.to_string(),
+        ..Default::default()
+    };
+    let answer = host
+        .block_on(host.client.get_sandbox(request))?
+        .into_owned();
+    Ok(answer
+        .sandbox
+        .into_option()
+        .expect("an answer holds the sandbox"))
 }
 
 /// A program with its arguments.
@@ -107,7 +130,9 @@ pub(crate) fn exec(
         ..ExecRequest::default()
     };
     let options = CallOptions::default().with_timeout(std::time::Duration::from_secs(180));
-    Ok(host.block_on(host.client.exec_with_options(request, options))?.into_owned())
+    Ok(host
+        .block_on(host.client.exec_with_options(request, options))?
+        .into_owned())
 }
 
 /// Standard output of a shell line that must end with 0.
@@ -122,9 +147,17 @@ pub(crate) fn sh(host: &AgentHost, id: SandboxId, line: &str) -> String {
 pub(crate) fn reason(error: &ConnectError) -> Reason {
     use base64::Engine as _;
     use wrenn_rpc::buffa::Message as _;
-    let detail = error.details.first().and_then(|detail| detail.value.as_ref());
+    let detail = error
+        .details
+        .first()
+        .and_then(|detail| detail.value.as_ref());
     let engine = base64::engine::general_purpose::STANDARD_NO_PAD;
-    let bytes = detail.and_then(|value| engine.decode(value).ok()).unwrap_or_default();
+    let bytes = detail
+        .and_then(|value| engine.decode(value).ok())
+        .unwrap_or_default();
     let detail = ErrorDetail::decode_from_slice(&bytes).expect("a detail is a message");
-    detail.reason.as_known().unwrap_or(Reason::REASON_UNSPECIFIED)
+    detail
+        .reason
+        .as_known()
+        .unwrap_or(Reason::REASON_UNSPECIFIED)
 }

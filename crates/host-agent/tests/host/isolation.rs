@@ -16,7 +16,11 @@ fn a_guest_reaches_nothing_private() {
     let host = host();
     let (one, two) = (create(&host), create(&host));
     let other = get(&host, two).expect("it runs").host_ip;
-    sh(&host, two, "(python3 -m http.server 8000 --bind 0.0.0.0 >/dev/null 2>&1 &) ; sleep 1");
+    sh(
+        &host,
+        two,
+        "(python3 -m http.server 8000 --bind 0.0.0.0 >/dev/null 2>&1 &) ; sleep 1",
+    );
     let gateway = host.shell("ip -4 -o addr show dev wv1 | awk '{print $4}' | cut -d/ -f1");
     let gateway = gateway.expect("a slot has a link").trim().to_owned();
     let own = host.shell("ip -4 -o addr show | grep ' 10.0.2' | awk '{print $4}' | cut -d/ -f1");
@@ -24,7 +28,10 @@ fn a_guest_reaches_nothing_private() {
     let control_plane = host.authority.port.to_string();
 
     // The control plane does answer the host itself, so that a refusal below means something.
-    host.shell(&format!("timeout 10 bash -c '</dev/tcp/10.0.2.2/{control_plane}'")).expect("it is there");
+    host.shell(&format!(
+        "timeout 10 bash -c '</dev/tcp/10.0.2.2/{control_plane}'"
+    ))
+    .expect("it is there");
     let targets = [
         (other.as_str(), "8000", "another guest"),
         (other.as_str(), "49983", "another guest's agent"),
@@ -52,8 +59,18 @@ fn a_guest_reaches_nothing_private() {
                 http://169.254.169.254/latest/api/token); curl -s -m 5 http://169.254.169.254/ | head -c 200; \
                 echo; curl -s -m 5 -H \"X-metadata-token: $t\" -H 'Accept: application/json' http://169.254.169.254/";
     let metadata = sh(&host, one, line);
-    assert!(metadata.contains(one.to_string().trim_start_matches("sb-")), "{metadata}");
-    assert!(!metadata.lines().next().unwrap_or_default().contains("instanceID"), "{metadata}");
+    assert!(
+        metadata.contains(one.to_string().trim_start_matches("sb-")),
+        "{metadata}"
+    );
+    assert!(
+        !metadata
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .contains("instanceID"),
+        "{metadata}"
+    );
     assert!(!metadata.contains(two.to_string().trim_start_matches("sb-")));
 
     destroy(&host, one);

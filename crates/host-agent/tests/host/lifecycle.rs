@@ -18,7 +18,10 @@ fn a_sandbox_is_created_used_and_destroyed_without_a_trace() {
     let done = exec(&host, id, &["python3", "-c", "print(6*7)"]).expect("it runs");
     assert_eq!((done.exit_code, done.stdout.as_slice()), (0, &b"42\n"[..]));
     assert_eq!(sh(&host, id, "hostname").trim(), id.to_string());
-    assert_eq!(sh(&host, id, "id -un; pwd; echo $HOME"), "root\n/root\n/root\n");
+    assert_eq!(
+        sh(&host, id, "id -un; pwd; echo $HOME"),
+        "root\n/root\n/root\n"
+    );
 
     destroy(&host, id);
     destroy(&host, id);

@@ -26,7 +26,10 @@ fn programs_give_their_results_and_are_ended_with_their_group() {
     assert_eq!(run(&["/bin/sh", "-c", "exit 7"]).exit_code, 7);
     assert_eq!(run(&["/bin/sh", "-c", "kill -TERM $$"]).exit_code, 143);
     let bytes = run(&["/bin/sh", "-c", r"printf '\377\376'; echo err >&2"]);
-    assert_eq!((bytes.stdout, bytes.stderr), (vec![0xff, 0xfe], b"err\n".to_vec()));
+    assert_eq!(
+        (bytes.stdout, bytes.stderr),
+        (vec![0xff, 0xfe], b"err\n".to_vec())
+    );
 
     let mut variables = command(&["/bin/sh", "-c", "echo $A; pwd; id -un"]);
     variables.envs = [("A".to_owned(), "1".to_owned())].into_iter().collect();
@@ -38,17 +41,27 @@ fn programs_give_their_results_and_are_ended_with_their_group() {
         timeout_ms: 60_000,
         ..ExecRequest::default()
     };
-    let done = host.block_on(host.client.exec(request.clone())).expect("it runs").into_owned();
+    let done = host
+        .block_on(host.client.exec(request.clone()))
+        .expect("it runs")
+        .into_owned();
     assert_eq!(String::from_utf8_lossy(&done.stdout), "1\n/tmp\nuser\n");
 
     let refused = |change: &dyn Fn(&mut wrenn_rpc::hostagent::Command)| {
         let mut command = command(&["true"]);
         change(&mut command);
-        let request = ExecRequest { command: command.into(), ..request.clone() };
-        host.block_on(host.client.exec(request)).expect_err("it is refused")
+        let request = ExecRequest {
+            command: command.into(),
+            ..request.clone()
+        };
+        host.block_on(host.client.exec(request))
+            .expect_err("it is refused")
     };
     let unknown = refused(&|command| command.user = Some("nobody-here".to_owned()));
-    assert_eq!((unknown.code, reason(&unknown)), (ErrorCode::InvalidArgument, Reason::UNKNOWN_USER));
+    assert_eq!(
+        (unknown.code, reason(&unknown)),
+        (ErrorCode::InvalidArgument, Reason::UNKNOWN_USER)
+    );
     let nowhere = refused(&|command| command.cwd = Some("/no/where".to_owned()));
     assert_eq!(
         (nowhere.code, reason(&nowhere)),
@@ -72,8 +85,14 @@ fn floods_are_cut_and_go_on(host: &AgentHost, request: &ExecRequest) {
         ..request.clone()
     };
     let id = request.sandbox_id.parse().expect("an id");
-    let done = host.block_on(host.client.exec(request)).expect("it runs").into_owned();
-    assert_eq!((done.exit_code, done.stdout.len(), done.truncated), (0, 1 << 20, true));
+    let done = host
+        .block_on(host.client.exec(request))
+        .expect("it runs")
+        .into_owned();
+    assert_eq!(
+        (done.exit_code, done.stdout.len(), done.truncated),
+        (0, 1 << 20, true)
+    );
     assert_eq!(sh(host, id, "cat /tmp/flooded"), "done\n");
 }
 
@@ -85,7 +104,10 @@ fn limits_end_the_group(host: &AgentHost, request: &ExecRequest) {
         ..request.clone()
     };
     let id = request.sandbox_id.parse().expect("an id");
-    let done = host.block_on(host.client.exec(request)).expect("it is answered").into_owned();
+    let done = host
+        .block_on(host.client.exec(request))
+        .expect("it is answered")
+        .into_owned();
     assert!(done.timed_out);
     assert_eq!(String::from_utf8_lossy(&done.stdout), "begun\n");
     assert_eq!(done.exit_code, 137);
@@ -116,7 +138,12 @@ fn streams_flow_both_ways(host: &AgentHost, id: wrenn_ids::SandboxId) {
                         .await
                         .expect("they are listed")
                         .into_owned();
-                    assert!(listed.processes.iter().any(|process| process.pid == started.pid));
+                    assert!(
+                        listed
+                            .processes
+                            .iter()
+                            .any(|process| process.pid == started.pid)
+                    );
                     let input = SendProcessInputRequest {
                         sandbox_id: id.to_string(),
                         pid: started.pid,
@@ -124,7 +151,10 @@ fn streams_flow_both_ways(host: &AgentHost, id: wrenn_ids::SandboxId) {
                         close: true,
                         ..SendProcessInputRequest::default()
                     };
-                    host.client.send_process_input(input).await.expect("it is taken");
+                    host.client
+                        .send_process_input(input)
+                        .await
+                        .expect("it is taken");
                 }
                 Event::Stdout(bytes) => output.extend(bytes),
                 Event::Stderr(_) | Event::Keepalive(_) => {}
@@ -143,7 +173,10 @@ fn streams_flow_both_ways(host: &AgentHost, id: wrenn_ids::SandboxId) {
             })
             .await
             .expect_err("there is none");
-        assert_eq!((unknown.code, reason(&unknown)), (ErrorCode::NotFound, Reason::PROCESS_NOT_FOUND));
+        assert_eq!(
+            (unknown.code, reason(&unknown)),
+            (ErrorCode::NotFound, Reason::PROCESS_NOT_FOUND)
+        );
     });
 }
 
@@ -155,11 +188,17 @@ fn a_lost_caller_ends_the_group(host: &AgentHost, id: wrenn_ids::SandboxId) {
             ..ExecStreamRequest::default()
         };
         let mut stream = host.client.exec_stream(request).await.expect("it starts");
-        let started = stream.message::<wrenn_rpc::hostagent::ExecStreamResponse>().await;
+        let started = stream
+            .message::<wrenn_rpc::hostagent::ExecStreamResponse>()
+            .await;
         assert!(started.expect("it goes on").is_some());
     });
     let until = Instant::now() + Duration::from_secs(60);
-    while exec(host, id, &["pgrep", "-f", "sleep 2000"]).expect("it runs").exit_code == 0 {
+    while exec(host, id, &["pgrep", "-f", "sleep 2000"])
+        .expect("it runs")
+        .exit_code
+        == 0
+    {
         assert!(Instant::now() < until, "the program outlives its caller");
     }
 }

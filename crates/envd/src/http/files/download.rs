@@ -134,11 +134,10 @@ fn open(path: &str) -> Result<(File, Metadata), HttpError> {
         .map_err(|fault| io_error("read", path, &fault))?;
     let kind = metadata.file_type();
     if kind.is_dir() {
-        return Err(HttpError::new(
-            400,
-            format!("'{}' is a directory", short(path)),
-        )
-        .because(Reason::IsADirectory));
+        return Err(
+            HttpError::new(400, format!("'{}' is a directory", short(path)))
+                .because(Reason::IsADirectory),
+        );
     }
     if kind.is_fifo() || kind.is_socket() || kind.is_block_device() || kind.is_char_device() {
         return Err(HttpError::new(

@@ -50,7 +50,10 @@ fn io_error(attempt: &str, path: &str, fault: &io::Error) -> HttpError {
     };
     let word = word(fault);
     let text = format!("cannot {attempt} '{}': {word}", gate::short(path));
-    HttpError { reason, ..HttpError::new(status, text) }
+    HttpError {
+        reason,
+        ..HttpError::new(status, text)
+    }
 }
 
 fn word(fault: &io::Error) -> Cow<'static, str> {

@@ -14,9 +14,7 @@ use std::{
 };
 
 use super::{blocking, io_error, metadata};
-use crate::{
-    filesystem::tree, http::HttpError, reason::Reason, server::gate::short, users::User,
-};
+use crate::{filesystem::tree, http::HttpError, reason::Reason, server::gate::short, users::User};
 
 const BUFFER: usize = 64 << 10;
 
@@ -98,11 +96,10 @@ fn open(path: &str, user: &User, owner: Owner) -> Result<File, HttpError> {
     tree::make_all(parent, user).map_err(|fault| failed(fault.into()))?;
     let existing = match fs::metadata(path) {
         Ok(existing) if existing.is_dir() => {
-            return Err(HttpError::new(
-                400,
-                format!("'{}' is a directory", short(path)),
-            )
-            .because(Reason::IsADirectory));
+            return Err(
+                HttpError::new(400, format!("'{}' is a directory", short(path)))
+                    .because(Reason::IsADirectory),
+            );
         }
         Ok(existing) if !existing.is_file() => {
             return Err(HttpError::new(
