@@ -32,10 +32,16 @@ fn write_base36(mut value: u128, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut digits = [b'0'; DIGITS];
     for digit in digits.iter_mut().rev() {
         let rest = (value % 36) as u8;
-        *digit = if rest < 10 { b'0' + rest } else { b'a' + rest - 10 };
+        *digit = if rest < 10 {
+            b'0' + rest
+        } else {
+            b'a' + rest - 10
+        };
         value /= 36;
     }
-    digits.iter().try_for_each(|&digit| fmt::Write::write_char(f, char::from(digit)))
+    digits
+        .iter()
+        .try_for_each(|&digit| fmt::Write::write_char(f, char::from(digit)))
 }
 
 /// Reads exactly 25 base36 digits.
@@ -158,7 +164,11 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expected: Result<u128, ParseIdError>) {
-        assert_eq!(text.parse::<SandboxId>().map(|id| id.as_uuid().as_u128()), expected, "{text}");
+        assert_eq!(
+            text.parse::<SandboxId>().map(|id| id.as_uuid().as_u128()),
+            expected,
+            "{text}"
+        );
     }
 
     #[test]
@@ -168,7 +178,10 @@ mod tests {
         check("sb-f5lxx1zz5pnorynqglhzmsp33", Ok(u128::MAX));
         check("sb-f5lxx1zz5pnorynqglhzmsp34", Err(ParseIdError::Range));
         check("sb-zzzzzzzzzzzzzzzzzzzzzzzzz", Err(ParseIdError::Range));
-        check("usr-000000000000000000000000z", Err(ParseIdError::Prefix("sb-")));
+        check(
+            "usr-000000000000000000000000z",
+            Err(ParseIdError::Prefix("sb-")),
+        );
         check("sb-00000000000000000000000", Err(ParseIdError::Shape));
         check("sb-00000000000000000000000000", Err(ParseIdError::Shape));
         check("sb-00000000000000000000000.Z", Err(ParseIdError::Shape));

@@ -7,7 +7,13 @@ use serde_json::{Value, json};
 use wrenn_api::{Sandbox, SandboxStatus};
 
 /// What no error may ever tell: statements, paths of this machine, texts of agents.
-const CANARIES: &[&str] = &["SELECT ", "sqlx", "wrenn-test-", "/tmp/", "refused by the test"];
+const CANARIES: &[&str] = &[
+    "SELECT ",
+    "sqlx",
+    "wrenn-test-",
+    "/tmp/",
+    "refused by the test",
+];
 
 /// One identity's view of one replica.
 #[derive(Debug, Clone)]

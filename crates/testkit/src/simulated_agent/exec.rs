@@ -1,6 +1,6 @@
 //! Commands of a simulated sandbox: real processes of this machine, each leading its own group.
 
-use std::{path::Path, process::Stdio};
+use std::{collections::HashMap, path::Path, process::Stdio};
 
 use rustix::process::{Pid, Signal};
 use tokio::{
@@ -27,11 +27,17 @@ pub(super) struct Running {
 }
 
 /// Starts `command` in `directory`; a missing program yields 127 and its reason on stderr, as a shell does.
-pub(super) fn start(command: &Command, directory: &Path, stdin: bool) -> Running {
+pub(super) fn start(
+    command: &Command,
+    sandbox: &HashMap<String, String>,
+    directory: &Path,
+    stdin: bool,
+) -> Running {
     let (send, output) = mpsc::channel(64);
     let mut program = Program::new(&command.cmd);
     program
         .args(&command.args)
+        .envs(sandbox)
         .envs(&command.envs)
         .env("HOME", "/root")
         .current_dir(directory)

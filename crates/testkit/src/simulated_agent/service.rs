@@ -151,7 +151,8 @@ impl HostAgent for Service {
         let request = request.to_owned_message();
         let work = async {
             let directory = self.state.directory_of(&request.sandbox_id)?;
-            Ok(run(&request, directory).await)
+            let environment = self.state.environment_of(&request.sandbox_id)?;
+            Ok(run(&request, &environment, directory).await)
         };
         let response = self.state.faults.around("Exec", work).await?;
         Response::ok(response)
@@ -165,7 +166,8 @@ impl HostAgent for Service {
         let request = request.to_owned_message();
         let work = async { self.state.directory_of(&request.sandbox_id) };
         let directory = self.state.faults.around("ExecStream", work).await?;
-        let mut running = exec::start(&request.command, &directory, request.stdin);
+        let environment = self.state.environment_of(&request.sandbox_id)?;
+        let mut running = exec::start(&request.command, &environment, &directory, request.stdin);
         let pid = running.pid;
         let live = Live {
             sandbox_id: request.sandbox_id.clone(),
@@ -459,14 +461,18 @@ impl Drop for Forget {
     }
 }
 
-async fn run(request: &ExecRequest, directory: PathBuf) -> ExecResponse {
+async fn run(
+    request: &ExecRequest,
+    environment: &HashMap<String, String>,
+    directory: PathBuf,
+) -> ExecResponse {
     let begun = Instant::now();
     let deadline = deadline(request.timeout_ms);
     let limit = match request.output_limit_bytes as usize {
         0 => OUTPUT_LIMIT,
         limit => limit,
     };
-    let mut running = exec::start(&request.command, &directory, false);
+    let mut running = exec::start(&request.command, environment, &directory, false);
     let mut response = ExecResponse::default();
     loop {
         let (stream, bytes) = match timeout_at(deadline, running.output.recv()).await {

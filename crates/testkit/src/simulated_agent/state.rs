@@ -57,6 +57,7 @@ pub struct Listed {
 struct Held {
     sandboxes: BTreeMap<SandboxId, Sandbox>,
     highest: HashMap<SandboxId, u64>,
+    environments: HashMap<SandboxId, HashMap<String, String>>,
     done: HashMap<String, Result<Option<Sandbox>, ErrorCode>>,
     events: Vec<HostEvent>,
 }
@@ -133,6 +134,7 @@ impl State {
                 ..Sandbox::default()
             };
             held.sandboxes.insert(id, sandbox.clone());
+            held.environments.insert(id, request.envs.clone().into_iter().collect());
             Ok(Some(sandbox))
         })?
         .ok_or_else(|| ConnectError::internal("the operation was not a creation"))
@@ -217,6 +219,12 @@ impl State {
         std::fs::create_dir_all(directory.join("root"))
             .map_err(|error| ConnectError::internal(error.to_string()))?;
         Ok(directory)
+    }
+
+    /// The variables that the sandbox was created with.
+    pub(super) fn environment_of(&self, id: &str) -> Result<HashMap<String, String>, ConnectError> {
+        let id = parse::<SandboxId>(id)?;
+        Ok(self.held.lock().environments.get(&id).cloned().unwrap_or_default())
     }
 
     pub(super) fn crash(&self, id: SandboxId) {

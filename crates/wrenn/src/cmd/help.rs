@@ -91,9 +91,13 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Outcome {
         return Ok(DONE);
     }
     let (mut command, _) = find(&crate::args::Arguments::command(), &arguments.words)?;
+    // What `--help` would print, by asking for it: clap chooses there between its two layouts.
+    let Err(shown) = command.try_get_matches_from_mut(["wrenn", "--help"]) else {
+        return Ok(DONE);
+    };
     context
         .out
-        .line(command.render_long_help().to_string().trim_end())?;
+        .line(shown.render().to_string().trim_end())?;
     Ok(DONE)
 }
 

@@ -416,7 +416,8 @@ mod tests {
         let second = wait_for(&component, Phase::Running).await;
         assert_ne!(second.pid, Some(first));
         assert_eq!(second.restarts, 1);
-        while !component.tail().iter().any(|line| line == "up") {
+        // The log holds the words of both lives; only the second "up" says that this one has its trap.
+        while component.tail().iter().filter(|line| *line == "up").count() < 2 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         component.stop().await;
