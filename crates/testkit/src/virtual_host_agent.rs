@@ -50,7 +50,9 @@ pub struct AgentHost {
 
 impl std::fmt::Debug for AgentHost {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AgentHost").field("machine", &self.machine).finish_non_exhaustive()
+        f.debug_struct("AgentHost")
+            .field("machine", &self.machine)
+            .finish_non_exhaustive()
     }
 }
 
