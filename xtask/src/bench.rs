@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::{envd, programs};
+use crate::programs;
 
 const PROGRAMS: [&str; 1] = ["bench-control-plane"];
 const REPORT: &str = "target/bench.json";
@@ -21,7 +21,6 @@ const REPORT: &str = "target/bench.json";
 /// Measures everything.
 pub(crate) fn run() -> Result<()> {
     programs::cargo(&["build", "--bins"])?;
-    envd::run()?;
     let mut rows = Vec::new();
     for program in PROGRAMS {
         rows.extend(measure(program).with_context(|| format!("run {program}"))?);

@@ -149,7 +149,7 @@ fn free(state: &StateDir) -> String {
         |disk| {
             format!(
                 "{} free",
-                units::show_mebibytes(disk.f_bavail * disk.f_frsize >> 20)
+                units::show_mebibytes((disk.f_bavail * disk.f_frsize) >> 20)
             )
         },
     )

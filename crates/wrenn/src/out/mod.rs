@@ -98,10 +98,6 @@ impl Out {
     }
 
     /// A piece of the result, unchanged.
-    #[expect(
-        clippy::unused_self,
-        reason = "whoever prints holds the one output value"
-    )]
     pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<(), CliError> {
         let mut stdout = std::io::stdout().lock();
         stdout
@@ -239,10 +235,6 @@ impl Out {
         Progress::start(self.clone())
     }
 
-    #[expect(
-        clippy::unused_self,
-        reason = "whoever prints holds the one output value"
-    )]
     fn to_stderr(&self, text: &str) {
         let _ = writeln!(std::io::stderr().lock(), "{text}");
     }

@@ -27,6 +27,13 @@ fn subcommands(help: &str) -> Vec<String> {
         .collect()
 }
 
+/// The name of a command's page.
+fn page(words: &[String]) -> String {
+    words
+        .iter()
+        .fold("wrenn".to_owned(), |name, word| format!("{name}-{word}"))
+}
+
 fn walk(words: &[String], check: &mut impl FnMut(&[String], &str)) {
     let help = wrenn(words, "--help");
     check(words, &help);
@@ -42,7 +49,7 @@ fn every_help_text_is_as_written_down() {
     let mut seen = BTreeSet::new();
     let mut wrong = Vec::new();
     walk(&[], &mut |words, help| {
-        let name = format!("{}.txt", [&["wrenn".to_owned()], words].concat().join("-"));
+        let name = format!("{}.txt", page(words));
         let path = dir.join(&name);
         if bless {
             std::fs::write(&path, help).unwrap();
@@ -95,11 +102,11 @@ fn pages_and_completions_exist_for_every_command() {
     );
     let mut commands = Vec::new();
     walk(&[], &mut |words, _| {
-        commands.push([&["wrenn".to_owned()], words].concat().join("-"))
+        commands.push(page(words));
     });
     for name in commands {
-        let page = std::fs::read_to_string(dir.path().join(format!("{name}.1"))).unwrap();
-        assert!(page.contains(".TH"), "{name}");
+        let text = std::fs::read_to_string(dir.path().join(format!("{name}.1"))).unwrap();
+        assert!(text.contains(".TH"), "{name}");
     }
     let script = wrenn(&["completions".into()], "bash");
     let path = dir.path().join("wrenn.bash");

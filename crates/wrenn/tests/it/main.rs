@@ -1,6 +1,8 @@
 //! The binary as its users call it: help texts, and client commands against a real control plane with a
 //! simulated host agent.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod help;
 mod sandbox;
 mod streams;

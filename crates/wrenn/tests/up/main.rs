@@ -4,6 +4,12 @@
 //! One test, because it is one life: first run, use, each service killed while a sandbox runs, second run, down, up
 //! again with the data still there, purge. The virtual host is slow where it is emulated; every wait is for an event.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and shows what the commands said"
+)]
+
 use std::{
     net::TcpListener,
     path::{Path, PathBuf},
@@ -120,7 +126,7 @@ impl User {
 
     /// Runs a command in a sandbox until it works: a service may be coming back.
     fn exec_eventually(&self, id: &str, words: &[&str]) -> String {
-        let arguments = [&["exec", id, "--"], words].concat();
+        let arguments = [&["exec", id, "--"][..], words].concat();
         let begun = Instant::now();
         loop {
             let output = self.try_run(&arguments);

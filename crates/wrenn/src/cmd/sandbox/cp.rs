@@ -285,7 +285,6 @@ impl<'a> Meter<'a> {
         Self { progress, total }
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "a share for people")]
     fn at(&self, bytes: u64) {
         let fraction = (self.total > 0).then(|| bytes as f32 / self.total as f32);
         self.progress

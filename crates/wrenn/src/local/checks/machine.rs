@@ -95,7 +95,7 @@ pub(super) fn enough_disk(state: &StateDir, host: HostChoice) -> Result<(), CliE
 fn free_mebibytes(state: &StateDir) -> Option<u64> {
     let existing = state.root().ancestors().find(|dir| dir.exists())?;
     let disk = rustix::fs::statvfs(existing).ok()?;
-    Some(disk.f_bavail * disk.f_frsize >> 20)
+    Some((disk.f_bavail * disk.f_frsize) >> 20)
 }
 
 fn kernel_version(release: &str) -> (u32, u32) {
@@ -128,7 +128,7 @@ pub(super) fn machine(state: &StateDir) -> Vec<Check> {
         )
     });
     let system_info = rustix::system::sysinfo();
-    let total = system_info.totalram * u64::from(system_info.mem_unit) >> 20;
+    let total = (system_info.totalram * u64::from(system_info.mem_unit)) >> 20;
     checks.push(if total >= MEMORY_NEEDED {
         group.ok("memory", units::show_mebibytes(total))
     } else {
