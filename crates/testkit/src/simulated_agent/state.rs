@@ -134,7 +134,8 @@ impl State {
                 ..Sandbox::default()
             };
             held.sandboxes.insert(id, sandbox.clone());
-            held.environments.insert(id, request.envs.clone().into_iter().collect());
+            held.environments
+                .insert(id, request.envs.clone().into_iter().collect());
             Ok(Some(sandbox))
         })?
         .ok_or_else(|| ConnectError::internal("the operation was not a creation"))
@@ -224,7 +225,13 @@ impl State {
     /// The variables that the sandbox was created with.
     pub(super) fn environment_of(&self, id: &str) -> Result<HashMap<String, String>, ConnectError> {
         let id = parse::<SandboxId>(id)?;
-        Ok(self.held.lock().environments.get(&id).cloned().unwrap_or_default())
+        Ok(self
+            .held
+            .lock()
+            .environments
+            .get(&id)
+            .cloned()
+            .unwrap_or_default())
     }
 
     pub(super) fn crash(&self, id: SandboxId) {

@@ -95,9 +95,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Outcome {
     let Err(shown) = command.try_get_matches_from_mut(["wrenn", "--help"]) else {
         return Ok(DONE);
     };
-    context
-        .out
-        .line(shown.render().to_string().trim_end())?;
+    context.out.line(shown.render().to_string().trim_end())?;
     Ok(DONE)
 }
 
