@@ -80,11 +80,7 @@ fn listening_inode(line: &str, port: u16) -> Option<String> {
 
 pub(super) async fn checks(state: &StateDir) -> Vec<Check> {
     let group = Group::Network;
-    let settings = state
-        .settings()
-        .ok()
-        .flatten()
-        .unwrap_or_else(Settings::default);
+    let settings = state.settings().ok().flatten().unwrap_or_default();
     let mut checks = vec![match port_free(state, settings.listen) {
         Ok(()) => group.ok("port", format!("{} is free or ours", settings.listen)),
         Err(error) => group.failed("port", &error),
