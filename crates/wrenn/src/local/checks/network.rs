@@ -5,10 +5,7 @@ use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use super::{Check, Group};
 use crate::{
     error::CliError,
-    local::{
-        control,
-        state::{Settings, StateDir},
-    },
+    local::{control, state::StateDir},
 };
 
 /// Fails when another program listens on `address`.
