@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use cargo_metadata::{CargoOpt, DependencyKind, MetadataCommand};
+use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// Crate → the crates of ours it may use outside its tests. A crate that is not named may not exist.
 const ARROWS: [(&str, &[&str]); 15] = [
@@ -110,7 +110,6 @@ fn every_invariant_of_the_architecture_holds() -> Result<()> {
 fn dependencies(root: &Path) -> Result<Vec<String>> {
     let metadata = MetadataCommand::new()
         .manifest_path(root.join("Cargo.toml"))
-        .features(CargoOpt::AllFeatures)
         .other_options(["--locked".to_owned()])
         .exec()
         .context("read cargo metadata")?;
@@ -141,23 +140,26 @@ fn dependencies(root: &Path) -> Result<Vec<String>> {
             }
         }
     }
-    // The lock file also names optional packages that nothing turns on: what counts is what can be built.
-    let resolved = metadata
-        .resolve
-        .as_ref()
-        .context("cargo resolved nothing")?;
-    let built: BTreeSet<_> = resolved.nodes.iter().map(|node| &node.id).collect();
-    for package in metadata
-        .packages
-        .iter()
-        .filter(|package| built.contains(&package.id))
-    {
-        if let Some((name, why)) = NEVER
-            .iter()
-            .find(|(name, _)| *name == package.name.as_str())
-        {
-            broken.push(format!("{name} would be built: {why}"));
-        }
+    // The lock file also names optional packages that nothing turns on: what counts is what is built.
+    let tree = std::process::Command::new("cargo")
+        .args([
+            "tree",
+            "--locked",
+            "--workspace",
+            "--all-features",
+            "--prefix",
+            "none",
+        ])
+        .current_dir(root)
+        .output()
+        .context("run cargo tree")?;
+    let tree = String::from_utf8_lossy(&tree.stdout).into_owned();
+    let built: BTreeSet<&str> = tree
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    for (name, why) in NEVER.iter().filter(|(name, _)| built.contains(name)) {
+        broken.push(format!("{name} would be built: {why}"));
     }
     Ok(broken)
 }
