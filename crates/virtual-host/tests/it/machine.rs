@@ -19,12 +19,17 @@ fn config(dir: &Path) -> MachineConfig {
 }
 
 fn start(config: &MachineConfig) -> VirtualHost {
-    VirtualHost::start(config, &Cache::from_env().unwrap(), &|_| {}).unwrap()
+    VirtualHost::start(
+        config,
+        &Cache::from_env().expect("a cache directory"),
+        &|_| {},
+    )
+    .expect("a virtual host starts")
 }
 
 #[track_caller]
 fn check(host: &VirtualHost, command: &str, expected: &str) {
-    let done = host.exec(command, COMMAND).unwrap();
+    let done = host.exec(command, COMMAND).expect("a command is answered");
     let stderr = String::from_utf8_lossy(&done.stderr).into_owned();
     assert_eq!(
         (done.code, done.text().as_str(), stderr.as_str()),
