@@ -1,6 +1,6 @@
-//! Running a program to its end, or starting one in the background.
+//! Running a program to its end, starting one in the background, and the processes that run.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -132,6 +132,62 @@ pub struct BackgroundExec {
     pub tag: String,
 }
 
+/// A process that was started through the API and lives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Process {
+    /// Its process id in the guest.
+    pub pid: u32,
+    /// Its name, when it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// The program.
+    pub cmd: String,
+    /// Its arguments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+}
+
+/// The live processes of a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Processes {
+    /// By pid.
+    pub processes: Vec<Process>,
+}
+
+/// Which process a path means: digits are a pid, all else is a tag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProcessSelector {
+    /// A process id in the guest.
+    Pid(u32),
+    /// A name.
+    Tag(String),
+}
+
+impl FromStr for ProcessSelector {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            let pid = text.parse();
+            return pid
+                .map(Self::Pid)
+                .map_err(|_| Invalid::new("process", "is no process id"));
+        }
+        grammar::process_tag("process", text)?;
+        Ok(Self::Tag(text.to_owned()))
+    }
+}
+
+closed_set! {
+    /// A signal that may be sent to a process.
+    pub enum Signal {
+        /// Asks it to end.
+        Term = "SIGTERM",
+        /// Ends it.
+        Kill = "SIGKILL",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,6 +196,18 @@ mod tests {
         let request: Exec = serde_json::from_str(json).unwrap();
         let result = request.validate().map_err(|invalid| invalid.field);
         assert_eq!(result, expected.map_err(str::to_owned), "{json}");
+    }
+
+    #[test]
+    fn a_selector_of_digits_is_a_pid_and_all_else_a_tag() {
+        let check = |text: &str, expected| {
+            assert_eq!(text.parse::<ProcessSelector>().ok(), expected, "{text}");
+        };
+        check("12", Some(ProcessSelector::Pid(12)));
+        check("12a", Some(ProcessSelector::Tag("12a".to_owned())));
+        check("4294967296", None);
+        check("", None);
+        check("a/b", None);
     }
 
     #[test]

@@ -22,7 +22,9 @@ mod time;
 
 pub use closed_set::UnknownValue;
 pub use error::{ErrorBody, ErrorCode, ErrorInfo};
-pub use exec::{BackgroundExec, Encoding, Exec, ExecResult};
+pub use exec::{
+    BackgroundExec, Encoding, Exec, ExecResult, Process, ProcessSelector, Processes, Signal,
+};
 pub use grammar::Invalid;
 pub use sandbox::{CreateSandbox, OnIdle, Reason, Sandbox, SandboxStatus, UpdateSandbox};
 pub use time::Time;

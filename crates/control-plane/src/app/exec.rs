@@ -4,16 +4,18 @@ use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use wrenn_api::{
-    Encoding, ErrorCode, Exec, ExecResult, exec::DEFAULT_EXEC_TIMEOUT_SEC, stream::Start,
+    BackgroundExec, Encoding, ErrorCode, Exec, ExecResult, ProcessSelector, Signal,
+    exec::DEFAULT_EXEC_TIMEOUT_SEC, stream::Start,
 };
 use wrenn_database::SandboxRow;
 use wrenn_rpc::hostagent::{
-    Command, ExecRequest, ExecResponse, ExecStreamRequest, KillProcessRequest,
-    SendProcessInputRequest,
+    Command, ExecRequest, ExecResponse, ExecStreamRequest, SendProcessInputRequest,
+    StartBackgroundRequest,
 };
 
-use super::{Error, Result, sandbox::running_client};
+use super::{Error, Result, processes, sandbox::running_client};
 use crate::{
+    auth::random_hex,
     hosts::{
         Client,
         error::{Call, from_rpc},
@@ -29,7 +31,7 @@ const ERROR_LIMIT: usize = 64 << 10;
 /// Time beyond the program's own limit.
 const GRACE: Duration = Duration::from_secs(5);
 /// How long the agent may take for a signal or input.
-const SIDE_CALL: Duration = Duration::from_secs(30);
+pub(super) const SIDE_CALL: Duration = Duration::from_secs(30);
 
 /// Runs a program to its end.
 ///
@@ -37,24 +39,12 @@ const SIDE_CALL: Duration = Duration::from_secs(30);
 /// Bad fields, not running, host or guest fail, or the time limit passes.
 pub(crate) async fn run(app: &App, row: &SandboxRow, request: Exec) -> Result<ExecResult> {
     request.validate()?;
-    if request.background == Some(true) {
-        let text = "background programs are not available on this server yet";
-        return Err(Error::new(ErrorCode::NotImplemented, text));
-    }
     let client = running_client(app, row).await?;
     let limit = request.timeout_sec.unwrap_or(DEFAULT_EXEC_TIMEOUT_SEC);
     let cmd = request.cmd.clone();
     let call = ExecRequest {
         sandbox_id: row.id().to_string(),
-        command: Some(Command {
-            cmd: request.cmd,
-            args: request.args.unwrap_or_default(),
-            envs: request.envs.unwrap_or_default().into_iter().collect(),
-            cwd: request.cwd,
-            user: request.user,
-            ..Command::default()
-        })
-        .into(),
+        command: command(request).into(),
         timeout_ms: limit.saturating_mul(1000),
         output_limit_bytes: OUTPUT_LIMIT,
         ..ExecRequest::default()
@@ -79,6 +69,56 @@ pub(crate) async fn run(app: &App, row: &SandboxRow, request: Exec) -> Result<Ex
         encoding,
         truncated: answer.truncated,
     })
+}
+
+/// Starts a program and leaves it to itself.
+///
+/// # Errors
+/// Bad fields, no such program, the tag is in use, not running, or host or guest fail.
+pub(crate) async fn start_background(
+    app: &App,
+    row: &SandboxRow,
+    request: Exec,
+) -> Result<BackgroundExec> {
+    request.validate()?;
+    let client = running_client(app, row).await?;
+    let cmd = request.cmd.clone();
+    let tag = match request.tag.clone() {
+        Some(tag) => tag,
+        None => automatic_tag()?,
+    };
+    let call = StartBackgroundRequest {
+        sandbox_id: row.id().to_string(),
+        command: command(request).into(),
+        tag: tag.clone(),
+        ..StartBackgroundRequest::default()
+    };
+    let answer = client
+        .start_background_with_options(call, within(SIDE_CALL))
+        .await
+        .map_err(|error| from_rpc(error, Call::Process))?;
+    Ok(BackgroundExec {
+        sandbox_id: row.id(),
+        cmd,
+        pid: answer.into_owned().pid,
+        tag,
+    })
+}
+
+fn automatic_tag() -> Result<String> {
+    let random = random_hex(4).map_err(|error| Error::internal(error.to_string()))?;
+    Ok(format!("proc-{random}"))
+}
+
+fn command(request: Exec) -> Command {
+    Command {
+        cmd: request.cmd,
+        args: request.args.unwrap_or_default(),
+        envs: request.envs.unwrap_or_default().into_iter().collect(),
+        cwd: request.cwd,
+        user: request.user,
+        ..Command::default()
+    }
 }
 
 /// Both streams as text, or both as base64 when either is not valid UTF-8.
@@ -181,13 +221,6 @@ impl Running {
     }
 }
 
-/// Signals that end a program.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Signal {
-    Term = 15,
-    Kill = 9,
-}
-
 impl Control {
     /// Hands bytes to the program's standard input, or closes it.
     ///
@@ -213,17 +246,8 @@ impl Control {
     /// # Errors
     /// The program is gone, or host or guest fail.
     pub(crate) async fn signal(&self, pid: u32, signal: Signal) -> Result<()> {
-        let request = KillProcessRequest {
-            sandbox_id: self.sandbox_id.clone(),
-            pid,
-            signal: signal as u32,
-            ..KillProcessRequest::default()
-        };
-        self.client
-            .kill_process_with_options(request, within(SIDE_CALL))
-            .await
-            .map_err(|error| from_rpc(error, Call::Process))?;
-        Ok(())
+        let process = ProcessSelector::Pid(pid);
+        processes::send_signal(&self.client, self.sandbox_id.clone(), process, signal).await
     }
 }
 

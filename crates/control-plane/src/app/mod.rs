@@ -8,6 +8,7 @@ mod error;
 pub(crate) mod exec;
 pub(crate) mod files;
 pub(crate) mod host;
+pub(crate) mod processes;
 pub(crate) mod sandbox;
 pub(crate) mod scheduler;
 

@@ -84,6 +84,8 @@ fn by_reason(reason: Reason, call: Call) -> (ErrorCode, &'static str) {
         Reason::ExecTimeout => (E::ExecTimeout, "the program ran into its time limit"),
         Reason::BootFailed => (E::AgentError, "the sandbox could not be started"),
         Reason::ProcessNotFound => (E::NotFound, "no such process"),
+        Reason::ProgramNotFound => (E::InvalidRequest, "no such program in the sandbox"),
+        Reason::ProgramNotExecutable => (E::InvalidRequest, "the program cannot be executed"),
         Reason::TagInUse => (E::Conflict, "the tag is in use"),
         Reason::ReasonUnspecified => (E::AgentError, "the sandbox's host failed"),
     }

@@ -12,6 +12,7 @@ mod files;
 mod health;
 mod hosts;
 mod middleware;
+mod processes;
 mod sandboxes;
 mod view;
 
@@ -46,6 +47,8 @@ fn table() -> OpenApiRouter<Arc<App>> {
         ));
     let usual = OpenApiRouter::new()
         .routes(routes!(sandboxes::update))
+        .routes(routes!(processes::list))
+        .routes(routes!(processes::signal))
         .routes(routes!(hosts::list))
         .routes(routes!(hosts::heartbeat))
         .routes(routes!(health::healthz))

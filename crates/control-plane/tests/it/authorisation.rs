@@ -36,6 +36,12 @@ const TABLE: &[(&str, &str, Access)] = &[
     ("POST", "/v1/sandboxes/{id}/ping", Access::Sandbox),
     ("POST", "/v1/sandboxes/{id}/exec", Access::Sandbox),
     ("GET", "/v1/sandboxes/{id}/exec/stream", Access::Sandbox),
+    ("GET", "/v1/sandboxes/{id}/processes", Access::Sandbox),
+    (
+        "DELETE",
+        "/v1/sandboxes/{id}/processes/{process}",
+        Access::Sandbox,
+    ),
     ("POST", "/v1/sandboxes/{id}/files/write", Access::Sandbox),
     (
         "POST",

@@ -237,12 +237,6 @@ async fn odd_programs_have_typed_results() {
     assert_eq!((late.status, late.code()), (504, "exec_timeout"));
     assert_eq!(late.json["error"]["details"]["stdout"], "so far\n");
 
-    assert_eq!(
-        exec(json!({ "cmd": "ls", "background": true }))
-            .await
-            .code(),
-        "not_implemented"
-    );
     assert_eq!(exec(json!({})).await.code(), "invalid_request");
     assert_eq!(
         exec(json!({ "cmd": "ls", "args": [1] })).await.json["error"]["details"]["field"],

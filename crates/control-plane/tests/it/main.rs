@@ -11,6 +11,7 @@ mod files;
 mod lifecycle;
 mod mutual_tls;
 mod outage;
+mod processes;
 mod quota;
 mod reconciliation;
 mod registration;

@@ -126,13 +126,54 @@ impl Envd {
         Ok(answer.into_owned().processes)
     }
 
+    /// Starts a program under a tag and leaves it to itself; its pid. Its time limit and what reads its
+    /// output are nobody's here.
+    ///
+    /// # Errors
+    /// When it cannot start, the tag is in use, or the guest does not answer.
+    pub async fn start_background(&self, launch: Launch, tag: String) -> Result<u32, Error> {
+        let started = timeout(self.deadline(), self.start(launch, Some(tag))).await;
+        let (_, pid) = started.map_err(|_| Error::Deadline(self.deadline()))??;
+        Ok(pid)
+    }
+
+    async fn start(&self, launch: Launch, tag: Option<String>) -> Result<(Stream, u32), Error> {
+        let options = CallOptions::default()
+            .with_header("authorization", self.basic(launch.user.as_deref())?)
+            .with_header("keepalive-ping-interval", KEEPALIVE_SEC);
+        let config = ProcessConfig {
+            cmd: launch.cmd,
+            args: launch.args,
+            envs: launch.envs.into_iter().collect(),
+            cwd: launch.cwd,
+            ..ProcessConfig::default()
+        };
+        let request = StartRequest {
+            process: config.into(),
+            tag,
+            stdin: Some(launch.stdin == Stdin::Pipe),
+            ..StartRequest::default()
+        };
+        let mut stream = self
+            .inner
+            .process
+            .start_with_options(request, options)
+            .await?;
+        match next(&mut stream).await? {
+            Some(process_event::Event::Start(start)) => Ok((stream, start.pid)),
+            _ => Err(Error::Protocol(
+                "a process stream that does not begin with its start",
+            )),
+        }
+    }
+
     /// Sends a signal to a program's group.
     ///
     /// # Errors
     /// When there is no such program or the guest does not answer.
-    pub async fn signal(&self, pid: u32, signal: Signal) -> Result<(), Error> {
+    pub async fn signal(&self, process: Selector, signal: Signal) -> Result<(), Error> {
         let request = SendSignalRequest {
-            process: selector(pid).into(),
+            process: selector(process).into(),
             signal: signal.into(),
             ..SendSignalRequest::default()
         };
@@ -153,7 +194,7 @@ impl Envd {
             ..ProcessInput::default()
         };
         let request = SendInputRequest {
-            process: selector(pid).into(),
+            process: selector(Selector::Pid(pid)).into(),
             input: input.into(),
             ..SendInputRequest::default()
         };
@@ -173,7 +214,7 @@ impl Envd {
     /// When there is no such program or the guest does not answer.
     pub async fn close_input(&self, pid: u32) -> Result<(), Error> {
         let request = CloseStdinRequest {
-            process: selector(pid).into(),
+            process: selector(Selector::Pid(pid)).into(),
             ..CloseStdinRequest::default()
         };
         self.inner
@@ -190,9 +231,9 @@ impl Envd {
     }
 }
 
-fn selector(pid: u32) -> ProcessSelector {
+fn selector(selector: Selector) -> ProcessSelector {
     ProcessSelector {
-        selector: Some(Selector::Pid(pid)),
+        selector: Some(selector),
         ..ProcessSelector::default()
     }
 }
@@ -221,7 +262,7 @@ impl Follower {
     async fn run(mut self, launch: Launch, sink: Sink) {
         let cmd = launch.cmd.clone();
         let limit = launch.limit.map(|limit| Instant::now() + limit);
-        let started = timeout(self.envd.deadline(), self.start(launch)).await;
+        let started = timeout(self.envd.deadline(), self.envd.start(launch, None)).await;
         let (stream, pid) = match started {
             Ok(Ok(started)) => started,
             Ok(Err(Error::Refused(reason))) if reason.shell_code().is_some() => {
@@ -232,36 +273,6 @@ impl Follower {
         };
         if let Err(error) = self.follow(stream, pid, limit, &sink).await {
             let _ = sink.send(Err(error)).await;
-        }
-    }
-
-    async fn start(&self, launch: Launch) -> Result<(Stream, u32), Error> {
-        let options = CallOptions::default()
-            .with_header("authorization", self.envd.basic(launch.user.as_deref())?)
-            .with_header("keepalive-ping-interval", KEEPALIVE_SEC);
-        let config = ProcessConfig {
-            cmd: launch.cmd,
-            args: launch.args,
-            envs: launch.envs.into_iter().collect(),
-            cwd: launch.cwd,
-            ..ProcessConfig::default()
-        };
-        let request = StartRequest {
-            process: config.into(),
-            stdin: Some(launch.stdin == Stdin::Pipe),
-            ..StartRequest::default()
-        };
-        let mut stream = self
-            .envd
-            .inner
-            .process
-            .start_with_options(request, options)
-            .await?;
-        match next(&mut stream).await? {
-            Some(process_event::Event::Start(start)) => Ok((stream, start.pid)),
-            _ => Err(Error::Protocol(
-                "a process stream that does not begin with its start",
-            )),
         }
     }
 
@@ -352,7 +363,7 @@ impl Follower {
     fn send(&self, pid: u32, signal: Signal) {
         let envd = self.envd.clone();
         self.tasks.spawn(async move {
-            if let Err(error) = envd.signal(pid, signal).await {
+            if let Err(error) = envd.signal(Selector::Pid(pid), signal).await {
                 tracing::debug!(error = %crate::chain(&error), pid, "signal was not delivered");
             }
         });

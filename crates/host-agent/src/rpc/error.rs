@@ -144,7 +144,17 @@ impl From<envd::Error> for CallError {
                     none,
                     "a limit inside the sandbox is reached",
                 ),
-                Guest::BadRequest | Guest::ProgramNotFound | Guest::ProgramNotExecutable => (
+                Guest::ProgramNotFound => (
+                    Code::InvalidArgument,
+                    Reason::PROGRAM_NOT_FOUND,
+                    "no such program",
+                ),
+                Guest::ProgramNotExecutable => (
+                    Code::InvalidArgument,
+                    Reason::PROGRAM_NOT_EXECUTABLE,
+                    "the program cannot be executed",
+                ),
+                Guest::BadRequest => (
                     Code::InvalidArgument,
                     none,
                     "the sandbox refused the request",

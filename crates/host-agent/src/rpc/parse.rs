@@ -114,6 +114,21 @@ pub(super) fn launch(
     })
 }
 
+/// Checks the name of a process: 1 to 64 bytes of letters, digits, `.`, `_` and `-` (api.md §1).
+pub(super) fn tag(field: &'static str, tag: String) -> Result<String, CallError> {
+    let shape = (1..=64).contains(&tag.len())
+        && tag
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    if shape {
+        Ok(tag)
+    } else {
+        Err(CallError::invalid(format!(
+            "{field} must be 1 to 64 letters, digits, `.`, `_` or `-`"
+        )))
+    }
+}
+
 /// Checks a path of the guest.
 pub(super) fn path(field: &'static str, path: &str) -> Result<(), CallError> {
     text(field, path, 1, PATH).map_err(|error| CallError {

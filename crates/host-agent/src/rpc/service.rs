@@ -16,10 +16,11 @@ use wrenn_rpc::{
         KillProcessRequest, KillProcessResponse, ListProcessesRequest, ListProcessesResponse,
         ListSandboxesRequest, ListSandboxesResponse, ListTemplatesRequest, ListTemplatesResponse,
         PingSandboxRequest, PingSandboxResponse, ReadFileStreamRequest, ReadFileStreamResponse,
-        SendProcessInputRequest, SendProcessInputResponse, SyncRequest, SyncResponse,
-        WatchEventsRequest, WatchEventsResponse, WriteFileStreamRequest, WriteFileStreamResponse,
+        SendProcessInputRequest, SendProcessInputResponse, StartBackgroundRequest,
+        StartBackgroundResponse, SyncRequest, SyncResponse, WatchEventsRequest,
+        WatchEventsResponse, WriteFileStreamRequest, WriteFileStreamResponse, kill_process_request,
     },
-    process::Signal,
+    process::{Signal, process_selector::Selector},
 };
 
 use super::{error::CallError, exec, files, hosts, parse, processes, sandboxes};
@@ -172,6 +173,22 @@ impl HostAgent for Service {
         ))
     }
 
+    async fn start_background(
+        &self,
+        _: RequestContext,
+        request: ServiceRequest<'_, StartBackgroundRequest>,
+    ) -> ServiceResult<StartBackgroundResponse> {
+        let request = request.to_owned_message();
+        let in_use = self.in_use(&request.sandbox_id)?;
+        let launch = parse::launch(request.command.into_option(), 0, Stdin::Null)?;
+        let tag = parse::tag("tag", request.tag)?;
+        let started = in_use.envd.start_background(launch, tag).await;
+        Response::ok(StartBackgroundResponse {
+            pid: started.map_err(CallError::from)?,
+            ..Default::default()
+        })
+    }
+
     async fn send_process_input(
         &self,
         _: RequestContext,
@@ -215,7 +232,15 @@ impl HostAgent for Service {
         _: RequestContext,
         request: ServiceRequest<'_, KillProcessRequest>,
     ) -> ServiceResult<KillProcessResponse> {
-        let in_use = self.in_use(request.sandbox_id)?;
+        let request = request.to_owned_message();
+        let in_use = self.in_use(&request.sandbox_id)?;
+        let process = match request.process {
+            Some(kill_process_request::Process::Pid(pid)) => Selector::Pid(pid),
+            Some(kill_process_request::Process::Tag(tag)) => {
+                Selector::Tag(parse::tag("process", tag)?)
+            }
+            None => return Err(CallError::invalid("process is missing").into()),
+        };
         let signal = match request.signal {
             15 => Signal::Sigterm,
             9 => Signal::Sigkill,
@@ -223,7 +248,7 @@ impl HostAgent for Service {
         };
         in_use
             .envd
-            .signal(request.pid, signal)
+            .signal(process, signal)
             .await
             .map_err(CallError::from)?;
         Response::ok(KillProcessResponse::default())

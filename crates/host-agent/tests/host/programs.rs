@@ -6,7 +6,8 @@ use wrenn_rpc::{
     connectrpc::ErrorCode,
     hostagent::{
         ExecRequest, ExecStreamRequest, KillProcessRequest, ListProcessesRequest,
-        SendProcessInputRequest, error_detail::Reason, exec_stream_response::Event,
+        SendProcessInputRequest, StartBackgroundRequest, error_detail::Reason,
+        exec_stream_response::Event, kill_process_request,
     },
 };
 use wrenn_testkit::virtual_host_agent::AgentHost;
@@ -71,6 +72,7 @@ fn programs_give_their_results_and_are_ended_with_their_group() {
     floods_are_cut_and_go_on(&host, &request);
     limits_end_the_group(&host, &request);
     streams_flow_both_ways(&host, id);
+    a_background_program_is_left_to_itself(&host, id);
     a_lost_caller_ends_the_group(&host, id);
     destroy(&host, id);
 }
@@ -167,7 +169,7 @@ fn streams_flow_both_ways(host: &AgentHost, id: wrenn_ids::SandboxId) {
             .client
             .kill_process(KillProcessRequest {
                 sandbox_id: id.to_string(),
-                pid: 999_999,
+                process: Some(kill_process_request::Process::Pid(999_999)),
                 signal: 9,
                 ..Default::default()
             })
@@ -177,6 +179,49 @@ fn streams_flow_both_ways(host: &AgentHost, id: wrenn_ids::SandboxId) {
             (unknown.code, reason(&unknown)),
             (ErrorCode::NotFound, Reason::PROCESS_NOT_FOUND)
         );
+    });
+}
+
+fn a_background_program_is_left_to_itself(host: &AgentHost, id: wrenn_ids::SandboxId) {
+    host.block_on(async {
+        let start = |argv: &[&str]| StartBackgroundRequest {
+            sandbox_id: id.to_string(),
+            command: command(argv).into(),
+            tag: "server".to_owned(),
+            ..StartBackgroundRequest::default()
+        };
+        let started = host.client.start_background(start(&["sleep", "3000"]));
+        let pid = started.await.expect("it starts").into_owned().pid;
+
+        let list = ListProcessesRequest {
+            sandbox_id: id.to_string(),
+            ..ListProcessesRequest::default()
+        };
+        let listed = host.client.list_processes(list.clone()).await;
+        let listed = listed.expect("they are listed").into_owned().processes;
+        let found = listed.iter().find(|process| process.pid == pid);
+        assert_eq!(found.map(|process| process.tag.as_str()), Some("server"));
+
+        let refused = async |argv: &[&str]| {
+            let error = host.client.start_background(start(argv)).await;
+            let error = error.expect_err("it is refused");
+            (error.code, reason(&error))
+        };
+        let clash = (ErrorCode::AlreadyExists, Reason::TAG_IN_USE);
+        assert_eq!(refused(&["sleep", "1"]).await, clash);
+
+        let kill = KillProcessRequest {
+            sandbox_id: id.to_string(),
+            process: Some(kill_process_request::Process::Tag("server".to_owned())),
+            signal: 9,
+            ..KillProcessRequest::default()
+        };
+        host.client.kill_process(kill).await.expect("it is killed");
+        let missing = (ErrorCode::InvalidArgument, Reason::PROGRAM_NOT_FOUND);
+        assert_eq!(refused(&["/no/such/program"]).await, missing);
+        let listed = host.client.list_processes(list).await;
+        let listed = listed.expect("they are listed").into_owned().processes;
+        assert!(listed.iter().all(|process| process.pid != pid));
     });
 }
 

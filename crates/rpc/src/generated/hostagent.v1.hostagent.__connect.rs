@@ -54,6 +54,14 @@ pub type OwnedExecStreamRequestView = ::buffa::view::OwnedView<
 pub type OwnedExecStreamResponseView = ::buffa::view::OwnedView<
     __buffa::view::ExecStreamResponseView<'static>,
 >;
+///Shorthand for `OwnedView<StartBackgroundRequestView<'static>>`.
+pub type OwnedStartBackgroundRequestView = ::buffa::view::OwnedView<
+    __buffa::view::StartBackgroundRequestView<'static>,
+>;
+///Shorthand for `OwnedView<StartBackgroundResponseView<'static>>`.
+pub type OwnedStartBackgroundResponseView = ::buffa::view::OwnedView<
+    __buffa::view::StartBackgroundResponseView<'static>,
+>;
 ///Shorthand for `OwnedView<SendProcessInputRequestView<'static>>`.
 pub type OwnedSendProcessInputRequestView = ::buffa::view::OwnedView<
     __buffa::view::SendProcessInputRequestView<'static>,
@@ -328,6 +336,38 @@ for __buffa::view::ExecStreamResponseView<'_> {
 }
 impl ::connectrpc::Encodable<ExecStreamResponse>
 for ::buffa::view::OwnedView<__buffa::view::ExecStreamResponseView<'static>> {
+    fn encode(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::buffa::bytes::Bytes, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body(self.reborrow(), codec)
+    }
+    /// An `OwnedView` still holds the buffer it was decoded from, so
+    /// its large fields can be handed to the response body by
+    /// reference count instead of copied. The bare view impl above
+    /// cannot do this: it has borrows but no buffer to name.
+    fn encode_segments(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::connectrpc::EncodedBody, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body_segments(
+            self.reborrow(),
+            self.bytes(),
+            codec,
+        )
+    }
+}
+impl ::connectrpc::Encodable<StartBackgroundResponse>
+for __buffa::view::StartBackgroundResponseView<'_> {
+    fn encode(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::buffa::bytes::Bytes, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body(self, codec)
+    }
+}
+impl ::connectrpc::Encodable<StartBackgroundResponse>
+for ::buffa::view::OwnedView<__buffa::view::StartBackgroundResponseView<'static>> {
     fn encode(
         &self,
         codec: ::connectrpc::CodecFormat,
@@ -680,6 +720,12 @@ pub const HOST_AGENT_EXEC_STREAM_SPEC: ::connectrpc::Spec = ::connectrpc::Spec::
         ::connectrpc::StreamType::ServerStream,
     )
     .with_idempotency_level(::connectrpc::IdempotencyLevel::Unknown);
+/// Static [`Spec`](::connectrpc::Spec) for the `StartBackground` RPC, as seen by the server; the generated client passes it with [`origin`](::connectrpc::Spec::origin) `Client` (compare across sides with [`Spec::same_method`](::connectrpc::Spec::same_method)).
+pub const HOST_AGENT_START_BACKGROUND_SPEC: ::connectrpc::Spec = ::connectrpc::Spec::server(
+        "/wrenn.hostagent.v1.HostAgent/StartBackground",
+        ::connectrpc::StreamType::Unary,
+    )
+    .with_idempotency_level(::connectrpc::IdempotencyLevel::Unknown);
 /// Static [`Spec`](::connectrpc::Spec) for the `SendProcessInput` RPC, as seen by the server; the generated client passes it with [`origin`](::connectrpc::Spec::origin) `Client` (compare across sides with [`Spec::same_method`](::connectrpc::Spec::same_method)).
 pub const HOST_AGENT_SEND_PROCESS_INPUT_SPEC: ::connectrpc::Spec = ::connectrpc::Spec::server(
         "/wrenn.hostagent.v1.HostAgent/SendProcessInput",
@@ -909,6 +955,24 @@ pub trait HostAgent: Send + Sync + 'static {
             ::connectrpc::ServiceStream<
                 impl ::connectrpc::Encodable<ExecStreamResponse> + Send + use<Self>,
             >,
+        >,
+    > + Send;
+    /// Answers as soon as the program runs; nobody's leaving ends it.
+    ///
+    /// `'a` lets the response body borrow from `&self` (e.g. server-resident state).
+    ///
+    /// `request` is borrowed from the request body and is valid for the
+    /// duration of the call; message fields are read directly on it
+    /// (zero-copy). The response cannot borrow from `request` — use
+    /// `.to_owned_message()` (or copy the specific fields) for anything
+    /// returned, stored, or moved into `tokio::spawn`.
+    fn start_background<'a>(
+        &'a self,
+        ctx: ::connectrpc::RequestContext,
+        request: ::connectrpc::ServiceRequest<'_, StartBackgroundRequest>,
+    ) -> impl ::std::future::Future<
+        Output = ::connectrpc::ServiceResult<
+            impl ::connectrpc::Encodable<StartBackgroundResponse> + Send + use<'a, Self>,
         >,
     > + Send;
     /// Handle the SendProcessInput RPC.
@@ -1280,6 +1344,31 @@ impl<S: HostAgent> HostAgentExt for S {
             .with_spec(HOST_AGENT_EXEC_STREAM_SPEC)
             .route_view(
                 HOST_AGENT_SERVICE_NAME,
+                "StartBackground",
+                {
+                    let svc = ::std::sync::Arc::clone(&self);
+                    ::connectrpc::view_handler_fn(move |
+                        ctx,
+                        req: ::buffa::view::OwnedView<
+                            __buffa::view::StartBackgroundRequestView<'static>,
+                        >,
+                        format|
+                    {
+                        let svc = ::std::sync::Arc::clone(&svc);
+                        async move {
+                            let sreq = ::connectrpc::ServiceRequest::<
+                                StartBackgroundRequest,
+                            >::from_parts(req.reborrow(), req.bytes());
+                            svc.start_background(ctx, sreq)
+                                .await?
+                                .encode::<StartBackgroundResponse>(format)
+                        }
+                    })
+                },
+            )
+            .with_spec(HOST_AGENT_START_BACKGROUND_SPEC)
+            .route_view(
+                HOST_AGENT_SERVICE_NAME,
                 "SendProcessInput",
                 {
                     let svc = ::std::sync::Arc::clone(&self);
@@ -1593,6 +1682,12 @@ impl<T: HostAgent> ::connectrpc::Dispatcher for HostAgentServer<T> {
                         .with_spec(HOST_AGENT_EXEC_STREAM_SPEC),
                 )
             }
+            "StartBackground" => {
+                Some(
+                    ::connectrpc::dispatcher::codegen::MethodDescriptor::unary(false)
+                        .with_spec(HOST_AGENT_START_BACKGROUND_SPEC),
+                )
+            }
             "SendProcessInput" => {
                 Some(
                     ::connectrpc::dispatcher::codegen::MethodDescriptor::unary(false)
@@ -1764,6 +1859,24 @@ impl<T: HostAgent> ::connectrpc::Dispatcher for HostAgentServer<T> {
                         ExecRequest,
                     >::from_parts(&req, &body);
                     svc.exec(ctx, req).await?.encode::<ExecResponse>(format)
+                })
+            }
+            "StartBackground" => {
+                let svc = ::std::sync::Arc::clone(&self.inner);
+                Box::pin(async move {
+                    let body = ::connectrpc::dispatcher::codegen::request_proto_bytes::<
+                        StartBackgroundRequest,
+                    >(request.encoded()?, format)?;
+                    let req: __buffa::view::StartBackgroundRequestView<'_> = ::connectrpc::dispatcher::codegen::decode_borrowed_request_view(
+                        &body,
+                        ctx.decode_options(),
+                    )?;
+                    let req = ::connectrpc::ServiceRequest::<
+                        StartBackgroundRequest,
+                    >::from_parts(&req, &body);
+                    svc.start_background(ctx, req)
+                        .await?
+                        .encode::<StartBackgroundResponse>(format)
                 })
             }
             "SendProcessInput" => {
@@ -2336,6 +2449,43 @@ where
                 &self.transport,
                 &self.config,
                 HOST_AGENT_EXEC_STREAM_SPEC
+                    .with_origin(::connectrpc::SpecOrigin::Client),
+                request,
+                options,
+            )
+            .await
+    }
+    /// Call the StartBackground RPC. Sends a request to /wrenn.hostagent.v1.HostAgent/StartBackground.
+    pub async fn start_background(
+        &self,
+        request: StartBackgroundRequest,
+    ) -> Result<
+        ::connectrpc::client::UnaryResponse<
+            ::buffa::view::OwnedView<__buffa::view::StartBackgroundResponseView<'static>>,
+        >,
+        ::connectrpc::ConnectError,
+    > {
+        self.start_background_with_options(
+                request,
+                ::connectrpc::client::CallOptions::default(),
+            )
+            .await
+    }
+    /// Call the StartBackground RPC with explicit per-call options. Options override [`ClientConfig`](::connectrpc::client::ClientConfig) defaults.
+    pub async fn start_background_with_options(
+        &self,
+        request: StartBackgroundRequest,
+        options: ::connectrpc::client::CallOptions,
+    ) -> Result<
+        ::connectrpc::client::UnaryResponse<
+            ::buffa::view::OwnedView<__buffa::view::StartBackgroundResponseView<'static>>,
+        >,
+        ::connectrpc::ConnectError,
+    > {
+        ::connectrpc::client::call_unary(
+                &self.transport,
+                &self.config,
+                HOST_AGENT_START_BACKGROUND_SPEC
                     .with_origin(::connectrpc::SpecOrigin::Client),
                 request,
                 options,

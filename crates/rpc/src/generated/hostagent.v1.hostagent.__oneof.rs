@@ -84,6 +84,34 @@ pub mod exec_stream_response {
         }
     }
 }
+pub mod kill_process_request {
+    #[allow(unused_imports)]
+    use super::*;
+    #[derive(Clone, PartialEq, Debug)]
+    pub enum Process {
+        Pid(u32),
+        Tag(::buffa::alloc::string::String),
+    }
+    impl ::buffa::Oneof for Process {}
+    impl ::serde::Serialize for Process {
+        fn serialize<S: ::serde::Serializer>(
+            &self,
+            s: S,
+        ) -> ::core::result::Result<S::Ok, S::Error> {
+            use ::serde::ser::SerializeMap;
+            let mut map = s.serialize_map(Some(1))?;
+            match self {
+                Self::Pid(v) => {
+                    map.serialize_entry("pid", &::buffa::json_helpers::ProtoJson(v))?;
+                }
+                Self::Tag(v) => {
+                    map.serialize_entry("tag", v)?;
+                }
+            }
+            map.end()
+        }
+    }
+}
 pub mod write_file_stream_request {
     #[allow(unused_imports)]
     use super::*;

@@ -7698,6 +7698,604 @@ pub mod exec_stream_response {
     }
 }
 #[derive(Clone, Debug, Default)]
+pub struct StartBackgroundRequestView<'a> {
+    /// Field 1: `sandbox_id`
+    pub sandbox_id: &'a str,
+    /// Field 2: `command`
+    pub command: ::buffa::MessageFieldView<super::super::__buffa::view::CommandView<'a>>,
+    /// Unique among the sandbox's live processes.
+    ///
+    /// Field 3: `tag`
+    pub tag: &'a str,
+    pub __buffa_unknown_fields: ::buffa::UnknownFieldsView<'a>,
+}
+impl<'a> ::buffa::MessageView<'a> for StartBackgroundRequestView<'a> {
+    type Owned = super::super::StartBackgroundRequest;
+    fn decode_view(buf: &'a [u8]) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+        let __limit = ::core::cell::Cell::new(::buffa::DEFAULT_UNKNOWN_FIELD_LIMIT);
+        let __elem = ::core::cell::Cell::new(::buffa::DEFAULT_ELEMENT_MEMORY_LIMIT);
+        <Self as ::buffa::MessageView>::decode_view_ctx(
+            buf,
+            ::buffa::DecodeContext::new(::buffa::RECURSION_LIMIT, &__limit)
+                .with_element_memory(&__elem),
+        )
+    }
+    fn decode_view_with_ctx(
+        buf: &'a [u8],
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+        <Self as ::buffa::MessageView>::decode_view_ctx(buf, ctx)
+    }
+    #[inline]
+    fn merge_view_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        cur: &'a [u8],
+        before_tag: &'a [u8],
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<&'a [u8], ::buffa::DecodeError> {
+        let _ = ctx;
+        #[allow(unused_variables)]
+        let view = self;
+        let mut cur = cur;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                view.sandbox_id = ::buffa::types::borrow_str(&mut cur)?;
+            }
+            2u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                let __sub_ctx = ctx.descend()?;
+                let sub = ::buffa::types::borrow_bytes(&mut cur)?;
+                match view.command.as_mut() {
+                    Some(existing) => {
+                        ::buffa::MessageView::merge_into_view(existing, sub, __sub_ctx)?
+                    }
+                    None => {
+                        view.command = ::buffa::MessageFieldView::set(
+                            <super::super::__buffa::view::CommandView as ::buffa::MessageView>::decode_view_ctx(
+                                sub,
+                                __sub_ctx,
+                            )?,
+                        );
+                    }
+                }
+            }
+            3u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                view.tag = ::buffa::types::borrow_str(&mut cur)?;
+            }
+            _ => {
+                ::buffa::encoding::skip_field_depth(tag, &mut cur, ctx.depth())?;
+                let span_len = before_tag.len() - cur.len();
+                view.__buffa_unknown_fields.push_record(before_tag, span_len, ctx)?;
+            }
+        }
+        ::core::result::Result::Ok(cur)
+    }
+    fn to_owned_message(
+        &self,
+    ) -> ::core::result::Result<
+        super::super::StartBackgroundRequest,
+        ::buffa::DecodeError,
+    > {
+        self.to_owned_from_source(None)
+    }
+    #[allow(clippy::useless_conversion, clippy::needless_update)]
+    fn to_owned_from_source(
+        &self,
+        __buffa_src: ::core::option::Option<&::buffa::bytes::Bytes>,
+    ) -> ::core::result::Result<
+        super::super::StartBackgroundRequest,
+        ::buffa::DecodeError,
+    > {
+        #[allow(unused_imports)]
+        use ::buffa::alloc::string::ToString as _;
+        let _ = __buffa_src;
+        ::core::result::Result::Ok(super::super::StartBackgroundRequest {
+            sandbox_id: self.sandbox_id.to_string(),
+            command: match self.command.as_option() {
+                Some(v) => {
+                    ::buffa::MessageField::<
+                        super::super::Command,
+                        ::buffa::Inline<super::super::Command>,
+                    >::some(v.to_owned_from_source(__buffa_src)?)
+                }
+                None => ::buffa::MessageField::none(),
+            },
+            tag: self.tag.to_string(),
+            __buffa_unknown_fields: self.__buffa_unknown_fields.to_owned()?.into(),
+            ..::core::default::Default::default()
+        })
+    }
+}
+impl<'a> ::buffa::ViewEncode<'a> for StartBackgroundRequestView<'a> {
+    #[allow(clippy::needless_borrow, clippy::let_and_return)]
+    fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if !self.sandbox_id.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.sandbox_id) as u64;
+        }
+        if self.command.is_set() {
+            let __slot = __cache.reserve();
+            let inner_size = self.command.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
+        if !self.tag.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.tag) as u64;
+        }
+        size += self.__buffa_unknown_fields.encoded_len() as u64;
+        ::buffa::saturate_size(size)
+    }
+    #[allow(clippy::needless_borrow)]
+    fn write_to(
+        &self,
+        __cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if !self.sandbox_id.is_empty() {
+            ::buffa::types::put_string_field(1u32, &self.sandbox_id, buf);
+        }
+        if self.command.is_set() {
+            ::buffa::types::put_len_delimited_header(
+                2u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            self.command.write_to(__cache, buf);
+        }
+        if !self.tag.is_empty() {
+            ::buffa::types::put_string_field(3u32, &self.tag, buf);
+        }
+        self.__buffa_unknown_fields.write_to(buf);
+    }
+}
+/// Serializes this view as protobuf JSON.
+///
+/// Implicit-presence fields with default values are omitted, `required`
+/// fields are always emitted, explicit-presence (`optional`) fields are
+/// emitted only when set, bytes fields are base64-encoded, and enum
+/// values are their proto name strings.
+///
+/// This impl uses `serialize_map(None)` because the number of emitted
+/// fields depends on default-omission rules; serializers that require
+/// known map lengths (e.g. `bincode`) will return a runtime error.
+/// Use the owned message type for those formats.
+impl<'__a> ::serde::Serialize for StartBackgroundRequestView<'__a> {
+    fn serialize<__S: ::serde::Serializer>(
+        &self,
+        __s: __S,
+    ) -> ::core::result::Result<__S::Ok, __S::Error> {
+        use ::serde::ser::SerializeMap as _;
+        let mut __map = __s.serialize_map(::core::option::Option::None)?;
+        if !::buffa::json_helpers::skip_if::is_empty_str(self.sandbox_id) {
+            __map.serialize_entry("sandboxId", self.sandbox_id)?;
+        }
+        {
+            if let ::core::option::Option::Some(__v) = self.command.as_option() {
+                __map.serialize_entry("command", __v)?;
+            }
+        }
+        if !::buffa::json_helpers::skip_if::is_empty_str(self.tag) {
+            __map.serialize_entry("tag", self.tag)?;
+        }
+        __map.end()
+    }
+}
+impl<'a> ::buffa::MessageName for StartBackgroundRequestView<'a> {
+    const PACKAGE: &'static str = "wrenn.hostagent.v1";
+    const NAME: &'static str = "StartBackgroundRequest";
+    const FULL_NAME: &'static str = "wrenn.hostagent.v1.StartBackgroundRequest";
+    const TYPE_URL: &'static str = "type.googleapis.com/wrenn.hostagent.v1.StartBackgroundRequest";
+}
+::buffa::impl_default_view_instance!(StartBackgroundRequestView);
+::buffa::impl_view_reborrow!(StartBackgroundRequestView);
+/** Self-contained, `'static` owned view of a `StartBackgroundRequest` message.
+
+ Wraps [`::buffa::OwnedView`]`<`[`StartBackgroundRequestView`]`<'static>>`: the decoded view and the [`::buffa::bytes::Bytes`] buffer it borrows from travel together, so the handle is `'static` and `Send + Sync` — suitable for async handlers, spawned tasks, and anywhere a `'static` bound is required.
+
+ Field accessors return borrows tied to `&self`. Use [`Self::view`] to get the full [`StartBackgroundRequestView`] when you need struct patterns, iteration helpers, or to pass the view to lifetime-parameterised code.*/
+#[derive(Clone, Debug)]
+pub struct StartBackgroundRequestOwnedView(
+    ::buffa::OwnedView<StartBackgroundRequestView<'static>>,
+);
+impl StartBackgroundRequestOwnedView {
+    /// Decode an owned view from a [`::buffa::bytes::Bytes`] buffer.
+    ///
+    /// The view borrows directly from the buffer's data; the buffer is
+    /// retained inside the returned handle.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`::buffa::DecodeError`] if the buffer contains invalid
+    /// protobuf data.
+    pub fn decode(
+        bytes: ::buffa::bytes::Bytes,
+    ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+        ::core::result::Result::Ok(
+            StartBackgroundRequestOwnedView(::buffa::OwnedView::decode(bytes)?),
+        )
+    }
+    /// Decode with custom [`::buffa::DecodeOptions`] (recursion limit,
+    /// max message size).
+    ///
+    /// # Errors
+    ///
+    /// Returns [`::buffa::DecodeError`] if the buffer is invalid or
+    /// exceeds the configured limits.
+    pub fn decode_with_options(
+        bytes: ::buffa::bytes::Bytes,
+        opts: &::buffa::DecodeOptions,
+    ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+        ::core::result::Result::Ok(
+            StartBackgroundRequestOwnedView(
+                ::buffa::OwnedView::decode_with_options(bytes, opts)?,
+            ),
+        )
+    }
+    /// Build from an owned message via an encode → decode round-trip.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`::buffa::DecodeError::MessageTooLarge`] if the
+    /// message's encoded size exceeds the 2 GiB protobuf limit, or
+    /// another [`::buffa::DecodeError`] if the re-encoded bytes are
+    /// somehow invalid (should not happen for well-formed messages).
+    pub fn from_owned(
+        msg: &super::super::StartBackgroundRequest,
+    ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+        ::core::result::Result::Ok(
+            StartBackgroundRequestOwnedView(::buffa::OwnedView::from_owned(msg)?),
+        )
+    }
+    /// Borrow the full [`StartBackgroundRequestView`] with its lifetime tied to `&self`.
+    #[must_use]
+    pub fn view(&self) -> &StartBackgroundRequestView<'_> {
+        self.0.reborrow()
+    }
+    /// Convert to the owned message type.
+    ///
+    /// Infallible: this type's constructors wire-decode their
+    /// buffer, and a view produced by wire decoding always
+    /// converts. Delegates to [`::buffa::OwnedView::to_owned_message`],
+    /// whose contract also governs handles converted from a raw
+    /// [`::buffa::OwnedView`].
+    #[must_use]
+    pub fn to_owned_message(&self) -> super::super::StartBackgroundRequest {
+        self.0.to_owned_message()
+    }
+    /// The underlying bytes buffer.
+    #[must_use]
+    pub fn bytes(&self) -> &::buffa::bytes::Bytes {
+        self.0.bytes()
+    }
+    /// Consume the handle, returning the underlying bytes buffer.
+    #[must_use]
+    pub fn into_bytes(self) -> ::buffa::bytes::Bytes {
+        self.0.into_bytes()
+    }
+    /// Field 1: `sandbox_id`
+    #[must_use]
+    pub fn sandbox_id(&self) -> &'_ str {
+        self.0.reborrow().sandbox_id
+    }
+    /// Field 2: `command`
+    #[must_use]
+    pub fn command(
+        &self,
+    ) -> &::buffa::MessageFieldView<super::super::__buffa::view::CommandView<'_>> {
+        &self.0.reborrow().command
+    }
+    /// Unique among the sandbox's live processes.
+    ///
+    /// Field 3: `tag`
+    #[must_use]
+    pub fn tag(&self) -> &'_ str {
+        self.0.reborrow().tag
+    }
+}
+impl ::core::convert::From<::buffa::OwnedView<StartBackgroundRequestView<'static>>>
+for StartBackgroundRequestOwnedView {
+    fn from(inner: ::buffa::OwnedView<StartBackgroundRequestView<'static>>) -> Self {
+        StartBackgroundRequestOwnedView(inner)
+    }
+}
+impl ::core::convert::From<StartBackgroundRequestOwnedView>
+for ::buffa::OwnedView<StartBackgroundRequestView<'static>> {
+    fn from(wrapper: StartBackgroundRequestOwnedView) -> Self {
+        wrapper.0
+    }
+}
+impl ::core::convert::AsRef<::buffa::OwnedView<StartBackgroundRequestView<'static>>>
+for StartBackgroundRequestOwnedView {
+    fn as_ref(&self) -> &::buffa::OwnedView<StartBackgroundRequestView<'static>> {
+        &self.0
+    }
+}
+impl ::buffa::HasMessageView for super::super::StartBackgroundRequest {
+    type View<'a> = StartBackgroundRequestView<'a>;
+    type ViewHandle = StartBackgroundRequestOwnedView;
+}
+impl ::serde::Serialize for StartBackgroundRequestOwnedView {
+    fn serialize<__S: ::serde::Serializer>(
+        &self,
+        __s: __S,
+    ) -> ::core::result::Result<__S::Ok, __S::Error> {
+        ::serde::Serialize::serialize(&self.0, __s)
+    }
+}
+#[derive(Clone, Debug, Default)]
+pub struct StartBackgroundResponseView<'a> {
+    /// Field 1: `pid`
+    pub pid: u32,
+    pub __buffa_unknown_fields: ::buffa::UnknownFieldsView<'a>,
+}
+impl<'a> ::buffa::MessageView<'a> for StartBackgroundResponseView<'a> {
+    type Owned = super::super::StartBackgroundResponse;
+    fn decode_view(buf: &'a [u8]) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+        let __limit = ::core::cell::Cell::new(::buffa::DEFAULT_UNKNOWN_FIELD_LIMIT);
+        let __elem = ::core::cell::Cell::new(::buffa::DEFAULT_ELEMENT_MEMORY_LIMIT);
+        <Self as ::buffa::MessageView>::decode_view_ctx(
+            buf,
+            ::buffa::DecodeContext::new(::buffa::RECURSION_LIMIT, &__limit)
+                .with_element_memory(&__elem),
+        )
+    }
+    fn decode_view_with_ctx(
+        buf: &'a [u8],
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+        <Self as ::buffa::MessageView>::decode_view_ctx(buf, ctx)
+    }
+    #[inline]
+    fn merge_view_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        cur: &'a [u8],
+        before_tag: &'a [u8],
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<&'a [u8], ::buffa::DecodeError> {
+        let _ = ctx;
+        #[allow(unused_variables)]
+        let view = self;
+        let mut cur = cur;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                view.pid = ::buffa::types::decode_uint32(&mut cur)?;
+            }
+            _ => {
+                ::buffa::encoding::skip_field_depth(tag, &mut cur, ctx.depth())?;
+                let span_len = before_tag.len() - cur.len();
+                view.__buffa_unknown_fields.push_record(before_tag, span_len, ctx)?;
+            }
+        }
+        ::core::result::Result::Ok(cur)
+    }
+    fn to_owned_message(
+        &self,
+    ) -> ::core::result::Result<
+        super::super::StartBackgroundResponse,
+        ::buffa::DecodeError,
+    > {
+        self.to_owned_from_source(None)
+    }
+    #[allow(clippy::useless_conversion, clippy::needless_update)]
+    fn to_owned_from_source(
+        &self,
+        __buffa_src: ::core::option::Option<&::buffa::bytes::Bytes>,
+    ) -> ::core::result::Result<
+        super::super::StartBackgroundResponse,
+        ::buffa::DecodeError,
+    > {
+        #[allow(unused_imports)]
+        use ::buffa::alloc::string::ToString as _;
+        let _ = __buffa_src;
+        ::core::result::Result::Ok(super::super::StartBackgroundResponse {
+            pid: self.pid,
+            __buffa_unknown_fields: self.__buffa_unknown_fields.to_owned()?.into(),
+            ..::core::default::Default::default()
+        })
+    }
+}
+impl<'a> ::buffa::ViewEncode<'a> for StartBackgroundResponseView<'a> {
+    #[allow(clippy::needless_borrow, clippy::let_and_return)]
+    fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if self.pid != 0u32 {
+            size += 1u64 + ::buffa::types::uint32_encoded_len(self.pid) as u64;
+        }
+        size += self.__buffa_unknown_fields.encoded_len() as u64;
+        ::buffa::saturate_size(size)
+    }
+    #[allow(clippy::needless_borrow)]
+    fn write_to(
+        &self,
+        _cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if self.pid != 0u32 {
+            ::buffa::types::put_uint32_field(1u32, self.pid, buf);
+        }
+        self.__buffa_unknown_fields.write_to(buf);
+    }
+}
+/// Serializes this view as protobuf JSON.
+///
+/// Implicit-presence fields with default values are omitted, `required`
+/// fields are always emitted, explicit-presence (`optional`) fields are
+/// emitted only when set, bytes fields are base64-encoded, and enum
+/// values are their proto name strings.
+///
+/// This impl uses `serialize_map(None)` because the number of emitted
+/// fields depends on default-omission rules; serializers that require
+/// known map lengths (e.g. `bincode`) will return a runtime error.
+/// Use the owned message type for those formats.
+impl<'__a> ::serde::Serialize for StartBackgroundResponseView<'__a> {
+    fn serialize<__S: ::serde::Serializer>(
+        &self,
+        __s: __S,
+    ) -> ::core::result::Result<__S::Ok, __S::Error> {
+        use ::serde::ser::SerializeMap as _;
+        let mut __map = __s.serialize_map(::core::option::Option::None)?;
+        if !::buffa::json_helpers::skip_if::is_zero_u32(&self.pid) {
+            __map.serialize_entry("pid", &::buffa::json_helpers::ProtoJson(&self.pid))?;
+        }
+        __map.end()
+    }
+}
+impl<'a> ::buffa::MessageName for StartBackgroundResponseView<'a> {
+    const PACKAGE: &'static str = "wrenn.hostagent.v1";
+    const NAME: &'static str = "StartBackgroundResponse";
+    const FULL_NAME: &'static str = "wrenn.hostagent.v1.StartBackgroundResponse";
+    const TYPE_URL: &'static str = "type.googleapis.com/wrenn.hostagent.v1.StartBackgroundResponse";
+}
+::buffa::impl_default_view_instance!(StartBackgroundResponseView);
+::buffa::impl_view_reborrow!(StartBackgroundResponseView);
+/** Self-contained, `'static` owned view of a `StartBackgroundResponse` message.
+
+ Wraps [`::buffa::OwnedView`]`<`[`StartBackgroundResponseView`]`<'static>>`: the decoded view and the [`::buffa::bytes::Bytes`] buffer it borrows from travel together, so the handle is `'static` and `Send + Sync` — suitable for async handlers, spawned tasks, and anywhere a `'static` bound is required.
+
+ Field accessors return borrows tied to `&self`. Use [`Self::view`] to get the full [`StartBackgroundResponseView`] when you need struct patterns, iteration helpers, or to pass the view to lifetime-parameterised code.*/
+#[derive(Clone, Debug)]
+pub struct StartBackgroundResponseOwnedView(
+    ::buffa::OwnedView<StartBackgroundResponseView<'static>>,
+);
+impl StartBackgroundResponseOwnedView {
+    /// Decode an owned view from a [`::buffa::bytes::Bytes`] buffer.
+    ///
+    /// The view borrows directly from the buffer's data; the buffer is
+    /// retained inside the returned handle.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`::buffa::DecodeError`] if the buffer contains invalid
+    /// protobuf data.
+    pub fn decode(
+        bytes: ::buffa::bytes::Bytes,
+    ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+        ::core::result::Result::Ok(
+            StartBackgroundResponseOwnedView(::buffa::OwnedView::decode(bytes)?),
+        )
+    }
+    /// Decode with custom [`::buffa::DecodeOptions`] (recursion limit,
+    /// max message size).
+    ///
+    /// # Errors
+    ///
+    /// Returns [`::buffa::DecodeError`] if the buffer is invalid or
+    /// exceeds the configured limits.
+    pub fn decode_with_options(
+        bytes: ::buffa::bytes::Bytes,
+        opts: &::buffa::DecodeOptions,
+    ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+        ::core::result::Result::Ok(
+            StartBackgroundResponseOwnedView(
+                ::buffa::OwnedView::decode_with_options(bytes, opts)?,
+            ),
+        )
+    }
+    /// Build from an owned message via an encode → decode round-trip.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`::buffa::DecodeError::MessageTooLarge`] if the
+    /// message's encoded size exceeds the 2 GiB protobuf limit, or
+    /// another [`::buffa::DecodeError`] if the re-encoded bytes are
+    /// somehow invalid (should not happen for well-formed messages).
+    pub fn from_owned(
+        msg: &super::super::StartBackgroundResponse,
+    ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+        ::core::result::Result::Ok(
+            StartBackgroundResponseOwnedView(::buffa::OwnedView::from_owned(msg)?),
+        )
+    }
+    /// Borrow the full [`StartBackgroundResponseView`] with its lifetime tied to `&self`.
+    #[must_use]
+    pub fn view(&self) -> &StartBackgroundResponseView<'_> {
+        self.0.reborrow()
+    }
+    /// Convert to the owned message type.
+    ///
+    /// Infallible: this type's constructors wire-decode their
+    /// buffer, and a view produced by wire decoding always
+    /// converts. Delegates to [`::buffa::OwnedView::to_owned_message`],
+    /// whose contract also governs handles converted from a raw
+    /// [`::buffa::OwnedView`].
+    #[must_use]
+    pub fn to_owned_message(&self) -> super::super::StartBackgroundResponse {
+        self.0.to_owned_message()
+    }
+    /// The underlying bytes buffer.
+    #[must_use]
+    pub fn bytes(&self) -> &::buffa::bytes::Bytes {
+        self.0.bytes()
+    }
+    /// Consume the handle, returning the underlying bytes buffer.
+    #[must_use]
+    pub fn into_bytes(self) -> ::buffa::bytes::Bytes {
+        self.0.into_bytes()
+    }
+    /// Field 1: `pid`
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.0.reborrow().pid
+    }
+}
+impl ::core::convert::From<::buffa::OwnedView<StartBackgroundResponseView<'static>>>
+for StartBackgroundResponseOwnedView {
+    fn from(inner: ::buffa::OwnedView<StartBackgroundResponseView<'static>>) -> Self {
+        StartBackgroundResponseOwnedView(inner)
+    }
+}
+impl ::core::convert::From<StartBackgroundResponseOwnedView>
+for ::buffa::OwnedView<StartBackgroundResponseView<'static>> {
+    fn from(wrapper: StartBackgroundResponseOwnedView) -> Self {
+        wrapper.0
+    }
+}
+impl ::core::convert::AsRef<::buffa::OwnedView<StartBackgroundResponseView<'static>>>
+for StartBackgroundResponseOwnedView {
+    fn as_ref(&self) -> &::buffa::OwnedView<StartBackgroundResponseView<'static>> {
+        &self.0
+    }
+}
+impl ::buffa::HasMessageView for super::super::StartBackgroundResponse {
+    type View<'a> = StartBackgroundResponseView<'a>;
+    type ViewHandle = StartBackgroundResponseOwnedView;
+}
+impl ::serde::Serialize for StartBackgroundResponseOwnedView {
+    fn serialize<__S: ::serde::Serializer>(
+        &self,
+        __s: __S,
+    ) -> ::core::result::Result<__S::Ok, __S::Error> {
+        ::serde::Serialize::serialize(&self.0, __s)
+    }
+}
+#[derive(Clone, Debug, Default)]
 pub struct SendProcessInputRequestView<'a> {
     /// Field 1: `sandbox_id`
     pub sandbox_id: &'a str,
@@ -9122,12 +9720,13 @@ impl ::serde::Serialize for ListProcessesResponseOwnedView {
 pub struct KillProcessRequestView<'a> {
     /// Field 1: `sandbox_id`
     pub sandbox_id: &'a str,
-    /// Field 2: `pid`
-    pub pid: u32,
     /// 15 or 9.
     ///
     /// Field 3: `signal`
     pub signal: u32,
+    pub process: ::core::option::Option<
+        super::super::__buffa::view::oneof::kill_process_request::Process<'a>,
+    >,
     pub __buffa_unknown_fields: ::buffa::UnknownFieldsView<'a>,
 }
 impl<'a> ::buffa::MessageView<'a> for KillProcessRequestView<'a> {
@@ -9167,19 +9766,34 @@ impl<'a> ::buffa::MessageView<'a> for KillProcessRequestView<'a> {
                 )?;
                 view.sandbox_id = ::buffa::types::borrow_str(&mut cur)?;
             }
-            2u32 => {
-                ::buffa::encoding::check_wire_type(
-                    tag,
-                    ::buffa::encoding::WireType::Varint,
-                )?;
-                view.pid = ::buffa::types::decode_uint32(&mut cur)?;
-            }
             3u32 => {
                 ::buffa::encoding::check_wire_type(
                     tag,
                     ::buffa::encoding::WireType::Varint,
                 )?;
                 view.signal = ::buffa::types::decode_uint32(&mut cur)?;
+            }
+            2u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                view.process = Some(
+                    super::super::__buffa::view::oneof::kill_process_request::Process::Pid(
+                        ::buffa::types::decode_uint32(&mut cur)?,
+                    ),
+                );
+            }
+            4u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                view.process = Some(
+                    super::super::__buffa::view::oneof::kill_process_request::Process::Tag(
+                        ::buffa::types::borrow_str(&mut cur)?,
+                    ),
+                );
             }
             _ => {
                 ::buffa::encoding::skip_field_depth(tag, &mut cur, ctx.depth())?;
@@ -9204,8 +9818,26 @@ impl<'a> ::buffa::MessageView<'a> for KillProcessRequestView<'a> {
         let _ = __buffa_src;
         ::core::result::Result::Ok(super::super::KillProcessRequest {
             sandbox_id: self.sandbox_id.to_string(),
-            pid: self.pid,
             signal: self.signal,
+            process: self
+                .process
+                .as_ref()
+                .map(|v| match v {
+                    super::super::__buffa::view::oneof::kill_process_request::Process::Pid(
+                        v,
+                    ) => {
+                        super::super::__buffa::oneof::kill_process_request::Process::Pid(
+                            *v,
+                        )
+                    }
+                    super::super::__buffa::view::oneof::kill_process_request::Process::Tag(
+                        v,
+                    ) => {
+                        super::super::__buffa::oneof::kill_process_request::Process::Tag(
+                            v.to_string(),
+                        )
+                    }
+                }),
             __buffa_unknown_fields: self.__buffa_unknown_fields.to_owned()?.into(),
             ..::core::default::Default::default()
         })
@@ -9220,8 +9852,19 @@ impl<'a> ::buffa::ViewEncode<'a> for KillProcessRequestView<'a> {
         if !self.sandbox_id.is_empty() {
             size += 1u64 + ::buffa::types::string_encoded_len(&self.sandbox_id) as u64;
         }
-        if self.pid != 0u32 {
-            size += 1u64 + ::buffa::types::uint32_encoded_len(self.pid) as u64;
+        if let ::core::option::Option::Some(ref v) = self.process {
+            match v {
+                super::super::__buffa::view::oneof::kill_process_request::Process::Pid(
+                    v,
+                ) => {
+                    size += 1u64 + ::buffa::types::uint32_encoded_len(*v) as u64;
+                }
+                super::super::__buffa::view::oneof::kill_process_request::Process::Tag(
+                    x,
+                ) => {
+                    size += 1u64 + ::buffa::types::string_encoded_len(x) as u64;
+                }
+            }
         }
         if self.signal != 0u32 {
             size += 1u64 + ::buffa::types::uint32_encoded_len(self.signal) as u64;
@@ -9240,8 +9883,19 @@ impl<'a> ::buffa::ViewEncode<'a> for KillProcessRequestView<'a> {
         if !self.sandbox_id.is_empty() {
             ::buffa::types::put_string_field(1u32, &self.sandbox_id, buf);
         }
-        if self.pid != 0u32 {
-            ::buffa::types::put_uint32_field(2u32, self.pid, buf);
+        if let ::core::option::Option::Some(ref v) = self.process {
+            match v {
+                super::super::__buffa::view::oneof::kill_process_request::Process::Pid(
+                    x,
+                ) => {
+                    ::buffa::types::put_uint32_field(2u32, *x, buf);
+                }
+                super::super::__buffa::view::oneof::kill_process_request::Process::Tag(
+                    x,
+                ) => {
+                    ::buffa::types::put_string_field(4u32, x, buf);
+                }
+            }
         }
         if self.signal != 0u32 {
             ::buffa::types::put_uint32_field(3u32, self.signal, buf);
@@ -9270,15 +9924,26 @@ impl<'__a> ::serde::Serialize for KillProcessRequestView<'__a> {
         if !::buffa::json_helpers::skip_if::is_empty_str(self.sandbox_id) {
             __map.serialize_entry("sandboxId", self.sandbox_id)?;
         }
-        if !::buffa::json_helpers::skip_if::is_zero_u32(&self.pid) {
-            __map.serialize_entry("pid", &::buffa::json_helpers::ProtoJson(&self.pid))?;
-        }
         if !::buffa::json_helpers::skip_if::is_zero_u32(&self.signal) {
             __map
                 .serialize_entry(
                     "signal",
                     &::buffa::json_helpers::ProtoJson(&self.signal),
                 )?;
+        }
+        if let ::core::option::Option::Some(ref __ov) = self.process {
+            match __ov {
+                super::super::__buffa::view::oneof::kill_process_request::Process::Pid(
+                    v,
+                ) => {
+                    __map.serialize_entry("pid", &::buffa::json_helpers::ProtoJson(v))?;
+                }
+                super::super::__buffa::view::oneof::kill_process_request::Process::Tag(
+                    v,
+                ) => {
+                    __map.serialize_entry("tag", v)?;
+                }
+            }
         }
         __map.end()
     }
@@ -9380,17 +10045,21 @@ impl KillProcessRequestOwnedView {
     pub fn sandbox_id(&self) -> &'_ str {
         self.0.reborrow().sandbox_id
     }
-    /// Field 2: `pid`
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.0.reborrow().pid
-    }
     /// 15 or 9.
     ///
     /// Field 3: `signal`
     #[must_use]
     pub fn signal(&self) -> u32 {
         self.0.reborrow().signal
+    }
+    /// Oneof `process`.
+    #[must_use]
+    pub fn process(
+        &self,
+    ) -> ::core::option::Option<
+        &super::super::__buffa::view::oneof::kill_process_request::Process<'_>,
+    > {
+        self.0.reborrow().process.as_ref()
     }
 }
 impl ::core::convert::From<::buffa::OwnedView<KillProcessRequestView<'static>>>

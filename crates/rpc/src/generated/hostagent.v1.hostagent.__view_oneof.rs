@@ -31,6 +31,15 @@ pub mod exec_stream_response {
         ),
     }
 }
+pub mod kill_process_request {
+    #[allow(unused_imports)]
+    use super::*;
+    #[derive(Clone, Debug)]
+    pub enum Process<'a> {
+        Pid(u32),
+        Tag(&'a str),
+    }
+}
 pub mod write_file_stream_request {
     #[allow(unused_imports)]
     use super::*;

@@ -534,6 +534,8 @@ pub mod error_detail {
         TAG_IN_USE = 16i32,
         NOT_A_DIRECTORY = 17i32,
         BAD_PATH = 18i32,
+        PROGRAM_NOT_FOUND = 19i32,
+        PROGRAM_NOT_EXECUTABLE = 20i32,
     }
     impl Reason {
         ///Idiomatic alias for [`Self::REASON_UNSPECIFIED`]; `Debug` prints the variant name.
@@ -593,6 +595,12 @@ pub mod error_detail {
         ///Idiomatic alias for [`Self::BAD_PATH`]; `Debug` prints the variant name.
         #[allow(non_upper_case_globals)]
         pub const BadPath: Self = Self::BAD_PATH;
+        ///Idiomatic alias for [`Self::PROGRAM_NOT_FOUND`]; `Debug` prints the variant name.
+        #[allow(non_upper_case_globals)]
+        pub const ProgramNotFound: Self = Self::PROGRAM_NOT_FOUND;
+        ///Idiomatic alias for [`Self::PROGRAM_NOT_EXECUTABLE`]; `Debug` prints the variant name.
+        #[allow(non_upper_case_globals)]
+        pub const ProgramNotExecutable: Self = Self::PROGRAM_NOT_EXECUTABLE;
     }
     impl ::core::default::Default for Reason {
         fn default() -> Self {
@@ -707,6 +715,8 @@ pub mod error_detail {
                 16i32 => ::core::option::Option::Some(Self::TAG_IN_USE),
                 17i32 => ::core::option::Option::Some(Self::NOT_A_DIRECTORY),
                 18i32 => ::core::option::Option::Some(Self::BAD_PATH),
+                19i32 => ::core::option::Option::Some(Self::PROGRAM_NOT_FOUND),
+                20i32 => ::core::option::Option::Some(Self::PROGRAM_NOT_EXECUTABLE),
                 _ => ::core::option::Option::None,
             }
         }
@@ -734,6 +744,8 @@ pub mod error_detail {
                 Self::TAG_IN_USE => "TAG_IN_USE",
                 Self::NOT_A_DIRECTORY => "NOT_A_DIRECTORY",
                 Self::BAD_PATH => "BAD_PATH",
+                Self::PROGRAM_NOT_FOUND => "PROGRAM_NOT_FOUND",
+                Self::PROGRAM_NOT_EXECUTABLE => "PROGRAM_NOT_EXECUTABLE",
             }
         }
         fn from_proto_name(name: &str) -> ::core::option::Option<Self> {
@@ -771,6 +783,12 @@ pub mod error_detail {
                 "TAG_IN_USE" => ::core::option::Option::Some(Self::TAG_IN_USE),
                 "NOT_A_DIRECTORY" => ::core::option::Option::Some(Self::NOT_A_DIRECTORY),
                 "BAD_PATH" => ::core::option::Option::Some(Self::BAD_PATH),
+                "PROGRAM_NOT_FOUND" => {
+                    ::core::option::Option::Some(Self::PROGRAM_NOT_FOUND)
+                }
+                "PROGRAM_NOT_EXECUTABLE" => {
+                    ::core::option::Option::Some(Self::PROGRAM_NOT_EXECUTABLE)
+                }
                 _ => ::core::option::Option::None,
             }
         }
@@ -795,6 +813,8 @@ pub mod error_detail {
                 Self::TAG_IN_USE,
                 Self::NOT_A_DIRECTORY,
                 Self::BAD_PATH,
+                Self::PROGRAM_NOT_FOUND,
+                Self::PROGRAM_NOT_EXECUTABLE,
             ]
         }
     }
@@ -4874,6 +4894,316 @@ pub mod exec_stream_response {
 #[derive(Clone, PartialEq, Default)]
 #[derive(::serde::Serialize, ::serde::Deserialize)]
 #[serde(default)]
+pub struct StartBackgroundRequest {
+    /// Field 1: `sandbox_id`
+    #[serde(
+        rename = "sandboxId",
+        alias = "sandbox_id",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub sandbox_id: ::buffa::alloc::string::String,
+    /// Field 2: `command`
+    #[serde(
+        rename = "command",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_unset_message_field"
+    )]
+    pub command: ::buffa::MessageField<Command, ::buffa::Inline<Command>>,
+    /// Unique among the sandbox's live processes.
+    ///
+    /// Field 3: `tag`
+    #[serde(
+        rename = "tag",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub tag: ::buffa::alloc::string::String,
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub __buffa_unknown_fields: ::buffa::UnknownFields,
+}
+impl ::core::fmt::Debug for StartBackgroundRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("StartBackgroundRequest")
+            .field("sandbox_id", &self.sandbox_id)
+            .field("command", &self.command)
+            .field("tag", &self.tag)
+            .finish()
+    }
+}
+impl StartBackgroundRequest {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/wrenn.hostagent.v1.StartBackgroundRequest";
+}
+::buffa::impl_default_instance!(StartBackgroundRequest);
+impl ::buffa::MessageName for StartBackgroundRequest {
+    const PACKAGE: &'static str = "wrenn.hostagent.v1";
+    const NAME: &'static str = "StartBackgroundRequest";
+    const FULL_NAME: &'static str = "wrenn.hostagent.v1.StartBackgroundRequest";
+    const TYPE_URL: &'static str = "type.googleapis.com/wrenn.hostagent.v1.StartBackgroundRequest";
+}
+impl ::buffa::Message for StartBackgroundRequest {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if !self.sandbox_id.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.sandbox_id) as u64;
+        }
+        if self.command.is_set() {
+            let __slot = __cache.reserve();
+            let inner_size = self.command.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
+        if !self.tag.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.tag) as u64;
+        }
+        size += self.__buffa_unknown_fields.encoded_len() as u64;
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        __cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if !self.sandbox_id.is_empty() {
+            ::buffa::types::put_string_field(1u32, &self.sandbox_id, buf);
+        }
+        if self.command.is_set() {
+            ::buffa::types::put_len_delimited_header(
+                2u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            self.command.write_to(__cache, buf);
+        }
+        if !self.tag.is_empty() {
+            ::buffa::types::put_string_field(3u32, &self.tag, buf);
+        }
+        self.__buffa_unknown_fields.write_to(buf);
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.sandbox_id, buf)?;
+            }
+            2u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::Message::merge_length_delimited(
+                    self.command.get_or_insert_default(),
+                    buf,
+                    ctx,
+                )?;
+            }
+            3u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.tag, buf)?;
+            }
+            _ => {
+                self.__buffa_unknown_fields
+                    .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.sandbox_id.clear();
+        self.command = ::buffa::MessageField::none();
+        self.tag.clear();
+        self.__buffa_unknown_fields.clear();
+    }
+}
+impl ::buffa::ExtensionSet for StartBackgroundRequest {
+    const PROTO_FQN: &'static str = "wrenn.hostagent.v1.StartBackgroundRequest";
+    fn unknown_fields(&self) -> &::buffa::UnknownFields {
+        &self.__buffa_unknown_fields
+    }
+    fn unknown_fields_mut(&mut self) -> &mut ::buffa::UnknownFields {
+        &mut self.__buffa_unknown_fields
+    }
+}
+impl ::buffa::json_helpers::ProtoElemJson for StartBackgroundRequest {
+    fn serialize_proto_json<S: ::serde::Serializer>(
+        v: &Self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        ::serde::Serialize::serialize(v, s)
+    }
+    fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        <Self as ::serde::Deserialize>::deserialize(d)
+    }
+}
+#[doc(hidden)]
+pub const __START_BACKGROUND_REQUEST_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+    type_url: "type.googleapis.com/wrenn.hostagent.v1.StartBackgroundRequest",
+    to_json: ::buffa::type_registry::any_to_json::<StartBackgroundRequest>,
+    from_json: ::buffa::type_registry::any_from_json::<StartBackgroundRequest>,
+    is_wkt: false,
+};
+#[derive(Clone, PartialEq, Default)]
+#[derive(::serde::Serialize, ::serde::Deserialize)]
+#[serde(default)]
+pub struct StartBackgroundResponse {
+    /// Field 1: `pid`
+    #[serde(
+        rename = "pid",
+        with = "::buffa::json_helpers::uint32",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_zero_u32"
+    )]
+    pub pid: u32,
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub __buffa_unknown_fields: ::buffa::UnknownFields,
+}
+impl ::core::fmt::Debug for StartBackgroundResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("StartBackgroundResponse").field("pid", &self.pid).finish()
+    }
+}
+impl StartBackgroundResponse {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/wrenn.hostagent.v1.StartBackgroundResponse";
+}
+::buffa::impl_default_instance!(StartBackgroundResponse);
+impl ::buffa::MessageName for StartBackgroundResponse {
+    const PACKAGE: &'static str = "wrenn.hostagent.v1";
+    const NAME: &'static str = "StartBackgroundResponse";
+    const FULL_NAME: &'static str = "wrenn.hostagent.v1.StartBackgroundResponse";
+    const TYPE_URL: &'static str = "type.googleapis.com/wrenn.hostagent.v1.StartBackgroundResponse";
+}
+impl ::buffa::Message for StartBackgroundResponse {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if self.pid != 0u32 {
+            size += 1u64 + ::buffa::types::uint32_encoded_len(self.pid) as u64;
+        }
+        size += self.__buffa_unknown_fields.encoded_len() as u64;
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        _cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if self.pid != 0u32 {
+            ::buffa::types::put_uint32_field(1u32, self.pid, buf);
+        }
+        self.__buffa_unknown_fields.write_to(buf);
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.pid = ::buffa::types::decode_uint32(buf)?;
+            }
+            _ => {
+                self.__buffa_unknown_fields
+                    .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.pid = 0u32;
+        self.__buffa_unknown_fields.clear();
+    }
+}
+impl ::buffa::ExtensionSet for StartBackgroundResponse {
+    const PROTO_FQN: &'static str = "wrenn.hostagent.v1.StartBackgroundResponse";
+    fn unknown_fields(&self) -> &::buffa::UnknownFields {
+        &self.__buffa_unknown_fields
+    }
+    fn unknown_fields_mut(&mut self) -> &mut ::buffa::UnknownFields {
+        &mut self.__buffa_unknown_fields
+    }
+}
+impl ::buffa::json_helpers::ProtoElemJson for StartBackgroundResponse {
+    fn serialize_proto_json<S: ::serde::Serializer>(
+        v: &Self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        ::serde::Serialize::serialize(v, s)
+    }
+    fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        <Self as ::serde::Deserialize>::deserialize(d)
+    }
+}
+#[doc(hidden)]
+pub const __START_BACKGROUND_RESPONSE_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+    type_url: "type.googleapis.com/wrenn.hostagent.v1.StartBackgroundResponse",
+    to_json: ::buffa::type_registry::any_to_json::<StartBackgroundResponse>,
+    from_json: ::buffa::type_registry::any_from_json::<StartBackgroundResponse>,
+    is_wkt: false,
+};
+#[derive(Clone, PartialEq, Default)]
+#[derive(::serde::Serialize, ::serde::Deserialize)]
+#[serde(default)]
 pub struct SendProcessInputRequest {
     /// Field 1: `sandbox_id`
     #[serde(
@@ -5634,7 +5964,7 @@ pub const __LIST_PROCESSES_RESPONSE_JSON_ANY: ::buffa::type_registry::JsonAnyEnt
     is_wkt: false,
 };
 #[derive(Clone, PartialEq, Default)]
-#[derive(::serde::Serialize, ::serde::Deserialize)]
+#[derive(::serde::Serialize)]
 #[serde(default)]
 pub struct KillProcessRequest {
     /// Field 1: `sandbox_id`
@@ -5645,13 +5975,6 @@ pub struct KillProcessRequest {
         skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
     )]
     pub sandbox_id: ::buffa::alloc::string::String,
-    /// Field 2: `pid`
-    #[serde(
-        rename = "pid",
-        with = "::buffa::json_helpers::uint32",
-        skip_serializing_if = "::buffa::json_helpers::skip_if::is_zero_u32"
-    )]
-    pub pid: u32,
     /// 15 or 9.
     ///
     /// Field 3: `signal`
@@ -5661,6 +5984,8 @@ pub struct KillProcessRequest {
         skip_serializing_if = "::buffa::json_helpers::skip_if::is_zero_u32"
     )]
     pub signal: u32,
+    #[serde(flatten)]
+    pub process: ::core::option::Option<__buffa::oneof::kill_process_request::Process>,
     #[serde(skip)]
     #[doc(hidden)]
     pub __buffa_unknown_fields: ::buffa::UnknownFields,
@@ -5669,8 +5994,8 @@ impl ::core::fmt::Debug for KillProcessRequest {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         f.debug_struct("KillProcessRequest")
             .field("sandbox_id", &self.sandbox_id)
-            .field("pid", &self.pid)
             .field("signal", &self.signal)
+            .field("process", &self.process)
             .finish()
     }
 }
@@ -5704,8 +6029,15 @@ impl ::buffa::Message for KillProcessRequest {
         if !self.sandbox_id.is_empty() {
             size += 1u64 + ::buffa::types::string_encoded_len(&self.sandbox_id) as u64;
         }
-        if self.pid != 0u32 {
-            size += 1u64 + ::buffa::types::uint32_encoded_len(self.pid) as u64;
+        if let ::core::option::Option::Some(ref v) = self.process {
+            match v {
+                __buffa::oneof::kill_process_request::Process::Pid(v) => {
+                    size += 1u64 + ::buffa::types::uint32_encoded_len(*v) as u64;
+                }
+                __buffa::oneof::kill_process_request::Process::Tag(x) => {
+                    size += 1u64 + ::buffa::types::string_encoded_len(x) as u64;
+                }
+            }
         }
         if self.signal != 0u32 {
             size += 1u64 + ::buffa::types::uint32_encoded_len(self.signal) as u64;
@@ -5723,8 +6055,15 @@ impl ::buffa::Message for KillProcessRequest {
         if !self.sandbox_id.is_empty() {
             ::buffa::types::put_string_field(1u32, &self.sandbox_id, buf);
         }
-        if self.pid != 0u32 {
-            ::buffa::types::put_uint32_field(2u32, self.pid, buf);
+        if let ::core::option::Option::Some(ref v) = self.process {
+            match v {
+                __buffa::oneof::kill_process_request::Process::Pid(x) => {
+                    ::buffa::types::put_uint32_field(2u32, *x, buf);
+                }
+                __buffa::oneof::kill_process_request::Process::Tag(x) => {
+                    ::buffa::types::put_string_field(4u32, x, buf);
+                }
+            }
         }
         if self.signal != 0u32 {
             ::buffa::types::put_uint32_field(3u32, self.signal, buf);
@@ -5754,7 +6093,22 @@ impl ::buffa::Message for KillProcessRequest {
                     tag,
                     ::buffa::encoding::WireType::Varint,
                 )?;
-                self.pid = ::buffa::types::decode_uint32(buf)?;
+                self.process = ::core::option::Option::Some(
+                    __buffa::oneof::kill_process_request::Process::Pid(
+                        ::buffa::types::decode_uint32(buf)?,
+                    ),
+                );
+            }
+            4u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                self.process = ::core::option::Option::Some(
+                    __buffa::oneof::kill_process_request::Process::Tag(
+                        ::buffa::types::decode_string(buf)?,
+                    ),
+                );
             }
             3u32 => {
                 ::buffa::encoding::check_wire_type(
@@ -5772,7 +6126,7 @@ impl ::buffa::Message for KillProcessRequest {
     }
     fn clear(&mut self) {
         self.sandbox_id.clear();
-        self.pid = 0u32;
+        self.process = ::core::option::Option::None;
         self.signal = 0u32;
         self.__buffa_unknown_fields.clear();
     }
@@ -5784,6 +6138,137 @@ impl ::buffa::ExtensionSet for KillProcessRequest {
     }
     fn unknown_fields_mut(&mut self) -> &mut ::buffa::UnknownFields {
         &mut self.__buffa_unknown_fields
+    }
+}
+impl<'de> ::serde::Deserialize<'de> for KillProcessRequest {
+    fn deserialize<D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        struct _V;
+        impl<'de> ::serde::de::Visitor<'de> for _V {
+            type Value = KillProcessRequest;
+            fn expecting(
+                &self,
+                f: &mut ::core::fmt::Formatter<'_>,
+            ) -> ::core::fmt::Result {
+                f.write_str("struct KillProcessRequest")
+            }
+            #[allow(clippy::field_reassign_with_default)]
+            fn visit_map<A: ::serde::de::MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> ::core::result::Result<KillProcessRequest, A::Error> {
+                let mut __f_sandbox_id: ::core::option::Option<
+                    ::buffa::alloc::string::String,
+                > = None;
+                let mut __f_signal: ::core::option::Option<u32> = None;
+                let mut __oneof_process: ::core::option::Option<
+                    __buffa::oneof::kill_process_request::Process,
+                > = None;
+                while let Some(key) = map.next_key::<::buffa::alloc::string::String>()? {
+                    match key.as_str() {
+                        "sandboxId" | "sandbox_id" => {
+                            __f_sandbox_id = Some({
+                                struct _S;
+                                impl<'de> ::serde::de::DeserializeSeed<'de> for _S {
+                                    type Value = ::buffa::alloc::string::String;
+                                    fn deserialize<D: ::serde::Deserializer<'de>>(
+                                        self,
+                                        d: D,
+                                    ) -> ::core::result::Result<
+                                        ::buffa::alloc::string::String,
+                                        D::Error,
+                                    > {
+                                        ::buffa::json_helpers::proto_string::deserialize(d)
+                                    }
+                                }
+                                map.next_value_seed(_S)?
+                            });
+                        }
+                        "signal" => {
+                            __f_signal = Some({
+                                struct _S;
+                                impl<'de> ::serde::de::DeserializeSeed<'de> for _S {
+                                    type Value = u32;
+                                    fn deserialize<D: ::serde::Deserializer<'de>>(
+                                        self,
+                                        d: D,
+                                    ) -> ::core::result::Result<u32, D::Error> {
+                                        ::buffa::json_helpers::uint32::deserialize(d)
+                                    }
+                                }
+                                map.next_value_seed(_S)?
+                            });
+                        }
+                        "pid" => {
+                            struct _DeserSeed;
+                            impl<'de> ::serde::de::DeserializeSeed<'de> for _DeserSeed {
+                                type Value = u32;
+                                fn deserialize<D: ::serde::Deserializer<'de>>(
+                                    self,
+                                    d: D,
+                                ) -> ::core::result::Result<u32, D::Error> {
+                                    ::buffa::json_helpers::uint32::deserialize(d)
+                                }
+                            }
+                            let v: ::core::option::Option<u32> = map
+                                .next_value_seed(
+                                    ::buffa::json_helpers::NullableDeserializeSeed(_DeserSeed),
+                                )?;
+                            if let Some(v) = v {
+                                if __oneof_process.is_some() {
+                                    return Err(
+                                        ::serde::de::Error::custom(
+                                            "multiple oneof fields set for 'process'",
+                                        ),
+                                    );
+                                }
+                                __oneof_process = Some(
+                                    __buffa::oneof::kill_process_request::Process::Pid(v),
+                                );
+                            }
+                        }
+                        "tag" => {
+                            let v: ::core::option::Option<
+                                ::buffa::alloc::string::String,
+                            > = map
+                                .next_value_seed(
+                                    ::buffa::json_helpers::NullableDeserializeSeed(
+                                        ::buffa::json_helpers::DefaultDeserializeSeed::<
+                                            ::buffa::alloc::string::String,
+                                        >::new(),
+                                    ),
+                                )?;
+                            if let Some(v) = v {
+                                if __oneof_process.is_some() {
+                                    return Err(
+                                        ::serde::de::Error::custom(
+                                            "multiple oneof fields set for 'process'",
+                                        ),
+                                    );
+                                }
+                                __oneof_process = Some(
+                                    __buffa::oneof::kill_process_request::Process::Tag(v),
+                                );
+                            }
+                        }
+                        _ => {
+                            map.next_value::<::serde::de::IgnoredAny>()?;
+                        }
+                    }
+                }
+                let mut __r = <KillProcessRequest as ::core::default::Default>::default();
+                if let ::core::option::Option::Some(v) = __f_sandbox_id {
+                    __r.sandbox_id = v;
+                }
+                if let ::core::option::Option::Some(v) = __f_signal {
+                    __r.signal = v;
+                }
+                __r.process = __oneof_process;
+                Ok(__r)
+            }
+        }
+        d.deserialize_map(_V)
     }
 }
 impl ::buffa::json_helpers::ProtoElemJson for KillProcessRequest {
@@ -5806,6 +6291,14 @@ pub const __KILL_PROCESS_REQUEST_JSON_ANY: ::buffa::type_registry::JsonAnyEntry 
     from_json: ::buffa::type_registry::any_from_json::<KillProcessRequest>,
     is_wkt: false,
 };
+pub mod kill_process_request {
+    #[allow(unused_imports)]
+    use super::*;
+    #[doc(inline)]
+    pub use super::__buffa::oneof::kill_process_request::Process;
+    #[doc(inline)]
+    pub use super::__buffa::view::oneof::kill_process_request::Process as ProcessView;
+}
 #[derive(Clone, PartialEq, Default)]
 #[derive(::serde::Serialize, ::serde::Deserialize)]
 #[serde(default)]

@@ -55,6 +55,8 @@ pub mod __buffa {
         reg.register_json_any(super::exec_stream_response::__STARTED_JSON_ANY);
         reg.register_json_any(super::exec_stream_response::__EXITED_JSON_ANY);
         reg.register_json_any(super::exec_stream_response::__KEEP_ALIVE_JSON_ANY);
+        reg.register_json_any(super::__START_BACKGROUND_REQUEST_JSON_ANY);
+        reg.register_json_any(super::__START_BACKGROUND_RESPONSE_JSON_ANY);
         reg.register_json_any(super::__SEND_PROCESS_INPUT_REQUEST_JSON_ANY);
         reg.register_json_any(super::__SEND_PROCESS_INPUT_RESPONSE_JSON_ANY);
         reg.register_json_any(super::__PROCESS_JSON_ANY);
@@ -161,6 +163,14 @@ pub use self::__buffa::view::ExecStreamRequestOwnedView;
 pub use self::__buffa::view::ExecStreamResponseView;
 #[doc(inline)]
 pub use self::__buffa::view::ExecStreamResponseOwnedView;
+#[doc(inline)]
+pub use self::__buffa::view::StartBackgroundRequestView;
+#[doc(inline)]
+pub use self::__buffa::view::StartBackgroundRequestOwnedView;
+#[doc(inline)]
+pub use self::__buffa::view::StartBackgroundResponseView;
+#[doc(inline)]
+pub use self::__buffa::view::StartBackgroundResponseOwnedView;
 #[doc(inline)]
 pub use self::__buffa::view::SendProcessInputRequestView;
 #[doc(inline)]

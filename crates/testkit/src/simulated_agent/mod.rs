@@ -10,6 +10,7 @@
 
 mod exec;
 mod faults;
+mod processes;
 mod registration;
 mod service;
 mod state;

@@ -1,13 +1,10 @@
 //! The contract's methods over [`State`].
 
-use std::{collections::HashMap, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
-use futures::{Stream, StreamExt as _, stream};
-use parking_lot::Mutex;
-use rustix::process::Signal;
+use futures::{StreamExt as _, stream};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    process::ChildStdin,
     time::{Instant, timeout_at},
 };
 use wrenn_rpc::{
@@ -16,22 +13,22 @@ use wrenn_rpc::{
         ServiceResult, ServiceStream,
     },
     hostagent::{
-        __buffa::oneof::{exec_stream_response::Event, write_file_stream_request::Part},
-        CreateSandboxRequest, CreateSandboxResponse, DestroySandboxRequest, DestroySandboxResponse,
-        ExecRequest, ExecResponse, ExecStreamRequest, ExecStreamResponse, GetHostInfoRequest,
+        __buffa::oneof::write_file_stream_request::Part, CreateSandboxRequest,
+        CreateSandboxResponse, DestroySandboxRequest, DestroySandboxResponse, ExecRequest,
+        ExecResponse, ExecStreamRequest, ExecStreamResponse, GetHostInfoRequest,
         GetHostInfoResponse, GetSandboxRequest, GetSandboxResponse, HostAgent, KillProcessRequest,
         KillProcessResponse, ListProcessesRequest, ListProcessesResponse, ListSandboxesRequest,
         ListSandboxesResponse, ListTemplatesRequest, ListTemplatesResponse, PingSandboxRequest,
-        PingSandboxResponse, Process, ReadFileStreamRequest, ReadFileStreamResponse,
-        SendProcessInputRequest, SendProcessInputResponse, SyncRequest, SyncResponse,
-        WatchEventsRequest, WatchEventsResponse, WriteFileStreamRequest, WriteFileStreamResponse,
-        error_detail::Reason,
-        exec_stream_response::{Exited, Started},
+        PingSandboxResponse, ReadFileStreamRequest, ReadFileStreamResponse,
+        SendProcessInputRequest, SendProcessInputResponse, StartBackgroundRequest,
+        StartBackgroundResponse, SyncRequest, SyncResponse, WatchEventsRequest,
+        WatchEventsResponse, WriteFileStreamRequest, WriteFileStreamResponse, error_detail::Reason,
     },
 };
 
 use super::{
     exec::{self, Output},
+    processes::Processes,
     state::{State, refusal},
 };
 
@@ -40,25 +37,17 @@ const PIECE: usize = 64 * 1024;
 /// Output of one stream of a foreground command when the request names no limit.
 const OUTPUT_LIMIT: usize = 16 * 1024 * 1024;
 
-/// A command started by ExecStream and not ended yet.
-#[derive(Debug)]
-struct Live {
-    sandbox_id: String,
-    command: String,
-    stdin: Arc<tokio::sync::Mutex<Option<ChildStdin>>>,
-}
-
 #[derive(Debug)]
 pub(super) struct Service {
     state: Arc<State>,
-    live: Arc<Mutex<HashMap<u32, Live>>>,
+    processes: Processes,
 }
 
 impl Service {
     pub(super) fn new(state: Arc<State>) -> Self {
         Self {
             state,
-            live: Arc::default(),
+            processes: Processes::default(),
         }
     }
 
@@ -75,8 +64,6 @@ impl Service {
         Ok(file)
     }
 }
-
-type Events = Pin<Box<dyn Stream<Item = Result<ExecStreamResponse, ConnectError>> + Send>>;
 
 #[expect(refining_impl_trait, reason = "each method has one concrete reply")]
 impl HostAgent for Service {
@@ -167,51 +154,26 @@ impl HostAgent for Service {
         let work = async { self.state.directory_of(&request.sandbox_id) };
         let directory = self.state.faults.around("ExecStream", work).await?;
         let environment = self.state.environment_of(&request.sandbox_id)?;
-        let mut running = exec::start(&request.command, &environment, &directory, request.stdin);
-        let pid = running.pid;
-        let live = Live {
-            sandbox_id: request.sandbox_id.clone(),
-            command: request.command.cmd.clone(),
-            stdin: Arc::new(tokio::sync::Mutex::new(running.stdin.take())),
+        Response::ok(self.processes.stream(request, &environment, &directory))
+    }
+
+    async fn start_background(
+        &self,
+        _ctx: RequestContext,
+        request: ServiceRequest<'_, StartBackgroundRequest>,
+    ) -> ServiceResult<StartBackgroundResponse> {
+        let request = request.to_owned_message();
+        let work = async {
+            let directory = self.state.directory_of(&request.sandbox_id)?;
+            let environment = self.state.environment_of(&request.sandbox_id)?;
+            self.processes
+                .start_background(&request, &environment, &directory)
         };
-        self.live.lock().insert(pid, live);
-        let ended = Forget {
-            pid,
-            live: Arc::clone(&self.live),
-        };
-        let deadline = deadline(request.timeout_ms);
-        let started = Started {
+        let pid = self.state.faults.around("StartBackground", work).await?;
+        Response::ok(StartBackgroundResponse {
             pid,
             ..Default::default()
-        };
-        let first = stream::once(async move { Ok(event(started.into())) });
-        let rest = stream::unfold(Some((running, ended)), move |held| async move {
-            let (mut running, ended) = held?;
-            let (next, last) = match timeout_at(deadline, running.output.recv()).await {
-                Ok(Some(Output::Stdout(bytes))) => (Event::Stdout(bytes), false),
-                Ok(Some(Output::Stderr(bytes))) => (Event::Stderr(bytes), false),
-                Ok(Some(Output::Exited(exit_code))) => (
-                    Exited {
-                        exit_code,
-                        ..Default::default()
-                    }
-                    .into(),
-                    true,
-                ),
-                Ok(None) => return None,
-                Err(_) => {
-                    let exited = Exited {
-                        exit_code: 137,
-                        timed_out: true,
-                        ..Default::default()
-                    };
-                    (exited.into(), true)
-                }
-            };
-            Some((Ok(event(next)), (!last).then_some((running, ended))))
-        });
-        let events: Events = Box::pin(first.chain(rest));
-        Response::ok(events)
+        })
     }
 
     async fn send_process_input(
@@ -219,24 +181,7 @@ impl HostAgent for Service {
         _ctx: RequestContext,
         request: ServiceRequest<'_, SendProcessInputRequest>,
     ) -> ServiceResult<SendProcessInputResponse> {
-        let request = request.to_owned_message();
-        let stdin = {
-            let live = self.live.lock();
-            let process = live.get(&request.pid).ok_or_else(no_process)?;
-            Arc::clone(&process.stdin)
-        };
-        let mut stdin = stdin.lock().await;
-        if !request.data.is_empty() {
-            let pipe = stdin
-                .as_mut()
-                .ok_or_else(|| ConnectError::internal("stdin is closed"))?;
-            pipe.write_all(&request.data)
-                .await
-                .map_err(|error| ConnectError::internal(error.to_string()))?;
-        }
-        if request.close {
-            *stdin = None;
-        }
+        self.processes.input(request.to_owned_message()).await?;
         Response::ok(SendProcessInputResponse::default())
     }
 
@@ -245,19 +190,8 @@ impl HostAgent for Service {
         _ctx: RequestContext,
         request: ServiceRequest<'_, ListProcessesRequest>,
     ) -> ServiceResult<ListProcessesResponse> {
-        let request = request.to_owned_message();
-        let live = self.live.lock();
-        let processes = live
-            .iter()
-            .filter(|(_, process)| process.sandbox_id == request.sandbox_id)
-            .map(|(pid, process)| Process {
-                pid: *pid,
-                cmd: process.command.clone(),
-                ..Default::default()
-            })
-            .collect();
         Response::ok(ListProcessesResponse {
-            processes,
+            processes: self.processes.list(request.sandbox_id),
             ..Default::default()
         })
     }
@@ -267,16 +201,7 @@ impl HostAgent for Service {
         _ctx: RequestContext,
         request: ServiceRequest<'_, KillProcessRequest>,
     ) -> ServiceResult<KillProcessResponse> {
-        let request = request.to_owned_message();
-        let known = self.live.lock().contains_key(&request.pid);
-        let signal = if request.signal == 15 {
-            Signal::TERM
-        } else {
-            Signal::KILL
-        };
-        if !known || !exec::kill(request.pid, signal) {
-            return Err(no_process());
-        }
+        self.processes.kill(&request.to_owned_message())?;
         Response::ok(KillProcessResponse::default())
     }
 
@@ -448,19 +373,6 @@ impl HostAgent for Service {
     }
 }
 
-/// Forgets a live command when its stream ends, however it ends.
-#[derive(Debug)]
-struct Forget {
-    pid: u32,
-    live: Arc<Mutex<HashMap<u32, Live>>>,
-}
-
-impl Drop for Forget {
-    fn drop(&mut self) {
-        self.live.lock().remove(&self.pid);
-    }
-}
-
 async fn run(
     request: &ExecRequest,
     environment: &HashMap<String, String>,
@@ -515,26 +427,11 @@ async fn create(path: PathBuf) -> Result<tokio::fs::File, ConnectError> {
 }
 
 /// The instant so many milliseconds ahead; 0 means a day, longer than any test.
-fn deadline(timeout_ms: u32) -> Instant {
+pub(super) fn deadline(timeout_ms: u32) -> Instant {
     let time = if timeout_ms == 0 {
         24 * 3600 * 1000
     } else {
         u64::from(timeout_ms)
     };
     Instant::now() + Duration::from_millis(time)
-}
-
-fn event(event: Event) -> ExecStreamResponse {
-    ExecStreamResponse {
-        event: Some(event),
-        ..Default::default()
-    }
-}
-
-fn no_process() -> ConnectError {
-    refusal(
-        ErrorCode::NotFound,
-        Reason::PROCESS_NOT_FOUND,
-        "no such process",
-    )
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use wrenn_api::{
-    Encoding, ErrorCode,
+    Encoding, ErrorCode, Signal,
     stream::{ClientFrame, ServerFrame, Start, close_code},
 };
 use wrenn_database::{State as Status, api_key_actor as find_key, sandbox_get};
@@ -19,7 +19,7 @@ use super::{
 use crate::{
     app::{
         self, TeamActor,
-        exec::{self, Close, Control, Running, Signal},
+        exec::{self, Close, Control, Running},
     },
     hosts::error::{Call, from_rpc},
     state::App,
