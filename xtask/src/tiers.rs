@@ -70,6 +70,7 @@ const TIERS: [Tier; 7] = [
         standing: true,
         work: |run| {
             [
+                "wrenn-firecracker",
                 "wrenn-envd",
                 "wrenn-database",
                 "wrenn-control-plane",

@@ -4,6 +4,7 @@ pub mod agent_authority;
 pub mod bench;
 pub mod client;
 pub mod control_plane;
+pub mod fake_firecracker;
 pub mod images;
 pub mod postgres;
 pub mod redis;

@@ -22,7 +22,7 @@ use super::types::{
     NetworkInterface, NetworkInterfaceUpdate,
 };
 
-/// Wait for any request but snapshots.
+/// Wait for any request but snapshots, unless a client is given another.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 /// Wait for a snapshot to be written or loaded.
 pub const SNAPSHOT_DEADLINE: Duration = Duration::from_secs(120);
@@ -72,6 +72,7 @@ pub struct ApiClient {
     /// The socket's directory, held open so that its path may be longer than a socket address allows.
     directory: Arc<File>,
     socket: Arc<str>,
+    deadline: Duration,
 }
 
 impl ApiClient {
@@ -80,7 +81,14 @@ impl ApiClient {
         Ok(Self {
             directory: Arc::new(File::open(directory)?),
             socket: socket.into(),
+            deadline: REQUEST_DEADLINE,
         })
+    }
+
+    /// The same with another wait for any request but snapshots.
+    #[must_use]
+    pub fn with_deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
     }
 
     /// `GET /`: id, state and version.
@@ -154,7 +162,7 @@ impl ApiClient {
         path: &str,
         body: &impl Serialize,
     ) -> Result<(), ApiError> {
-        self.send(action, Method::PUT, path, body, REQUEST_DEADLINE)
+        self.send(action, Method::PUT, path, body, self.deadline)
             .await
             .map(drop)
     }
@@ -176,14 +184,14 @@ impl ApiClient {
         path: &str,
         body: &impl Serialize,
     ) -> Result<(), ApiError> {
-        self.send(action, Method::PATCH, path, body, REQUEST_DEADLINE)
+        self.send(action, Method::PATCH, path, body, self.deadline)
             .await
             .map(drop)
     }
 
     async fn get<T: DeserializeOwned>(&self, action: &str, path: &str) -> Result<T, ApiError> {
         let body = self
-            .exchange(action, Method::GET, path, Bytes::new(), REQUEST_DEADLINE)
+            .exchange(action, Method::GET, path, Bytes::new(), self.deadline)
             .await?;
         serde_json::from_slice(&body).map_err(|source| ApiError::Malformed {
             action: action.into(),
@@ -301,108 +309,5 @@ async fn drive<T>(connection: impl Future, exchange: impl Future<Output = T>) ->
         answer = &mut exchange => answer,
         // The connection's own failure reaches the exchange, which then names what was attempted.
         _ = &mut connection => exchange.await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::UnixListener;
-
-    use super::*;
-    use crate::api::types::InstanceState;
-
-    /// Serves one connection with `answer`; gives what was asked.
-    async fn serve(listener: UnixListener, answer: String) -> String {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let mut asked = Vec::new();
-        loop {
-            let mut chunk = [0; 4096];
-            let n = stream.read(&mut chunk).await.unwrap();
-            asked.extend_from_slice(&chunk[..n]);
-            let text = String::from_utf8_lossy(&asked).into_owned();
-            if let Some((head, body)) = text.split_once("\r\n\r\n") {
-                let length = head.lines().find_map(|line| {
-                    line.to_ascii_lowercase()
-                        .strip_prefix("content-length: ")?
-                        .parse::<usize>()
-                        .ok()
-                });
-                if n == 0 || body.len() >= length.unwrap_or(0) {
-                    break;
-                }
-            }
-        }
-        stream.write_all(answer.as_bytes()).await.unwrap();
-        String::from_utf8(asked).unwrap()
-    }
-
-    fn reply(status: &str, body: &str) -> String {
-        format!(
-            "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        )
-    }
-
-    async fn check<T>(answer: String, call: impl AsyncFnOnce(ApiClient) -> T) -> (String, T) {
-        let dir = tempfile::tempdir().unwrap();
-        let listener = UnixListener::bind(dir.path().join("api.sock")).unwrap();
-        let client = ApiClient::new(dir.path(), "api.sock").unwrap();
-        tokio::join!(serve(listener, answer), call(client))
-    }
-
-    #[tokio::test]
-    async fn a_put_sends_json_and_takes_204() {
-        let (asked, outcome) = check("HTTP/1.1 204 No Content\r\n\r\n".into(), async |client| {
-            client.patch_balloon(&BalloonUpdate { amount_mib: 7 }).await
-        })
-        .await;
-        outcome.unwrap();
-        assert!(asked.starts_with("PATCH /balloon HTTP/1.1\r\n"), "{asked}");
-        assert!(asked.ends_with(r#"{"amount_mib":7}"#), "{asked}");
-    }
-
-    #[tokio::test]
-    async fn a_refusal_names_the_attempt_and_carries_the_fault_message() {
-        let (_, outcome) = check(
-            reply("400 Bad Request", r#"{"fault_message":"no drive"}"#),
-            async |client| {
-                client
-                    .patch_drive(&DriveUpdate {
-                        drive_id: "rootfs".into(),
-                        path_on_host: None,
-                        rate_limiter: None,
-                    })
-                    .await
-            },
-        )
-        .await;
-        assert_eq!(
-            outcome.unwrap_err().to_string(),
-            "update drive rootfs: Firecracker answered 400 Bad Request: no drive"
-        );
-    }
-
-    #[tokio::test]
-    async fn a_reply_is_read_though_the_server_closes_at_once() {
-        let body = r#"{"app_name":"F","id":"x","state":"Paused","vmm_version":"1.12.1"}"#;
-        let answer = reply("200 OK\r\nConnection: close", body);
-        let (_, outcome) = check(answer, async |client| client.describe().await).await;
-        assert_eq!(outcome.unwrap().state, InstanceState::Paused);
-    }
-
-    #[tokio::test]
-    async fn a_broken_answer_and_a_missing_socket_are_different_errors() {
-        let (_, outcome) = check("garbage\r\n\r\n".into(), async |client| {
-            client.version().await
-        })
-        .await;
-        assert!(matches!(outcome, Err(ApiError::Exchange { .. })));
-        let dir = tempfile::tempdir().unwrap();
-        let absent = ApiClient::new(dir.path(), "api.sock").unwrap();
-        assert!(matches!(
-            absent.version().await,
-            Err(ApiError::Connect { .. })
-        ));
     }
 }

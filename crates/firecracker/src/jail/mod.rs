@@ -34,7 +34,7 @@ use self::cgroup::{Cgroup, Limits};
 pub use self::error::JailError;
 use self::leftover::{Held, Leftover, Reaper};
 use self::vm::JailedVm;
-use crate::ProcessIdentity;
+use crate::{ApiClient, ProcessIdentity};
 
 /// Name of the executable inside the jail and of the directory that the jailer makes of it.
 const EXECUTABLE: &str = "firecracker";
@@ -53,6 +53,8 @@ pub struct JailHost {
     pub cgroup_root: PathBuf,
     /// Name of the cgroup that all VMs' cgroups are in: `wrenn`.
     pub cgroup_parent: String,
+    /// Wait for any request to Firecracker but snapshots.
+    pub api_deadline: Duration,
     pub reaper: Reaper,
 }
 
@@ -110,6 +112,13 @@ impl JailHost {
 
     fn directory(&self, id: &VmId) -> PathBuf {
         self.jails().join(id.as_str())
+    }
+
+    /// A client of the Firecracker whose chroot is `root`.
+    pub(crate) fn client(&self, root: &Path) -> Result<ApiClient, JailError> {
+        let client = ApiClient::new(root, SOCKET)
+            .map_err(|source| JailError::file("open", root, source))?;
+        Ok(client.with_deadline(self.api_deadline))
     }
 
     fn cgroup(&self, id: &VmId) -> Cgroup {
@@ -215,8 +224,7 @@ impl Jail {
             return Ok(None);
         };
         let root = host.directory(&id).join("root");
-        let client = crate::ApiClient::new(&root, SOCKET)
-            .map_err(|source| JailError::file("open", &root, source))?;
+        let client = host.client(&root)?;
         let held = Held::new(host.leftover(&id), host.reaper.clone());
         Ok(Some(JailedVm::new(host.clone(), id, process, client, held)))
     }

@@ -118,8 +118,7 @@ pub(super) async fn launch(
     let root = directory.join("root");
     let console = console::writer(&directory)?;
     let arrival = SocketArrival::watch(&root)?;
-    let client =
-        ApiClient::new(&root, SOCKET).map_err(|source| JailError::file("open", &root, source))?;
+    let client = host.client(&root)?;
 
     let (console, jailer) = blocking({
         let (host, spec) = (host.clone(), spec.clone());

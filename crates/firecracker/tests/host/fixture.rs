@@ -52,6 +52,7 @@ impl Fixture {
             base: dir.path().join("jails"),
             cgroup_root: "/sys/fs/cgroup".into(),
             cgroup_parent: format!("wrenn-test-{name}"),
+            api_deadline: DEADLINE,
             reaper: Arc::new(move |leftover| sink.lock().unwrap().push(leftover)),
         });
         Self {

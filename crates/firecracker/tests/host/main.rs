@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, failing is the answer")]
 
+mod faults;
 mod fixture;
 
 use std::os::unix::fs::MetadataExt;

@@ -23,6 +23,12 @@ fn main() -> Result<ExitCode> {
     let cache = Cache::from_env().context("open the cache")?;
     let host = VirtualHost::start(&config, &cache, &say).context("start the virtual host")?;
 
+    // Some tests start the fake Firecracker from beside themselves.
+    let fake = std::env::current_exe()?.with_file_name("fake-firecracker");
+    let fake = std::fs::read(fake).context("read the fake Firecracker")?;
+    host.put("/tmp/tests/fake-firecracker", &fake)
+        .context("hand over the fake Firecracker")?;
+
     let mut failed = false;
     for program in std::env::args().skip(1) {
         let bytes = std::fs::read(&program).with_context(|| format!("read {program}"))?;
