@@ -14,12 +14,28 @@ const MAX_TEXT: usize = 1 << 20;
 const MAX_ONE: usize = 128 << 10;
 const MAX_TAG: usize = 256;
 const MAX_PATH: usize = 4096;
+const MAX_SIDE: u32 = 10_000;
 
 /// Columns and rows of a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Size {
     pub(crate) columns: u16,
     pub(crate) rows: u16,
+}
+
+impl Size {
+    /// Of a request: zero means the usual 80 × 24.
+    pub(crate) fn new(columns: u32, rows: u32) -> Result<Self, CommandError> {
+        let one = |asked: u32, usual| match asked {
+            0 => Ok(usual),
+            1..=MAX_SIDE => u16::try_from(asked).map_err(|_| CommandError::TooLarge),
+            _ => Err(CommandError::TooLarge),
+        };
+        Ok(Self {
+            columns: one(columns, 80)?,
+            rows: one(rows, 24)?,
+        })
+    }
 }
 
 /// What standard input of a process without a terminal is.
@@ -63,6 +79,8 @@ pub(crate) enum CommandError {
     Nul(&'static str),
     #[error("{0} is longer than its limit")]
     TooLong(&'static str),
+    #[error("a terminal has at most {MAX_SIDE} columns and rows")]
+    TooLarge,
 }
 
 impl Words {
@@ -226,6 +244,15 @@ mod tests {
             words("x").check(Some(&"t".repeat(257))),
             Err(CommandError::TooLong("tag"))
         );
+    }
+
+    #[test]
+    fn a_terminal_without_a_size_has_the_usual_one() {
+        let size = |columns, rows| Size::new(columns, rows).map(|size| (size.columns, size.rows));
+        assert_eq!(size(0, 0), Ok((80, 24)));
+        assert_eq!(size(10_000, 1), Ok((10_000, 1)));
+        assert_eq!(size(10_001, 1), Err(CommandError::TooLarge));
+        assert_eq!(size(1, u32::MAX), Err(CommandError::TooLarge));
     }
 
     #[test]

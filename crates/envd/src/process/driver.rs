@@ -5,9 +5,9 @@
 //!                 └ timeout, SendSignal: the group is signalled; then output has 2 s more
 //! ```
 //!
-//! The end is told when the leader has exited and both pipes are at their end. A descendant that keeps a
-//! pipe open keeps the process alive, unless the process was struck down: then it has two seconds, after
-//! which its output is read and thrown away.
+//! The end is told when the leader has exited and its output is at its end. A descendant that keeps a pipe
+//! open keeps the process alive, unless the process was struck down: then it has two seconds, after
+//! which its output is read and thrown away. A terminal has these two seconds always.
 
 use std::{
     io,
@@ -32,12 +32,14 @@ use tokio::{
 
 use super::{
     Processes,
-    command::{Command, Input, Words},
+    command::{Command, Input, Size, Words},
     leader::Leader,
     output::{Budget, End, Origin, Output, Past, Subscription},
     spawn::{self, Controlling, SpawnError, Stdio},
-    stdin::Stdin,
+    stdin::{InputError, Stdin},
+    terminal::Terminal,
 };
+use crate::users::User;
 
 const CHUNK: usize = 16 << 10;
 const GRACE: Duration = Duration::from_secs(2);
@@ -51,6 +53,7 @@ pub(crate) struct Process {
     leader: Leader,
     output: Output,
     stdin: Stdin,
+    terminal: Option<Terminal>,
     /// Somebody has struck the group down.
     struck: Notify,
 }
@@ -76,8 +79,25 @@ impl Process {
         &self.output
     }
 
-    pub(super) fn stdin(&self) -> &Stdin {
-        &self.stdin
+    /// Writes to the pipe of standard input.
+    pub(super) async fn write_stdin(&self, bytes: &[u8]) -> Result<(), InputError> {
+        self.pipe()?.write(bytes).await
+    }
+
+    /// Closes the pipe of standard input.
+    pub(super) async fn close_stdin(&self) -> Result<(), InputError> {
+        self.pipe()?.close().await
+    }
+
+    fn pipe(&self) -> Result<&Stdin, InputError> {
+        match self.terminal {
+            Some(_) => Err(InputError::Terminal),
+            None => Ok(&self.stdin),
+        }
+    }
+
+    pub(super) fn terminal(&self) -> Result<&Terminal, InputError> {
+        self.terminal.as_ref().ok_or(InputError::NoTerminal)
     }
 
     pub(super) fn leader(&self) -> &Leader {
@@ -96,7 +116,7 @@ impl Process {
 pub(super) struct Launched {
     process: Arc<Process>,
     subscription: Subscription,
-    pipes: Pipes,
+    pipes: Option<Pipes>,
     timeout: Option<Duration>,
 }
 
@@ -116,7 +136,16 @@ pub(super) async fn launch(
     let image = command
         .image()
         .map_err(|fault| SpawnError::Prepare(fault.into()))?;
-    let (stdio, stdin, pipes) = standard_pipes(command.input).map_err(SpawnError::Prepare)?;
+    let Standard {
+        stdio,
+        stdin,
+        pipes,
+        terminal,
+    } = match command.terminal {
+        Some(size) => on_terminal(size, &command.user),
+        None => on_pipes(command.input),
+    }
+    .map_err(SpawnError::Prepare)?;
     let mut spawned = spawn::spawn(&image, &command.user, stdio, cgroup)?;
     let running = spawned.running().await;
     let leader = Leader::new(spawned.pid, spawned.pidfd).map_err(SpawnError::Prepare)?;
@@ -132,6 +161,7 @@ pub(super) async fn launch(
         leader,
         output: Output::new(budget, command.terminal.is_some()),
         stdin: Stdin::new(stdin).map_err(SpawnError::Prepare)?,
+        terminal,
         struck: Notify::new(),
     });
     // The pump is not running yet, so this subscriber sees the first byte. A new process has no others.
@@ -157,7 +187,10 @@ impl Launched {
             pipes,
             timeout,
         } = self;
-        let pump = tokio::spawn(pump(Arc::clone(&process), pipes));
+        let pump = match pipes {
+            Some(pipes) => tokio::spawn(pump_pipes(Arc::clone(&process), pipes)),
+            None => tokio::spawn(pump_terminal(Arc::clone(&process))),
+        };
         tokio::spawn(async move {
             let end = drive(&process, pump, timeout).await;
             processes.retire(&process, end);
@@ -171,7 +204,8 @@ async fn drive(process: &Process, mut pump: JoinHandle<()>, timeout: Option<Dura
     let deadline = Instant::now() + timeout.unwrap_or(Duration::from_secs(100 * 365 * 86_400));
     let mut timed_out = None;
     let mut exit = None;
-    let mut struck = false;
+    // The exit of its session's leader hangs a terminal up: whoever still holds it cannot write any more.
+    let mut struck = process.terminal.is_some();
     let mut drained = false;
     let mut give_up: Option<Instant> = None;
     loop {
@@ -196,7 +230,7 @@ async fn drive(process: &Process, mut pump: JoinHandle<()>, timeout: Option<Dura
 }
 
 /// Reads both pipes to their ends, whether anybody listens or not.
-async fn pump(process: Arc<Process>, mut pipes: Pipes) {
+async fn pump_pipes(process: Arc<Process>, mut pipes: Pipes) {
     let (mut stdout, mut stderr) = (BytesMut::new(), BytesMut::new());
     let (mut stdout_open, mut stderr_open) = (true, true);
     while stdout_open || stderr_open {
@@ -212,6 +246,17 @@ async fn pump(process: Arc<Process>, mut pipes: Pipes) {
     }
 }
 
+/// Reads a terminal to its end, whether anybody listens or not.
+async fn pump_terminal(process: Arc<Process>) {
+    let Some(terminal) = &process.terminal else {
+        return;
+    };
+    let mut buffer = Vec::new();
+    while let Some(bytes) = terminal.read(&mut buffer).await {
+        process.output.deliver(Origin::Terminal, bytes).await;
+    }
+}
+
 /// The next bytes; nothing at the end. Cancel-safe: what is read is in `buffer` or returned.
 async fn read(pipe: &mut pipe::Receiver, buffer: &mut BytesMut) -> Option<Bytes> {
     buffer.reserve(CHUNK);
@@ -221,8 +266,32 @@ async fn read(pipe: &mut pipe::Receiver, buffer: &mut BytesMut) -> Option<Bytes>
     }
 }
 
-fn standard_pipes(input: Input) -> io::Result<(Stdio, Option<OwnedFd>, Pipes)> {
-    let (stdin, writer) = match input {
+/// The child's standard descriptors and our ends of them.
+struct Standard {
+    stdio: Stdio,
+    stdin: Option<OwnedFd>,
+    /// Absent where there is a terminal.
+    pipes: Option<Pipes>,
+    terminal: Option<Terminal>,
+}
+
+fn on_terminal(size: Size, user: &User) -> io::Result<Standard> {
+    let (terminal, other) = Terminal::open(size, user)?;
+    Ok(Standard {
+        stdio: Stdio {
+            stdin: other.try_clone()?,
+            stdout: other.try_clone()?,
+            stderr: other,
+            controlling: Controlling::Terminal,
+        },
+        stdin: None,
+        pipes: None,
+        terminal: Some(terminal),
+    })
+}
+
+fn on_pipes(input: Input) -> io::Result<Standard> {
+    let (child_stdin, stdin) = match input {
         Input::Null => {
             let null =
                 rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
@@ -236,13 +305,17 @@ fn standard_pipes(input: Input) -> io::Result<(Stdio, Option<OwnedFd>, Pipes)> {
     };
     let (stdout, child_stdout) = output_pipe()?;
     let (stderr, child_stderr) = output_pipe()?;
-    let stdio = Stdio {
+    Ok(Standard {
+        stdio: Stdio {
+            stdin: child_stdin,
+            stdout: child_stdout,
+            stderr: child_stderr,
+            controlling: Controlling::Nothing,
+        },
         stdin,
-        stdout: child_stdout,
-        stderr: child_stderr,
-        controlling: Controlling::Nothing,
-    };
-    Ok((stdio, writer, Pipes { stdout, stderr }))
+        pipes: Some(Pipes { stdout, stderr }),
+        terminal: None,
+    })
 }
 
 /// Our end does not block; the child's does, as programs expect.

@@ -34,7 +34,7 @@ impl Leader {
         let stat = fs::read(format!("/proc/{}/stat", pid.as_raw_pid())).unwrap_or_default();
         Ok(Self {
             pid,
-            descriptor: watched(descriptor)?,
+            descriptor: watched(descriptor, Interest::READABLE)?,
             started: Stat::parse(&stat).map_or(0, |stat| stat.started),
             exit: Mutex::default(),
             reaped: watch::Sender::new(false),
@@ -128,9 +128,10 @@ impl Leader {
     }
 }
 
-fn watched(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+/// A descriptor whose readiness wakes a task.
+pub(super) fn watched(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an owned descriptor stays open, and the same, for as long as its owner lives.
-    let watched = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };
+    let watched = unsafe { AsyncFd::register_with_interest(descriptor, interest) };
     watched.map_err(|fault| fault.into_parts().1)
 }
 

@@ -15,6 +15,7 @@ mod queue;
 pub(crate) mod service;
 mod spawn;
 mod stdin;
+mod terminal;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},

@@ -13,7 +13,7 @@ use wrenn_rpc::{
     },
     process::{
         CloseStdinRequest, CloseStdinResponse, ConnectRequest, ConnectResponse, ListRequest,
-        ListResponse, Process as Service, ProcessConfig, ProcessEvent, ProcessExt as _,
+        ListResponse, PTY, Process as Service, ProcessConfig, ProcessEvent, ProcessExt as _,
         ProcessInfo, ProcessInput, ProcessSelector, SendInputRequest, SendInputResponse,
         SendSignalRequest, SendSignalResponse, Signal, StartRequest, StartResponse,
         StreamInputRequest, StreamInputResponse, UpdateRequest, UpdateResponse,
@@ -24,7 +24,7 @@ use wrenn_rpc::{
 
 use super::{
     Command, Selector, StartError,
-    command::{self, CommandError, Input, Words},
+    command::{self, CommandError, Input, Size, Words},
     driver::Process,
     output::{Chunk, Origin, Past, Subscription},
     queue::{Finish, Taken},
@@ -122,9 +122,21 @@ impl Service for Processes {
     async fn update(
         &self,
         _: RequestContext,
-        _: ServiceRequest<'_, UpdateRequest>,
+        request: ServiceRequest<'_, UpdateRequest>,
     ) -> ServiceResult<UpdateResponse> {
-        Err(ConnectError::unimplemented("terminals are not implemented"))
+        let request = request.to_owned_message();
+        let size = request.pty.into_option().map(size).transpose()?;
+        let process = self.live(&selector(request.process.into_option())?)?;
+        if let Some(size) = size {
+            let terminal = process
+                .terminal()
+                .map_err(|fault| input_error(&process, &fault))?;
+            terminal.resize(size).map_err(|fault| {
+                tracing::error!(%fault, "cannot resize a terminal");
+                ConnectError::internal(format!("cannot resize process {}", process.pid()))
+            })?;
+        }
+        Response::ok(UpdateResponse::default())
     }
 
     async fn stream_input(
@@ -206,8 +218,7 @@ impl Service for Processes {
     ) -> ServiceResult<CloseStdinResponse> {
         let process = self.live(&selector(request.to_owned_message().process.into_option())?)?;
         process
-            .stdin()
-            .close()
+            .close_stdin()
             .await
             .map_err(|fault| input_error(&process, &fault))?;
         Response::ok(CloseStdinResponse::default())
@@ -312,9 +323,7 @@ fn command(
     context: &RequestContext,
     request: StartRequest,
 ) -> Result<Command, ConnectError> {
-    if request.pty.into_option().is_some() {
-        return Err(ConnectError::unimplemented("terminals are not implemented"));
-    }
+    let terminal = request.pty.into_option().map(size).transpose()?;
     let config = request.process.into_option().unwrap_or_default();
     let words = Words {
         program: config.cmd,
@@ -336,7 +345,7 @@ fn command(
     })?;
     let timeout = context.extensions().get::<CallTimeout>();
     Ok(Command {
-        environment: command::environment(&user, None, sandbox, &words.variables),
+        environment: command::environment(&user, terminal, sandbox, &words.variables),
         words,
         user,
         directory,
@@ -346,7 +355,7 @@ fn command(
         } else {
             Input::Null
         },
-        terminal: None,
+        terminal,
         timeout: timeout.map(|CallTimeout(timeout)| *timeout),
     })
 }
@@ -430,18 +439,15 @@ fn missing(selector: &Selector) -> ConnectError {
 }
 
 async fn feed(process: &Process, input: Option<ProcessInput>) -> Result<(), ConnectError> {
-    match input.and_then(|input| input.input) {
-        Some(process_input::Input::Stdin(bytes)) => process
-            .stdin()
-            .write(&bytes)
-            .await
-            .map_err(|fault| input_error(process, &fault)),
-        Some(process_input::Input::Pty(_)) => {
-            let text = format!("process {} has no terminal", process.pid());
-            Err(ConnectError::failed_precondition(text))
-        }
-        None => Err(ConnectError::invalid_argument("data with no input")),
-    }
+    let fed = match input.and_then(|input| input.input) {
+        Some(process_input::Input::Stdin(bytes)) => process.write_stdin(&bytes).await,
+        Some(process_input::Input::Pty(bytes)) => match process.terminal() {
+            Ok(terminal) => terminal.write(&bytes).await,
+            Err(fault) => Err(fault),
+        },
+        None => return Err(ConnectError::invalid_argument("data with no input")),
+    };
+    fed.map_err(|fault| input_error(process, &fault))
 }
 
 fn input_error(process: &Process, fault: &InputError) -> ConnectError {
@@ -450,7 +456,16 @@ fn input_error(process: &Process, fault: &InputError) -> ConnectError {
             ConnectError::internal(format!("stdin of process {} is closed", process.pid()))
         }
         InputError::Late => ConnectError::deadline_exceeded(fault.to_string()),
+        InputError::Terminal | InputError::NoTerminal => {
+            ConnectError::failed_precondition(format!("process {}: {fault}", process.pid()))
+        }
     }
+}
+
+fn size(pty: PTY) -> Result<Size, ConnectError> {
+    let size = pty.size.into_option().unwrap_or_default();
+    Size::new(size.cols, size.rows)
+        .map_err(|fault| ConnectError::invalid_argument(fault.to_string()))
 }
 
 /// How long a stream may be silent: 1–3600 s, else 90 s.

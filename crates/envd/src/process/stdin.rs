@@ -6,13 +6,17 @@ use thiserror::Error;
 use tokio::{io::AsyncWriteExt as _, net::unix::pipe, sync::Mutex, time::timeout};
 
 /// How long a write may wait for the process to read.
-const WRITE_TIME: Duration = Duration::from_secs(60);
+pub(super) const WRITE_TIME: Duration = Duration::from_secs(60);
 
 /// Input that did not arrive.
 #[derive(Debug, Error, PartialEq)]
 pub(super) enum InputError {
     #[error("closed")]
     Closed,
+    #[error("it has a terminal")]
+    Terminal,
+    #[error("it has no terminal")]
+    NoTerminal,
     #[error("the process did not read its input in time")]
     Late,
 }

@@ -160,11 +160,12 @@ impl Drop for Envd {
 }
 
 /// What a stream of a process told.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Ran {
     pub(crate) pid: Option<u32>,
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: Vec<u8>,
+    pub(crate) terminal: Vec<u8>,
     pub(crate) end: Option<EndEvent>,
     pub(crate) keepalives: usize,
 }
@@ -183,7 +184,7 @@ impl Ran {
                 match data.output.expect("an output") {
                     Output::Stdout(bytes) => self.stdout.extend(bytes),
                     Output::Stderr(bytes) => self.stderr.extend(bytes),
-                    Output::Pty(_) => panic!("no terminal was asked for"),
+                    Output::Pty(bytes) => self.terminal.extend(bytes),
                 }
             }
             Event::End(end) => self.end = Some(*end),

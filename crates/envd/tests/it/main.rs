@@ -11,3 +11,4 @@ mod content;
 mod envd;
 mod files;
 mod processes;
+mod terminal;
