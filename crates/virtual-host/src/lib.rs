@@ -10,14 +10,16 @@
 //! Nothing here knows of sandboxes, teams or the control plane.
 
 mod cache;
+mod file_error;
 pub mod image;
 pub mod kvm;
 pub mod machine;
 mod tool;
 
 pub use cache::{Cache, CacheError};
+pub use file_error::FileError;
 pub use machine::VirtualHost;
-pub use tool::{Captured, ToolError};
+pub use tool::{Captured, ToolError, interrupt};
 
 /// Receives one line for people before each step that can take more than a moment.
 pub type Progress<'a> = &'a (dyn Fn(&str) + Sync);

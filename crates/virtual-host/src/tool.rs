@@ -3,21 +3,43 @@
 //!
 //! Output goes to unlinked temporary files, so a background child that keeps a descriptor open
 //! (ssh's connection sharing) cannot hold up the caller. The program leads its own process group,
-//! and the whole group is killed at the deadline.
+//! and the whole group is killed at the deadline, and when [`interrupt`] ends all of this process's work.
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 /// Bytes of each output stream that are kept; the rest is dropped.
 const OUTPUT_LIMIT: u64 = 16 << 20;
+
+/// Readable once [`interrupt`] was called; without descriptors left there are no programs to end either.
+static INTERRUPT: LazyLock<Option<OwnedFd>> =
+    LazyLock::new(|| eventfd(0, EventfdFlags::CLOEXEC).ok());
+
+/// Ends what this process builds and boots, now and from now on: its programs are killed, and who waits for them
+/// or for a machine gets an error and cleans up. For a process that is about to end.
+pub fn interrupt() {
+    if let Some(fd) = INTERRUPT.as_ref() {
+        // Fails only when the count is at its limit, and then it is readable too.
+        let _ = rustix::io::write(fd, &1u64.to_ne_bytes());
+    }
+}
+
+/// Whether [`interrupt`] was called.
+pub(crate) fn is_interrupted() -> bool {
+    INTERRUPT
+        .as_ref()
+        .is_some_and(|fd| readable_until(fd, Instant::now()).unwrap_or(false))
+}
 
 /// What a finished program left behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +79,9 @@ pub enum ToolError {
         code: i32,
         message: String,
     },
+    /// The program was killed because all work was to end.
+    #[error("{program} was interrupted")]
+    Interrupted { program: String },
     /// The program was killed at its deadline.
     #[error("{program} did not finish within {seconds} s: {message}")]
     Deadline {
@@ -150,6 +175,11 @@ impl Tool {
             wait_until(&mut child, Instant::now() + self.deadline).map_err(|e| self.failed(e))?;
         let Some(status) = status else {
             kill_group(&mut child);
+            if is_interrupted() {
+                return Err(ToolError::Interrupted {
+                    program: self.program,
+                });
+            }
             return Err(ToolError::Deadline {
                 message: last_lines(&kept(&mut stderr).unwrap_or_default()),
                 seconds: self.deadline.as_secs(),
@@ -192,27 +222,37 @@ impl Tool {
     }
 }
 
-/// Waits for `child` by its pidfd; `None` when the deadline came first.
-pub(crate) fn wait_until(child: &mut Child, deadline: Instant) -> io::Result<Option<ExitStatus>> {
+/// Waits for `child` by its pidfd; `None` when the deadline or an interrupt came first.
+fn wait_until(child: &mut Child, deadline: Instant) -> io::Result<Option<ExitStatus>> {
     if let Some(status) = child.try_wait()? {
         return Ok(Some(status));
     }
     let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
-    if !readable_until(&pidfd, deadline)? {
+    let ended = PollFd::new(&pidfd, PollFlags::IN);
+    let mut fds: Vec<PollFd<'_>> = INTERRUPT
+        .iter()
+        .map(|fd| PollFd::new(fd, PollFlags::IN))
+        .chain([ended])
+        .collect();
+    if !any_readable_until(&mut fds, deadline)? {
         return Ok(None);
     }
-    child.wait().map(Some)
+    child.try_wait()
 }
 
 /// Waits until `fd` is readable (a pidfd: until its process has ended); false at the deadline.
 pub(crate) fn readable_until(fd: &impl std::os::fd::AsFd, deadline: Instant) -> io::Result<bool> {
+    any_readable_until(&mut [PollFd::new(fd, PollFlags::IN)], deadline)
+}
+
+fn any_readable_until(fds: &mut [PollFd<'_>], deadline: Instant) -> io::Result<bool> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = Timespec {
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(left.subsec_nanos()),
         };
-        match poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&timeout)) {
+        match poll(fds, Some(&timeout)) {
             Ok(ready) => return Ok(ready > 0),
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),

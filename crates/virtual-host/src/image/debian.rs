@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::cache::{Cache, Key};
 use crate::tool::Tool;
-use crate::{Progress, image::ImageError};
+use crate::{FileError, Progress, image::ImageError};
 
 /// The Debian release of all images.
 const SUITE: &str = "bookworm";
@@ -45,7 +45,7 @@ impl Package {
 
     /// Downloads the package and unpacks its files into `dir`, running none of its scripts.
     pub(crate) fn unpack(&self, dir: &Path) -> Result<(), ImageError> {
-        let download = tempfile::tempdir_in(dir).map_err(ImageError::io("making", dir))?;
+        let download = tempfile::tempdir_in(dir).map_err(FileError::at("making", dir))?;
         Tool::new("apt-get", DOWNLOAD_DEADLINE)
             .args([
                 "-qq",
@@ -55,7 +55,7 @@ impl Package {
             .dir(download.path())
             .run()?;
         let deb = std::fs::read_dir(download.path())
-            .map_err(ImageError::io("reading", download.path()))?
+            .map_err(FileError::at("reading", download.path()))?
             .filter_map(Result::ok)
             .map(|entry| entry.path())
             .find(|path| path.extension().is_some_and(|e| e == "deb"))

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::ImageError;
+use crate::FileError;
 use crate::tool::Tool;
 
 const DEADLINE: Duration = Duration::from_secs(900);
@@ -58,9 +59,9 @@ pub(crate) fn make(tree: &Path, image: &Path, layout: Layout) -> Result<(), Imag
             size_mib,
         ),
     };
-    let file = File::create(image).map_err(ImageError::io("creating", image))?;
+    let file = File::create(image).map_err(FileError::at("creating", image))?;
     file.set_len(size_mib << 20)
-        .map_err(ImageError::io("sizing", image))?;
+        .map_err(FileError::at("sizing", image))?;
     mke2fs.arg("-d").arg(tree).arg(image).run()?;
     Ok(())
 }

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::ImageError;
-use crate::Progress;
 use crate::cache::{Cache, Key, sha256_file};
 use crate::tool::Tool;
+use crate::{FileError, Progress};
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(4);
 const DOWNLOAD_DEADLINE: Duration = Duration::from_secs(300);
@@ -114,7 +114,7 @@ impl FirecrackerSource {
     fn verify(&self, dir: &Path) -> Result<Found, ImageError> {
         let sum = |name: &str| {
             let path = dir.join(name);
-            sha256_file(&path).map_err(ImageError::io("reading", &path))
+            sha256_file(&path).map_err(FileError::at("reading", &path))
         };
         let (firecracker, jailer) = (sum("firecracker")?, sum("jailer")?);
         let known = KNOWN

@@ -11,8 +11,8 @@ use super::cpio::Archive;
 use super::debian::Package;
 use super::kernel::Kernel;
 use super::{ImageError, modules};
-use crate::Progress;
 use crate::cache::{Cache, Key};
+use crate::{FileError, Progress};
 
 /// What makes one initrd differ from the other.
 #[derive(Debug, Clone, Copy)]
@@ -64,13 +64,14 @@ impl Initrd {
             .text(&self.modules.join(" "));
         let dir = cache.entry(self.name, &key, progress, |dir| {
             let files = modules::load_order(&kernel.modules(), self.modules)?;
-            write(&dir.join("initrd"), &self.archive(&busybox, &files)?)
+            let archive = self.archive(&busybox, &files)?;
+            write(&dir.join("initrd"), &archive).map_err(ImageError::from)
         })?;
         Ok(dir.join("initrd"))
     }
 
-    fn archive(&self, busybox: &Path, modules: &[PathBuf]) -> Result<Vec<u8>, ImageError> {
-        let read = |path: &Path| fs::read(path).map_err(ImageError::io("reading", path));
+    fn archive(&self, busybox: &Path, modules: &[PathBuf]) -> Result<Vec<u8>, FileError> {
+        let read = |path: &Path| fs::read(path).map_err(FileError::at("reading", path));
         let mut archive = Archive::default();
         for dir in ["bin", "dev", "modules", "proc", "root", "sys"] {
             archive.dir(dir);
@@ -97,8 +98,8 @@ pub(crate) fn busybox(cache: &Cache, progress: Progress<'_>) -> Result<PathBuf, 
     Ok(dir.join("bin/busybox"))
 }
 
-fn write(path: &Path, archive: &[u8]) -> Result<(), ImageError> {
-    let failed = ImageError::io("writing", path);
+fn write(path: &Path, archive: &[u8]) -> Result<(), FileError> {
+    let failed = FileError::at("writing", path);
     let pack = || {
         let file = fs::File::create(path)?;
         // Little work for the guest, which unpacks it at every boot.

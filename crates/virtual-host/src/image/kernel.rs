@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::debian::Package;
 use super::{ImageError, bzimage};
-use crate::Progress;
 use crate::cache::{Cache, Key};
 use crate::tool::Tool;
+use crate::{FileError, Progress};
 
 const DEPMOD_DEADLINE: Duration = Duration::from_secs(120);
 
@@ -65,13 +65,13 @@ fn unpack(package: &Package, dir: &Path) -> Result<(), ImageError> {
         .strip_prefix("linux-image-")
         .unwrap_or(&package.name);
     let packed = dir.join(format!("boot/vmlinuz-{release}"));
-    let image = fs::read(&packed).map_err(ImageError::io("reading", &packed))?;
+    let image = fs::read(&packed).map_err(FileError::at("reading", &packed))?;
     let (vmlinuz, vmlinux) = (dir.join("vmlinuz"), dir.join("vmlinux"));
-    fs::write(&vmlinux, bzimage::vmlinux(&image)?).map_err(ImageError::io("writing", &vmlinux))?;
-    fs::rename(&packed, &vmlinuz).map_err(ImageError::io("writing", &vmlinuz))?;
+    fs::write(&vmlinux, bzimage::vmlinux(&image)?).map_err(FileError::at("writing", &vmlinux))?;
+    fs::rename(&packed, &vmlinuz).map_err(FileError::at("writing", &vmlinuz))?;
     for rest in ["boot", "usr"] {
         let path = dir.join(rest);
-        fs::remove_dir_all(&path).map_err(ImageError::io("removing", &path))?;
+        fs::remove_dir_all(&path).map_err(FileError::at("removing", &path))?;
     }
     Tool::new("depmod", DEPMOD_DEADLINE)
         .arg("-b")

@@ -12,9 +12,9 @@ use super::debian::Tree;
 use super::initrd::{self, busybox};
 use super::kernel::Kernel;
 use super::{ImageError, ext4};
-use crate::Progress;
 use crate::cache::{Cache, Key};
 use crate::tool::Tool;
+use crate::{FileError, Progress};
 
 const COPY_DEADLINE: Duration = Duration::from_secs(300);
 
@@ -81,7 +81,7 @@ impl MachineRoot {
         }
         let dir = cache.entry("machine-root", &key, progress, |dir| {
             progress("building the root disk of the virtual host");
-            let root = tempfile::tempdir_in(dir).map_err(ImageError::io("making", dir))?;
+            let root = tempfile::tempdir_in(dir).map_err(FileError::at("making", dir))?;
             ext4::unpack_tree(&tree, root.path())?;
             add(root.path(), &busybox, &kernel)?;
             let layout = ext4::Layout::ReadOnly { spare_mib: 0 };
@@ -98,14 +98,14 @@ impl MachineRoot {
 
 /// Puts busybox, modules and scripts into the unpacked tree.
 fn add(root: &Path, busybox: &Path, kernel: &Kernel) -> Result<(), ImageError> {
-    let staged = tempfile::tempdir().map_err(ImageError::io("making", root))?;
+    let staged = tempfile::tempdir().map_err(FileError::at("making", root))?;
     for (path, text, mode) in SCRIPTS {
         let path = staged.path().join(path);
         let parent = path.parent().unwrap_or(staged.path());
-        fs::create_dir_all(parent).map_err(ImageError::io("making", parent))?;
-        fs::write(&path, text).map_err(ImageError::io("writing", &path))?;
+        fs::create_dir_all(parent).map_err(FileError::at("making", parent))?;
+        fs::write(&path, text).map_err(FileError::at("writing", &path))?;
         fs::set_permissions(&path, fs::Permissions::from_mode(mode))
-            .map_err(ImageError::io("writing", &path))?;
+            .map_err(FileError::at("writing", &path))?;
     }
     // The tree belongs to the ids of the namespace: only programs run there may write to it.
     let copy = |from: &Path, to: &str| {

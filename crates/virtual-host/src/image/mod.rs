@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{Cache, CacheError, Key};
-use crate::{Progress, ToolError};
+use crate::{FileError, Progress, ToolError};
 
 pub use bzimage::BzImageError;
 pub use firecracker::{FirecrackerSource, Release};
@@ -117,7 +117,7 @@ impl ImagesDir {
         let json = path.join("images.json");
         let bytes = match std::fs::read(&json) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            other => other.map_err(ImageError::io("reading", &json))?,
+            other => other.map_err(FileError::at("reading", &json))?,
         };
         let Ok(listing) = serde_json::from_slice::<Listing>(&bytes) else {
             return Ok(None);
@@ -150,7 +150,7 @@ impl ImagesDir {
         for (file, sha256) in &self.listing.files {
             let path = self.path.join(file);
             let found = crate::cache::sha256_file(&path);
-            if &found.map_err(ImageError::io("reading", &path))? != sha256 {
+            if &found.map_err(FileError::at("reading", &path))? != sha256 {
                 damaged.push(path);
             }
         }
@@ -175,13 +175,8 @@ pub enum ImageError {
     #[error("building an image")]
     Cache(#[from] CacheError),
     /// A file could not be read or written.
-    #[error("{doing} {}", path.display())]
-    Io {
-        doing: &'static str,
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The machine's apt does not know the package.
     #[error("apt knows no package {0}; run apt-get update on a Debian 12 machine")]
     NoPackage(String),
@@ -200,16 +195,4 @@ pub enum ImageError {
     /// A file that was put into an image did not come out again.
     #[error("{0} was not written to the image as it should be")]
     NotInjected(String),
-}
-
-impl ImageError {
-    /// Makes an `Io` error from what was being done to `path`.
-    pub(crate) fn io(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Io {
-            doing,
-            path: path.clone(),
-            source,
-        }
-    }
 }

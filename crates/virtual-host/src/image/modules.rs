@@ -5,13 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::ImageError;
+use crate::FileError;
 
 /// The files of `names` and of all they need, each after what it needs, without those that are
 /// built into the kernel. `dir` is `lib/modules/<release>`.
 pub(crate) fn load_order(dir: &Path, names: &[&str]) -> Result<Vec<PathBuf>, ImageError> {
     let read = |name: &str| {
         let path = dir.join(name);
-        fs::read_to_string(&path).map_err(ImageError::io("reading", &path))
+        fs::read_to_string(&path).map_err(FileError::at("reading", &path))
     };
     let order = order(&read("modules.dep")?, &read("modules.builtin")?, names)?;
     Ok(order.into_iter().map(|file| dir.join(file)).collect())

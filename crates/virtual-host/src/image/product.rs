@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{ImageError, ImagesDir, ext4, publish};
-use crate::Progress;
 use crate::cache::{Cache, Key, sha256_file};
+use crate::{FileError, Progress};
 
 /// The path of the disk with `images` and, as `bin/wrenn`, `binary`; without either it is smaller.
 pub(crate) fn ensure(
@@ -19,12 +19,12 @@ pub(crate) fn ensure(
         key = images.key(key);
     }
     if let Some(binary) = binary {
-        let sum = sha256_file(binary).map_err(ImageError::io("reading", binary))?;
+        let sum = sha256_file(binary).map_err(FileError::at("reading", binary))?;
         key = key.text("wrenn").text(&sum);
     }
     let dir = cache.entry("product-disk", &key, progress, |dir| {
         progress("building the product disk of the virtual host");
-        let tree = tempfile::tempdir_in(dir).map_err(ImageError::io("making", dir))?;
+        let tree = tempfile::tempdir_in(dir).map_err(FileError::at("making", dir))?;
         let staged = publish::Directory::open(tree.path())?;
         if let Some(images) = images {
             for file in images.listing.files.keys() {

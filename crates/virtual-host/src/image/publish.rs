@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::ImageError;
+use crate::FileError;
 use crate::cache::sha256_file;
 use crate::tool::Tool;
 
@@ -23,8 +24,8 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    pub(crate) fn open(root: &Path) -> Result<Self, ImageError> {
-        fs::create_dir_all(root).map_err(ImageError::io("making", root))?;
+    pub(crate) fn open(root: &Path) -> Result<Self, FileError> {
+        fs::create_dir_all(root).map_err(FileError::at("making", root))?;
         Ok(Self {
             root: root.to_owned(),
             files: BTreeMap::new(),
@@ -34,7 +35,7 @@ impl Directory {
     /// Makes the file `to` of the directory the same as `from`: a hard link where both are on one
     /// file system, else a copy that shares or skips what it can.
     pub(crate) fn place(&mut self, from: &Path, to: &str) -> Result<(), ImageError> {
-        let sha256 = sha256_file(from).map_err(ImageError::io("reading", from))?;
+        let sha256 = sha256_file(from).map_err(FileError::at("reading", from))?;
         self.place_known(from, to, sha256)
     }
 
@@ -53,12 +54,12 @@ impl Directory {
     pub(crate) fn stage(&self, from: &Path, to: &str) -> Result<(), ImageError> {
         let path = self.root.join(to);
         let parent = path.parent().unwrap_or(&self.root);
-        fs::create_dir_all(parent).map_err(ImageError::io("making", parent))?;
+        fs::create_dir_all(parent).map_err(FileError::at("making", parent))?;
         if same_file(from, &path) {
             return Ok(());
         }
         let staged = tempfile::Builder::new().prefix(".new-").tempdir_in(parent);
-        let staged = staged.map_err(ImageError::io("making", parent))?;
+        let staged = staged.map_err(FileError::at("making", parent))?;
         let new = staged.path().join("file");
         if fs::hard_link(from, &new).is_err() {
             Tool::new("cp", COPY_DEADLINE)
@@ -67,7 +68,7 @@ impl Directory {
                 .arg(&new)
                 .run()?;
         }
-        fs::rename(&new, &path).map_err(ImageError::io("writing", &path))
+        Ok(fs::rename(&new, &path).map_err(FileError::at("writing", &path))?)
     }
 
     /// SHA-256 by path of all files placed.
@@ -77,8 +78,8 @@ impl Directory {
 }
 
 /// Writes `value` to `path` so that a crash leaves the old or the new content.
-pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), ImageError> {
-    let failed = ImageError::io("writing", path);
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), FileError> {
+    let failed = FileError::at("writing", path);
     let parent = path.parent().unwrap_or(Path::new("."));
     let write = || {
         let mut file = tempfile::NamedTempFile::new_in(parent)?;

@@ -14,9 +14,9 @@ use super::debian::Tree;
 use super::ext4::{self, EPOCH};
 use super::machine_root::remove;
 use super::{EnvdBinary, ImageError, MINIMAL_TEMPLATE_ID, publish};
-use crate::Progress;
 use crate::cache::{Cache, Key, sha256_file};
 use crate::tool::Tool;
+use crate::{FileError, Progress};
 
 const SIZE_MIB: u64 = 1024;
 const COPY_DEADLINE: Duration = Duration::from_secs(300);
@@ -62,9 +62,9 @@ impl Template {
     }
 
     /// SHA-256 of the file system, as the manifest has it.
-    pub(crate) fn sha256(&self) -> Result<String, ImageError> {
+    pub(crate) fn sha256(&self) -> Result<String, FileError> {
         let path = self.manifest();
-        let failed = ImageError::io("reading", &path);
+        let failed = FileError::at("reading", &path);
         let bytes = fs::read(&path).map_err(&failed)?;
         let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|e| failed(e.into()))?;
         Ok(manifest.sha256)
@@ -78,7 +78,7 @@ pub(crate) fn ensure(
     progress: Progress<'_>,
 ) -> Result<Template, ImageError> {
     let base = base(cache, progress)?;
-    let binary = sha256_file(&envd.path).map_err(ImageError::io("reading", &envd.path))?;
+    let binary = sha256_file(&envd.path).map_err(FileError::at("reading", &envd.path))?;
     let key = Key::new(1)
         .text(&base.to_string_lossy())
         .text(&binary)
@@ -97,8 +97,8 @@ pub(crate) fn ensure(
         ext4::verify(&rootfs)?;
         let packages = ext4::cat(&rootfs, "/usr/share/wrenn/packages.list")?;
         fs::write(template.packages(), packages)
-            .map_err(ImageError::io("writing", &template.packages()))?;
-        let metadata = fs::metadata(&rootfs).map_err(ImageError::io("reading", &rootfs))?;
+            .map_err(FileError::at("writing", &template.packages()))?;
+        let metadata = fs::metadata(&rootfs).map_err(FileError::at("reading", &rootfs))?;
         let manifest = Manifest {
             format: 1,
             id: MINIMAL_TEMPLATE_ID.to_owned(),
@@ -107,9 +107,9 @@ pub(crate) fn ensure(
             envd_version: envd.version.clone(),
             default_user: "root".to_owned(),
             size_bytes: metadata.blocks() * 512,
-            sha256: sha256_file(&rootfs).map_err(ImageError::io("reading", &rootfs))?,
+            sha256: sha256_file(&rootfs).map_err(FileError::at("reading", &rootfs))?,
         };
-        publish::write_json(&template.manifest(), &manifest)
+        publish::write_json(&template.manifest(), &manifest).map_err(ImageError::from)
     })?;
     cache.prune("minimal", &dir);
     Ok(Template { dir })
@@ -123,7 +123,7 @@ fn base(cache: &Cache, progress: Progress<'_>) -> Result<PathBuf, ImageError> {
         .bytes(&EPOCH.to_le_bytes());
     cache.entry("minimal-base", &key, progress, |dir| {
         progress("building the file system of the template minimal");
-        let root = tempfile::tempdir_in(dir).map_err(ImageError::io("making", dir))?;
+        let root = tempfile::tempdir_in(dir).map_err(FileError::at("making", dir))?;
         let image = dir.join("base.ext4");
         ext4::unpack_tree(&tree, root.path())?;
         ext4::touch(root.path())?;
@@ -139,10 +139,10 @@ fn base(cache: &Cache, progress: Progress<'_>) -> Result<PathBuf, ImageError> {
 
 /// Puts envd, and its second name wrenn-init, into the file system `image`.
 fn inject(envd: &EnvdBinary, image: &Path) -> Result<(), ImageError> {
-    let staged = tempfile::tempdir().map_err(ImageError::io("staging", &envd.path))?;
+    let staged = tempfile::tempdir().map_err(FileError::at("staging", &envd.path))?;
     // debugfs splits its commands at spaces: give it a path that has none.
     let plain = staged.path().join("envd");
-    fs::copy(&envd.path, &plain).map_err(ImageError::io("copying", &envd.path))?;
+    fs::copy(&envd.path, &plain).map_err(FileError::at("copying", &envd.path))?;
     let mut commands = format!(
         "cd /usr/local/bin\nrm envd\nrm wrenn-init\nwrite {} envd\nln envd wrenn-init\n\
          set_inode_field envd mode 0100755\nset_inode_field envd links_count 2\n\
@@ -155,7 +155,7 @@ fn inject(envd: &EnvdBinary, image: &Path) -> Result<(), ImageError> {
         }
     }
     ext4::debugfs(image, commands)?;
-    let written = fs::read(&envd.path).map_err(ImageError::io("reading", &envd.path))?;
+    let written = fs::read(&envd.path).map_err(FileError::at("reading", &envd.path))?;
     for name in ["/usr/local/bin/envd", "/usr/local/bin/wrenn-init"] {
         if ext4::cat(image, name)? != written {
             return Err(ImageError::NotInjected(name.to_owned()));

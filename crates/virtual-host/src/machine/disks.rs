@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::config::MachineConfig;
 use super::ports::Ports;
 use super::{MachineError, ssh::Keys};
+use crate::FileError;
 use crate::tool::Tool;
 
 const FORMAT_DEADLINE: Duration = Duration::from_secs(120);
@@ -21,9 +22,9 @@ pub(crate) fn ensure_data(path: &Path, gib: u32) -> Result<(), MachineError> {
         return Ok(());
     }
     let unfinished = path.with_extension("new");
-    let file = File::create(&unfinished).map_err(MachineError::io("making", &unfinished))?;
+    let file = File::create(&unfinished).map_err(FileError::at("making", &unfinished))?;
     file.set_len(u64::from(gib) << 30)
-        .map_err(MachineError::io("sizing", &unfinished))?;
+        .map_err(FileError::at("sizing", &unfinished))?;
     Tool::new("mke2fs", FORMAT_DEADLINE)
         .args([
             "-q",
@@ -36,7 +37,7 @@ pub(crate) fn ensure_data(path: &Path, gib: u32) -> Result<(), MachineError> {
         ])
         .arg(&unfinished)
         .run()?;
-    fs::rename(&unfinished, path).map_err(MachineError::io("making", path))
+    Ok(fs::rename(&unfinished, path).map_err(FileError::at("making", path))?)
 }
 
 /// Writes the configuration disk, readable by its owner alone: it holds keys and a token.
@@ -46,7 +47,7 @@ pub(crate) fn write_config(
     keys: &Keys,
     ports: Ports,
 ) -> Result<(), MachineError> {
-    let failed = MachineError::io("writing", path);
+    let failed = FileError::at("writing", path);
     let write = || {
         let _ = fs::remove_file(path);
         let file = File::options()
@@ -68,7 +69,7 @@ pub(crate) fn write_config(
         // A disk is a whole number of sectors.
         file.set_len(file.metadata()?.len().next_multiple_of(4096))
     };
-    write().map_err(failed)
+    Ok(write().map_err(failed)?)
 }
 
 fn append(archive: &mut tar::Builder<File>, name: &str, content: &[u8]) -> std::io::Result<()> {

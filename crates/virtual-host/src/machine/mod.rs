@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::Cache;
 use crate::image::{ImageError, MachineRoot, product_disk};
-use crate::{Captured, Progress, ToolError};
+use crate::{Captured, FileError, Progress, ToolError};
 
 pub use config::{Acceleration, MachineConfig, OnDrop};
 
@@ -39,6 +39,8 @@ use logs::LogKeeper;
 use ports::Ports;
 use process::{Lifeline, Process};
 use ssh::Ssh;
+
+use crate::tool::is_interrupted;
 
 /// From power-on to the first answer of the machine's sshd; about 5 s on an idle machine.
 const BOOT_DEADLINE: Duration = Duration::from_secs(180);
@@ -92,7 +94,7 @@ impl VirtualHost {
         progress: Progress<'_>,
     ) -> Result<Self, MachineError> {
         let dir = &config.state_dir;
-        fs::create_dir_all(dir).map_err(MachineError::io("making", dir))?;
+        fs::create_dir_all(dir).map_err(FileError::at("making", dir))?;
         let _lock = lock(dir)?;
         let last = read_record(dir)?;
         if let Some(pid) = last.as_ref().and_then(Process::of_record) {
@@ -124,9 +126,7 @@ impl VirtualHost {
             }
         };
         let lifeline = match config.on_drop {
-            OnDrop::Kill => {
-                Some(Lifeline::tie(&process).map_err(MachineError::io("guarding", dir))?)
-            }
+            OnDrop::Kill => Some(Lifeline::tie(&process).map_err(FileError::at("guarding", dir))?),
             OnDrop::Leave => None,
         };
         let record = Record {
@@ -222,7 +222,7 @@ impl VirtualHost {
 
     /// Waits until the machine ends by itself; false at the deadline.
     pub fn wait_for_end(&self, deadline: Duration) -> Result<bool, MachineError> {
-        self.process.wait_for_end(Instant::now() + deadline)
+        Ok(self.process.wait_for_end(Instant::now() + deadline)?)
     }
 
     /// The port of 127.0.0.1 that reaches the agent.
@@ -264,7 +264,7 @@ impl VirtualHost {
     ) -> Result<Self, MachineError> {
         Ok(Self {
             ssh: Ssh::new(&state_dir.join("keys"), record.ssh_port),
-            _logs: LogKeeper::watch(state_dir).map_err(MachineError::io("watching", state_dir))?,
+            _logs: LogKeeper::watch(state_dir).map_err(FileError::at("watching", state_dir))?,
             state_dir: state_dir.to_owned(),
             record,
             process,
@@ -287,10 +287,14 @@ impl VirtualHost {
     ) -> Result<(), MachineError> {
         let began = Instant::now();
         while !answered(port, until) {
-            let reason = match (self.process.is_alive(), Instant::now() < until) {
-                (true, true) => continue,
-                (true, false) => format!("no answer in {} s", began.elapsed().as_secs()),
-                (false, _) => "it ended".to_owned(),
+            let reason = if !self.process.is_alive() {
+                "it ended".to_owned()
+            } else if is_interrupted() {
+                "interrupted".to_owned()
+            } else if Instant::now() < until {
+                continue;
+            } else {
+                format!("no answer in {} s", began.elapsed().as_secs())
             };
             let console = logs::tail(&self.log_path());
             return Err(MachineError::NotReady {
@@ -327,13 +331,8 @@ pub enum MachineError {
     #[error("running the virtual host")]
     Tool(#[from] ToolError),
     /// A file of the state directory could not be used.
-    #[error("{doing} {}", path.display())]
-    Io {
-        doing: &'static str,
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A machine already runs on the state directory.
     #[error("a virtual host is already running as process {pid}")]
     AlreadyRunning { pid: i32 },
@@ -356,33 +355,22 @@ pub enum MachineError {
     },
 }
 
-impl MachineError {
-    fn io(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Io {
-            doing,
-            path: path.clone(),
-            source,
-        }
-    }
-}
-
 /// Held while a machine is started, so that two starters do not both find none running.
 fn lock(dir: &Path) -> Result<File, MachineError> {
     let path = dir.join("machine.lock");
-    let file = File::create(&path).map_err(MachineError::io("making", &path))?;
+    let file = File::create(&path).map_err(FileError::at("making", &path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(fs::TryLockError::WouldBlock) => Err(MachineError::Busy(dir.to_owned())),
-        Err(fs::TryLockError::Error(e)) => Err(MachineError::io("locking", &path)(e)),
+        Err(fs::TryLockError::Error(e)) => Err(FileError::at("locking", &path)(e).into()),
     }
 }
 
-fn read_record(dir: &Path) -> Result<Option<Record>, MachineError> {
+fn read_record(dir: &Path) -> Result<Option<Record>, FileError> {
     let path = dir.join("machine.json");
     match fs::read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(MachineError::io("reading", &path)(error)),
+        Err(error) => Err(FileError::at("reading", &path)(error)),
         // A damaged record tells nothing about any process.
         Ok(bytes) => Ok(serde_json::from_slice(&bytes)
             .ok()
@@ -390,6 +378,6 @@ fn read_record(dir: &Path) -> Result<Option<Record>, MachineError> {
     }
 }
 
-fn write_record(dir: &Path, record: &Record) -> Result<(), MachineError> {
-    Ok(crate::image::write_json(&dir.join("machine.json"), record)?)
+fn write_record(dir: &Path, record: &Record) -> Result<(), FileError> {
+    crate::image::write_json(&dir.join("machine.json"), record)
 }

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 
-use super::MachineError;
+use crate::FileError;
 
 /// The machine's forwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,11 +16,11 @@ impl Ports {
     /// Free ports: those of `last` time where they still are.
     ///
     /// Nothing reserves them until QEMU has them; who starts QEMU tries again with others.
-    pub(crate) fn pick(last: Option<(u16, u16)>) -> Result<Self, MachineError> {
+    pub(crate) fn pick(last: Option<(u16, u16)>) -> Result<Self, FileError> {
         let (agent, ssh) = last.unwrap_or((0, 0));
         let (agent, ssh) = (listen(agent)?, listen(ssh)?);
         let port = |listener: &TcpListener| listener.local_addr().map(|a| a.port());
-        let failed = MachineError::io("asking for a port of", Path::new("127.0.0.1"));
+        let failed = FileError::at("asking for a port of", Path::new("127.0.0.1"));
         Ok(Self {
             agent: port(&agent).map_err(&failed)?,
             ssh: port(&ssh).map_err(&failed)?,
@@ -28,10 +28,10 @@ impl Ports {
     }
 }
 
-fn listen(port: u16) -> Result<TcpListener, MachineError> {
+fn listen(port: u16) -> Result<TcpListener, FileError> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port))
         .or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-        .map_err(MachineError::io("listening on", Path::new("127.0.0.1")))
+        .map_err(FileError::at("listening on", Path::new("127.0.0.1")))
 }
 
 #[cfg(test)]

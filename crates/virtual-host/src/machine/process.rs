@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::{MachineError, Record};
-use crate::Captured;
+use super::Record;
 use crate::tool::readable_until;
+use crate::{Captured, FileError};
 
 /// How long the kernel may take to end a killed QEMU.
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
@@ -30,8 +30,8 @@ pub(crate) struct Process {
 
 impl Process {
     /// The process whose pid QEMU left in `file` when it went to the background.
-    pub(crate) fn of_pid_file(file: &Path, _started: Captured) -> Result<Self, MachineError> {
-        let failed = MachineError::io("reading", file);
+    pub(crate) fn of_pid_file(file: &Path, _started: Captured) -> Result<Self, FileError> {
+        let failed = FileError::at("reading", file);
         let text = fs::read_to_string(file).map_err(&failed)?;
         let pid = text.trim().parse().ok().and_then(Pid::from_raw);
         pid.and_then(Self::open)
@@ -69,9 +69,8 @@ impl Process {
     }
 
     /// Waits for the end; false at the deadline.
-    pub(crate) fn wait_for_end(&self, until: Instant) -> Result<bool, MachineError> {
-        readable_until(&self.pidfd, until)
-            .map_err(MachineError::io("waiting for", Path::new("QEMU")))
+    pub(crate) fn wait_for_end(&self, until: Instant) -> Result<bool, FileError> {
+        readable_until(&self.pidfd, until).map_err(FileError::at("waiting for", Path::new("QEMU")))
     }
 
     /// Kills the process and waits until it is gone.

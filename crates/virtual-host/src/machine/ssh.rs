@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::MachineError;
 use crate::tool::Tool;
-use crate::{Captured, ToolError};
+use crate::{Captured, FileError, ToolError};
 
 const KEYGEN_DEADLINE: Duration = Duration::from_secs(30);
 const PUT_DEADLINE: Duration = Duration::from_secs(300);
@@ -29,10 +29,10 @@ pub(crate) struct Keys {
 impl Keys {
     /// The keys in `dir`, made where they are missing.
     pub(crate) fn ensure(dir: &Path) -> Result<Self, MachineError> {
-        fs::create_dir_all(dir).map_err(MachineError::io("making", dir))?;
+        fs::create_dir_all(dir).map_err(FileError::at("making", dir))?;
         let read = |name: &str| {
             let path = dir.join(name);
-            fs::read_to_string(&path).map_err(MachineError::io("reading", &path))
+            fs::read_to_string(&path).map_err(FileError::at("reading", &path))
         };
         for name in ["client", "host"] {
             if !dir.join(name).exists() {
@@ -44,7 +44,7 @@ impl Keys {
         }
         let known = dir.join("known_hosts");
         fs::write(&known, format!("{ALIAS} {}", read("host.pub")?))
-            .map_err(MachineError::io("writing", &known))?;
+            .map_err(FileError::at("writing", &known))?;
         Ok(Self {
             public: read("client.pub")?,
             host_private: read("host")?,
