@@ -65,38 +65,65 @@ impl Bases {
             });
         }
         let mut state = self.state.lock().await;
+        let device = match state.by_file.get(&file) {
+            Some(base) => base.device,
+            None => {
+                let path = path.to_owned();
+                blocking(move || match loop_device::find(file)? {
+                    Some(standing) => Ok(standing),
+                    None => loop_device::attach(&path, Access::ReadOnlyCached),
+                })
+                .await?
+            }
+        };
+        self.claim(&mut state, device, base_sectors, size).await
+    }
+
+    /// Claims, as an origin of `size`, the base below the device `origin` that an earlier process made,
+    /// whatever its path names by now; `None` when that is none of ours.
+    pub(crate) async fn share_standing(
+        self: &Arc<Self>,
+        origin: DeviceNumber,
+        size: DiskSize,
+    ) -> Result<Option<BaseShare>> {
+        let mut state = self.state.lock().await;
+        match blocking(move || standing_below(origin)).await? {
+            None => Ok(None),
+            Some((device, sectors)) => {
+                let share = self.claim(&mut state, device, sectors, size).await?;
+                Ok(Some(share))
+            }
+        }
+    }
+
+    async fn claim(
+        self: &Arc<Self>,
+        state: &mut State,
+        device: LoopId,
+        base_sectors: u64,
+        size: DiskSize,
+    ) -> Result<BaseShare> {
+        let (file, sectors) = (device.file, size.sectors());
         let user = state.next_user;
         state.next_user += 1;
-        if let std::collections::hash_map::Entry::Vacant(entry) = state.by_file.entry(file) {
-            let path = path.to_owned();
-            let device = blocking(move || match loop_device::find(file)? {
-                Some(standing) => Ok(standing),
-                None => loop_device::attach(&path, Access::ReadOnlyCached),
-            })
-            .await?;
-            entry.insert(Base {
-                device,
-                sectors: base_sectors,
-                users: HashSet::new(),
-                grown: HashMap::new(),
-            });
-        }
-        let base = state
-            .by_file
-            .get_mut(&file)
-            .expect("present or just inserted");
+        let base = state.by_file.entry(file).or_insert_with(|| Base {
+            device,
+            sectors: base_sectors,
+            users: HashSet::new(),
+            grown: HashMap::new(),
+        });
         base.users.insert(user);
-        match base.origin(size.sectors(), user).await {
+        match base.origin(sectors, user).await {
             Ok(origin) => Ok(BaseShare {
                 bases: self.clone(),
                 file,
-                sectors: size.sectors(),
+                sectors,
                 user,
                 origin,
             }),
             Err(error) => {
-                if let Err(undo) = state.put_back(file, size.sectors(), user).await {
-                    tracing::warn!(base = %path.display(), error = %undo, "base could not be put back");
+                if let Err(undo) = state.put_back(file, sectors, user).await {
+                    tracing::warn!(inode = file.inode, error = %undo, "base could not be put back");
                 }
                 Err(error)
             }
@@ -193,6 +220,21 @@ impl Base {
         );
         Ok(number)
     }
+}
+
+/// The base's loop device under `origin`, which is that device or a grown origin over it; with its sectors.
+fn standing_below(origin: DeviceNumber) -> Result<Option<(LoopId, u64)>> {
+    let origins = dm::list_ours()?.into_iter();
+    let grown = origins.filter(|(name, number)| name.is_origin() && *number == origin);
+    let below = match grown.map(|(name, _)| name).next() {
+        Some(name) => dm::dependencies(&name)?,
+        None => vec![origin],
+    };
+    let mut loops = loop_device::list_ours()?.into_iter();
+    let Some((device, _)) = loops.find(|(id, _)| below == [id.device]) else {
+        return Ok(None);
+    };
+    Ok(Some((device, device.sectors()?)))
 }
 
 fn is_last(users: &HashSet<u64>, user: u64) -> bool {

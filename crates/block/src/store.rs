@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::base::Bases;
+use crate::base::{BaseShare, Bases};
 use crate::census::census;
 use crate::leftover::{Held, Leftover, Piece, Reaper};
 use crate::loop_device::{self, Access, FileId};
@@ -68,7 +68,7 @@ impl BlockStore {
     ) -> Result<SnapshotDevice> {
         let share = self.bases.share(base, size).await?;
         let origin = share.origin;
-        let mut held = Held::new(Leftover::of([Piece::Base(share)]), self.reaper.clone());
+        let mut held = self.hold(share);
         match self.build(name, origin, cow, size, &mut held).await {
             Ok(number) => Ok(SnapshotDevice {
                 name: name.clone(),
@@ -82,6 +82,10 @@ impl BlockStore {
                 Err(error)
             }
         }
+    }
+
+    fn hold(&self, share: BaseShare) -> Held {
+        Held::new(Leftover::of([Piece::Base(share)]), self.reaper.clone())
     }
 
     async fn build(
@@ -107,11 +111,11 @@ impl BlockStore {
     }
 
     /// Takes charge of a disk that an earlier process built with the same arguments and left standing.
-    /// It is checked to lie on exactly that base and CoW file.
+    /// It is checked to lie on exactly that CoW file, and keeps the base that it was built from: another
+    /// file may have taken that one's path since.
     pub async fn adopt(
         &self,
         name: &DeviceName,
-        base: &Path,
         cow: &CowFile,
         size: DiskSize,
     ) -> Result<SnapshotDevice> {
@@ -133,13 +137,17 @@ impl BlockStore {
         .await?;
         let number = number.ok_or_else(|| refuse("there is no such device"))?;
         let cow = cow.ok_or_else(|| refuse("its CoW file has no loop device"))?;
-        let share = self.bases.share(base, size).await?;
-        let origin = share.origin;
-        let mut held = Held::new(Leftover::of([Piece::Base(share)]), self.reaper.clone());
-        let on_these = below.len() == 2 && below.contains(&origin) && below.contains(&cow.device);
-        if !on_these {
+        let origin = match below[..] {
+            [origin, other] | [other, origin] if other == cow.device => origin,
+            _ => return Err(refuse("it lies on another CoW file")),
+        };
+        let share = self.bases.share_standing(origin, size).await?;
+        let share = share.ok_or_else(|| refuse("it lies on no base of ours"))?;
+        let is_its_own = share.origin == origin;
+        let mut held = self.hold(share);
+        if !is_its_own {
             held.release().await?;
-            return Err(refuse("it lies on other devices"));
+            return Err(refuse("it has another size"));
         }
         held.push(Piece::Loop(cow));
         self.attached.remember(name);

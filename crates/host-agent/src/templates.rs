@@ -29,6 +29,8 @@ pub struct Template {
     pub default_user: String,
     /// Size of its files, in bytes.
     pub size_bytes: u64,
+    /// SHA-256 of its file system, in hex.
+    pub sha256: String,
 }
 
 /// A guest kernel.

@@ -7,6 +7,7 @@
 mod abi;
 
 use std::fs::File;
+use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -56,6 +57,20 @@ pub(crate) struct LoopId {
     pub(crate) number: u32,
     pub(crate) device: DeviceNumber,
     pub(crate) file: FileId,
+}
+
+impl LoopId {
+    /// Its length in sectors of 512 bytes.
+    pub(crate) fn sectors(self) -> Result<u64> {
+        let path = node(self.number);
+        let end = File::open(&path).and_then(|mut device| device.seek(SeekFrom::End(0)));
+        let bytes = end.map_err(|source| Error::File {
+            action: "measure",
+            path,
+            source,
+        })?;
+        Ok(bytes / 512)
+    }
 }
 
 /// A loop device that is detached on release.

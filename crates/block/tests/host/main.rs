@@ -218,22 +218,21 @@ async fn a_detached_disk_is_adopted_only_with_what_it_was_built_from() {
 
     let later = BlockStore::new(fixture.reaper.clone());
     let other = fixture.cow("other.cow", size).await;
-    assert!(matches!(
-        later.adopt(&name, &fixture.base, &other, size).await,
-        Err(Error::NotAdoptable { .. })
-    ));
-    let bigger = DiskSize::mib(32).unwrap();
-    assert!(matches!(
-        later.adopt(&name, &fixture.base, &cow, bigger).await,
-        Err(Error::NotAdoptable { .. })
-    ));
     let absent = DeviceName::new("absent").unwrap();
-    assert!(matches!(
-        later.adopt(&absent, &fixture.base, &cow, size).await,
-        Err(Error::NotAdoptable { .. })
-    ));
+    let bigger = DiskSize::mib(32).unwrap();
+    for (name, cow, size) in [
+        (&name, &other, size),
+        (&name, &cow, bigger),
+        (&absent, &cow, size),
+    ] {
+        let refused = later.adopt(name, cow, size).await;
+        assert!(
+            matches!(refused, Err(Error::NotAdoptable { .. })),
+            "{refused:?}"
+        );
+    }
 
-    let disk = later.adopt(&name, &fixture.base, &cow, size).await.unwrap();
+    let disk = later.adopt(&name, &cow, size).await.unwrap();
     assert_eq!(read_block(&disk, 1), [4; 4096]);
     let (swept, failed) = later.sweep(fixture.dir.path()).await.unwrap();
     assert!(
@@ -244,6 +243,43 @@ async fn a_detached_disk_is_adopted_only_with_what_it_was_built_from() {
     cow.release().await.unwrap();
     other.release().await.unwrap();
     assert_eq!(fixture.census().await, before);
+}
+
+#[tokio::test]
+async fn a_disk_keeps_its_base_when_another_file_takes_the_path() {
+    let fixture = Fixture::new().await;
+    let before = fixture.census().await;
+    for mib in [BASE_MIB, 16] {
+        let size = DiskSize::mib(mib).unwrap();
+        let (disk, cow) = fixture.disk("old", mib).await;
+        let name = disk.name().clone();
+        disk.detach();
+        let newer = fixture.path("newer");
+        let fill = [mib as u8; 4096];
+        std::fs::write(&newer, fill.repeat((BASE_MIB as usize) << 8)).unwrap();
+        std::fs::rename(&newer, &fixture.base).unwrap();
+
+        let later = BlockStore::new(fixture.reaper.clone());
+        let old = later.adopt(&name, &cow, size).await.unwrap();
+        let new_cow = fixture.cow("new.cow", size).await;
+        let new_name = DeviceName::new("new").unwrap();
+        let new = later
+            .attach(&new_name, &fixture.base, &new_cow, size)
+            .await
+            .unwrap();
+        let (swept, failed) = later.sweep(fixture.dir.path()).await.unwrap();
+        assert!(
+            swept.is_empty() && failed.is_empty(),
+            "{swept:?} {failed:?}"
+        );
+        assert_ne!(read_block(&old, 1), fill);
+        assert_eq!(read_block(&new, 1), fill);
+        for (disk, cow) in [(old, cow), (new, new_cow)] {
+            disk.release().await.unwrap();
+            cow.release().await.unwrap();
+        }
+        assert_eq!(fixture.census().await, before);
+    }
 }
 
 #[tokio::test]

@@ -76,10 +76,9 @@ async fn examine(host: &Host, id: SandboxId) -> Result<Option<Adopted>, BoxError
     stack.push(Guard::Slot(host.network.adopt(live.slot).await?));
     let cow = CowFile::open(&directory.join("cow.img"), host.block_reaper.clone());
     let name = DeviceName::new(&id.to_string())?;
-    let base = host.images.rootfs(manifest.template_id);
     let disk = host
         .blocks
-        .adopt(&name, &base, &cow, DiskSize::mib(manifest.disk_mib)?)
+        .adopt(&name, &cow, DiskSize::mib(manifest.disk_mib)?)
         .await;
     stack.push(Guard::Cow(cow));
     stack.push(Guard::Disk(disk?));

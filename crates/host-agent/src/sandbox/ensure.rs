@@ -34,7 +34,7 @@ use crate::{
     failpoint::Armed,
     identity::Token,
     telemetry,
-    templates::{self, Kernel},
+    templates::{self, Kernel, Template},
 };
 
 /// Longest time for a step of the host, before stretching.
@@ -137,7 +137,7 @@ impl Creation<'_> {
         stack: &mut Stack,
     ) -> Result<Running, CreateError> {
         let (host, spec) = (self.host, self.spec);
-        let kernel = self.check()?;
+        let (template, kernel) = self.check()?;
         let permit = self
             .step("permit", None, async { Ok(host.boots.acquire().await) })
             .await?;
@@ -146,6 +146,7 @@ impl Creation<'_> {
         let owned = Directory::create(directory.clone(), host.reaper.clone());
         stack.push(Guard::Directory(owned.map_err(CreateError::Directory)?));
         manifest.kernel_version.clone_from(&kernel.version);
+        manifest.rootfs_sha256 = template.sha256;
         manifest.write(&directory)?;
         self.passed("record")?;
 
@@ -167,14 +168,12 @@ impl Creation<'_> {
         let size = DiskSize::mib(spec.disk_mib)?;
         let cow_path = directory.join("cow.img");
         let cow = CowFile::create(&cow_path, size, host.block_reaper.clone());
-        let cow = self.host_step("cow", async { Ok(cow.await?) }).await?;
+        let cow = stack.push_cow(self.host_step("cow", async { Ok(cow.await?) }).await?);
+        self.passed("cow")?;
         let name = DeviceName::new(&spec.sandbox_id.to_string())?;
         let base = host.images.rootfs(spec.template_id);
-        let disk = async { Ok(host.blocks.attach(&name, &base, &cow, size).await?) };
-        let disk = self.host_step("disk", disk).await;
-        stack.push(Guard::Cow(cow));
-        self.passed("cow")?;
-        let disk = disk?;
+        let disk = async { Ok(host.blocks.attach(&name, &base, cow, size).await?) };
+        let disk = self.host_step("disk", disk).await?;
         let device = disk.device_number();
         stack.push(Guard::Disk(disk));
         self.passed("disk")?;
@@ -268,7 +267,7 @@ impl Creation<'_> {
     }
 
     /// What can be refused before anything is made.
-    fn check(&self) -> Result<Kernel, CreateError> {
+    fn check(&self) -> Result<(Template, Kernel), CreateError> {
         let template = self.host.images.template(self.spec.template_id)?;
         let refuse = |kind, message: String| Err(CreateError::Refused(Failure::new(kind, message)));
         if self.spec.disk_mib < template.disk_mib {
@@ -286,7 +285,7 @@ impl Creation<'_> {
                 format!("this host has {most} MiB of memory"),
             );
         }
-        Ok(self.host.images.kernel()?)
+        Ok((template, self.host.images.kernel()?))
     }
 
     async fn configure(

@@ -31,6 +31,8 @@ pub struct Manifest {
     pub state: State,
     /// What it was made from.
     pub template_id: TemplateId,
+    /// SHA-256 of the file system that its disk lies on, in hex: a newer one may have the template's name.
+    pub rootfs_sha256: String,
     /// Kernel it runs.
     pub kernel_version: String,
     /// Virtual processors.
@@ -89,14 +91,9 @@ pub enum Error {
 }
 
 impl Manifest {
-    /// A record of what is about to be created.
+    /// A record of what is about to be created; from which files, the creation finds out.
     #[must_use]
-    pub fn starting(
-        spec: &super::Spec,
-        op: &super::Operation,
-        kernel_version: &str,
-        default_user: &str,
-    ) -> Self {
+    pub fn starting(spec: &super::Spec, op: &super::Operation, default_user: &str) -> Self {
         Self {
             format: FORMAT,
             sandbox_id: spec.sandbox_id,
@@ -104,7 +101,8 @@ impl Manifest {
             op_id: op.id.clone(),
             state: State::Starting,
             template_id: spec.template_id,
-            kernel_version: kernel_version.to_owned(),
+            rootfs_sha256: String::new(),
+            kernel_version: String::new(),
             vcpus: spec.vcpus,
             memory_mib: spec.memory_mib,
             disk_mib: spec.disk_mib,

@@ -155,7 +155,7 @@ impl Registry {
                     .default_user
                     .clone()
                     .unwrap_or_else(|| self.template_user(&spec));
-                let manifest = Manifest::starting(&spec, op, "", &user);
+                let manifest = Manifest::starting(&spec, op, &user);
                 Ok(self.start(
                     &mut tasks,
                     manifest,

@@ -38,6 +38,15 @@ impl Stack {
         self.guards.push(guard);
     }
 
+    /// Pushes a store that the next guard is built from.
+    pub(crate) fn push_cow(&mut self, cow: CowFile) -> &CowFile {
+        self.guards.push(Guard::Cow(cow));
+        match self.guards.last() {
+            Some(Guard::Cow(cow)) => cow,
+            _ => unreachable!("it was pushed just now"),
+        }
+    }
+
     /// Takes the jail back, to be launched.
     pub(crate) fn take_jail(&mut self) -> Option<Jail> {
         match self.guards.pop() {
