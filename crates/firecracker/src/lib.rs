@@ -21,7 +21,7 @@
 pub mod api;
 pub mod jail;
 
-pub use api::client::{ApiClient, ApiError, REQUEST_DEADLINE};
+pub use api::client::{ApiClient, ApiError};
 pub use api::phase::{Configuring, Observed, Paused, Refused, Running, Vm};
 pub use jail::census::{Census, census};
 pub use jail::cgroup::{IoLimit, Limits};

@@ -116,8 +116,8 @@ impl JailHost {
 
     /// A client of the Firecracker whose chroot is `root`.
     pub(crate) fn client(&self, root: &Path) -> Result<ApiClient, JailError> {
-        let client = ApiClient::new(root, SOCKET)
-            .map_err(|source| JailError::file("open", root, source))?;
+        let client =
+            ApiClient::new(root, SOCKET).map_err(|source| JailError::file("open", root, source))?;
         Ok(client.with_deadline(self.api_deadline))
     }
 

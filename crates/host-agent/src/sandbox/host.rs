@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use wrenn_block::BlockStore;
-use wrenn_firecracker::JailHost;
+use wrenn_firecracker::{JailHost, api::client::REQUEST_DEADLINE};
 use wrenn_ids::SandboxId;
 use wrenn_network::{Cidr, Network, NetworkConfig};
 
@@ -89,6 +89,7 @@ impl Host {
         reaper: ReaperHandle,
         stopping: CancellationToken,
     ) -> Result<Arc<Self>, OpenError> {
+        let pace = Pace::detect();
         let state_dir = config.state_dir.clone();
         std::fs::create_dir_all(state_dir.join("sandboxes"))?;
         let (firecracker, jailer) = binaries(&config);
@@ -101,6 +102,7 @@ impl Host {
             base,
             cgroup_root: "/sys/fs/cgroup".into(),
             cgroup_parent: CGROUP.to_owned(),
+            api_deadline: pace.stretch(REQUEST_DEADLINE),
             reaper: Arc::new(move |leftover| owe.owe(leftover)),
         });
         let owe = reaper.clone();
@@ -120,7 +122,7 @@ impl Host {
             jails,
             network,
             reaper,
-            pace: Pace::detect(),
+            pace,
             failpoints: Failpoints::new(config.failpoints.clone()),
             events,
             graveyard: Graveyard::open(&state_dir)?,
