@@ -145,6 +145,19 @@ pub async fn another_key(db: &PgPool) -> Result<SecretString, BootstrapError> {
     Ok(key.text.into())
 }
 
+/// Asks the Redis at `redis_url` for an answer; the caller sets the deadline.
+///
+/// # Errors
+/// The URL is none, or there is no Redis.
+pub async fn redis_answers(redis_url: &SecretString) -> Result<(), BootstrapError> {
+    let ping = async {
+        let client = redis::Client::open(redis_url.expose_secret())?;
+        let mut connection = client.get_multiplexed_async_connection().await?;
+        redis::cmd("PING").query_async::<()>(&mut connection).await
+    };
+    ping.await.map_err(BootstrapError::Redis)
+}
+
 /// A host row and a one-time token for its agent, good for an hour; `None` when the host `known` is
 /// registered already. `known` is the host that an earlier call made, as its agent remembers it.
 ///

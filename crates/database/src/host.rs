@@ -254,6 +254,20 @@ pub async fn hosts_online(executor: impl PgExecutor<'_>) -> Result<Vec<HostId>> 
     Ok(ids.into_iter().map(HostId::from_uuid).collect())
 }
 
+/// Hosts that take sandboxes now: online, not draining, and with a report the scheduler trusts.
+///
+/// # Errors
+/// The statement fails.
+pub async fn hosts_ready(executor: impl PgExecutor<'_>) -> Result<Vec<HostId>> {
+    let ids: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT id FROM hosts WHERE status = 'online' AND NOT draining AND deleted_at IS NULL
+           AND last_sync_at > now() - interval '30 seconds' ORDER BY id",
+    )
+    .fetch_all(executor)
+    .await?;
+    Ok(ids.into_iter().map(HostId::from_uuid).collect())
+}
+
 /// A host as the scheduler sees it.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct HostUsageRow {

@@ -27,7 +27,7 @@ pub use host::{
     HostFacts, HostRow, HostSync, HostUsageRow, JudgedRow, Target, host_candidates, host_get,
     host_heartbeat, host_insert, host_list, host_lock, host_set_address, host_sync_commit,
     host_sync_lock, host_sync_position, host_target, host_usage, hosts_mark_unreachable,
-    hosts_online, sandboxes_to_judge,
+    hosts_online, hosts_ready, sandboxes_to_judge,
 };
 pub use host_credential::{
     Certificate, NewRefreshToken, RefreshTokenRow, host_certificate_set, host_facts_set,

@@ -4,15 +4,13 @@ use std::collections::BTreeMap;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 use secrecy::ExposeSecret;
-use tokio_util::sync::CancellationToken;
 use wrenn_control_plane::config::{Config, Origin, SETTINGS, Sources};
 
+use super::role;
 use crate::{
     DONE, Outcome,
     error::{Attempt, CliError, Exit, chain},
     local::state::StateDir,
-    signals::Signals,
-    telemetry,
 };
 
 #[derive(Debug, Args)]
@@ -110,25 +108,10 @@ pub(crate) fn load(flags: &Flags) -> Result<Config, CliError> {
 /// Serves until SIGTERM or Ctrl-C, then drains.
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let config = load(&arguments.flags)?;
-    telemetry::start()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .attempt(|| "start the runtime")?;
-    runtime.block_on(async {
+    role::serve(async |shutdown| {
         bring_schema(config.database_url.expose_secret(), arguments.no_migrate).await?;
-        let shutdown = CancellationToken::new();
-        let mut signals = Signals::listen()?;
-        let serving = wrenn_control_plane::serve(config, shutdown.clone());
-        tokio::pin!(serving);
-        let result = tokio::select! {
-            result = &mut serving => result,
-            _ = signals.next() => {
-                shutdown.cancel();
-                serving.await
-            }
-        };
-        result.map_err(|error| {
+        let serving = wrenn_control_plane::serve(config, shutdown);
+        serving.await.map_err(|error| {
             CliError::local(format_args!("the control plane ended: {}", chain(&error)))
         })
     })?;

@@ -6,7 +6,7 @@ use clap::Args;
 use futures::{StreamExt, stream};
 use wrenn_api::{Sandbox, SandboxStatus};
 
-use super::up::{follow, wait_for_end};
+use super::up::serving::{follow, wait_for_end};
 use crate::{
     DONE, Outcome, block_on,
     client::Client,

@@ -3,16 +3,14 @@
 use std::{io::Read, path::PathBuf};
 
 use clap::Args;
-use tokio_util::sync::CancellationToken;
 use wrenn_host_agent::{Config, checks::KvmProbe, identity::Token};
 
+use super::role;
 use crate::{
     DONE, Outcome,
     context::Context,
-    error::{Attempt, CliError, Exit, chain},
+    error::{Attempt, CliError, chain},
     local::checks,
-    signals::Signals,
-    telemetry,
 };
 
 #[derive(Debug, Args)]
@@ -47,30 +45,11 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Outcome {
     if let Some(file) = &arguments.register {
         config.registration_token = Some(Token::new(read_token(file)?));
     }
-    telemetry::start()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .attempt(|| "start the runtime")?;
-    runtime.block_on(async {
-        let shutdown = CancellationToken::new();
-        let mut signals = Signals::listen()?;
-        let serving = wrenn_host_agent::run(config, shutdown.clone());
-        tokio::pin!(serving);
-        let result = tokio::select! {
-            result = &mut serving => result,
-            _ = signals.next() => {
-                shutdown.cancel();
-                serving.await
-            }
-        };
-        result.map_err(|error| {
-            CliError::new(
-                Exit::Failure,
-                "agent",
-                format_args!("the host agent ended: {}", chain(&error)),
-            )
-            .hint("check", "wrenn host-agent --check")
+    role::serve(async |shutdown| {
+        let serving = wrenn_host_agent::run(config, shutdown);
+        serving.await.map_err(|error| {
+            CliError::local(format_args!("the host agent ended: {}", chain(&error)))
+                .hint("check", "wrenn host-agent --check")
         })
     })?;
     Ok(DONE)

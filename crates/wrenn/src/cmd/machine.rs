@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use wrenn_virtual_host::VirtualHost;
 
-use super::up::follow;
+use super::up::serving::follow;
 use crate::{
     DONE, Outcome, block_on,
     context::Context,

@@ -12,6 +12,7 @@ pub(crate) mod logs;
 pub(crate) mod machine;
 pub(crate) mod man;
 pub(crate) mod migrate;
+mod role;
 pub(crate) mod run;
 pub(crate) mod sandbox;
 pub(crate) mod setup;

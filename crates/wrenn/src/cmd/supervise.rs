@@ -25,6 +25,8 @@ pub(crate) fn run(_context: &Context, arguments: &Arguments) -> Outcome {
     telemetry::start()?;
     let state = StateDir::locate(Some(&arguments.state_dir))?;
     let settings = state.settings()?.unwrap_or_default();
+    // Held until the process is gone: whoever waits for the lock finds nothing of it left.
+    std::mem::forget(supervisor::lock(&state)?);
     block_on(supervisor::serve(state, settings))?;
     Ok(DONE)
 }

@@ -18,7 +18,7 @@ use super::{
 use crate::error::CliError;
 
 const CONTROL_PLANE_LIMIT: Duration = Duration::from_secs(60);
-const ONLINE_LIMIT: Duration = Duration::from_secs(120);
+const READY_LIMIT: Duration = Duration::from_secs(120);
 
 /// What people call a component.
 pub(crate) fn title(component: &str) -> &'static str {
@@ -70,12 +70,12 @@ pub(crate) async fn host(
         HostChoice::None => return Ok(()),
     }
     reporter
-        .step("Registration", platform.wait_online(ONLINE_LIMIT))
+        .step("Registration", platform.wait_ready(READY_LIMIT))
         .await
 }
 
 async fn postgres(platform: &Platform, services: &Services) -> Result<String, CliError> {
-    if platform.external_database.is_some() {
+    if platform.external.database.is_some() {
         return Ok("external, from DATABASE_URL".to_owned());
     }
     let postgres = Postgres::new(&platform.state)?;
@@ -96,7 +96,7 @@ async fn postgres(platform: &Platform, services: &Services) -> Result<String, Cl
 }
 
 async fn redis(platform: &Platform, services: &Services) -> Result<String, CliError> {
-    if platform.external_redis.is_some() {
+    if platform.external.redis.is_some() {
         return Ok("external, from REDIS_URL".to_owned());
     }
     let redis = Redis::new(&platform.state)?;
@@ -148,6 +148,7 @@ async fn virtual_host(
         reporter.note("Host", "starting the virtual host");
         let machine = Machine::start(
             Arc::clone(platform),
+            services.starts.clone(),
             Arc::new(move |note| notes.note("Host", note)),
         )
         .await?;

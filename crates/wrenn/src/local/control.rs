@@ -52,6 +52,8 @@ pub(crate) struct Status {
     pub(crate) pid: u32,
     /// Tells one build of the binary from another.
     pub(crate) build: String,
+    /// Tells which PostgreSQL and Redis it uses.
+    pub(crate) external: u64,
     /// The settings it started with.
     pub(crate) settings: super::state::Settings,
     pub(crate) components: Vec<component::Status>,

@@ -50,14 +50,18 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// Attaches to the running machine or starts it, then watches it.
+    ///
+    /// What starts it blocks in `starts`: a start that is given up has ended, and left nothing, when `starts` was
+    /// closed, interrupted and is empty.
     pub(crate) async fn start(
         platform: Arc<Platform>,
+        starts: TaskTracker,
         progress: Progress,
     ) -> Result<Self, CliError> {
         let status = StatusCell::new("virtual-host", "");
-        let (host, found_running) = begin(&platform, &status, progress).await?;
+        let (host, found_running) = begin(&platform, &status, &starts, progress).await?;
         let (stop, task) = (CancellationToken::new(), TaskTracker::new());
-        task.spawn(keep(platform, status.clone(), host, stop.clone()));
+        task.spawn(keep(platform, status.clone(), starts, host, stop.clone()));
         task.close();
         Ok(Self {
             status,
@@ -121,6 +125,7 @@ pub(crate) fn stop_left(state: &StateDir) -> Result<bool, CliError> {
 async fn begin(
     platform: &Platform,
     status: &StatusCell,
+    starts: &TaskTracker,
     progress: Progress,
 ) -> Result<(Arc<VirtualHost>, bool), CliError> {
     status.enter(Phase::Starting, |_| {});
@@ -130,31 +135,61 @@ async fn begin(
     let found_running = attached.is_some();
     let record = platform.state.at("machine/agent-build");
     let host = match attached {
-        Some(host) => renew_agent(host, &record, Arc::clone(&progress)).await?,
+        Some(host) => {
+            let host = renew_agent(host, &record, Arc::clone(&progress)).await?;
+            blocking(move || wait_for_agent(&host, &progress).map(|()| host)).await?
+        }
         None => {
-            let host = start(config(platform).await?, Arc::clone(&progress)).await?;
-            write_private(&record, build_id()?.as_bytes())?;
-            host
+            let config = config(platform).await?;
+            let given_up = starts.clone();
+            let starting = starts.spawn_blocking(move || {
+                let host = start(&config, &record, &progress)?;
+                if given_up.is_closed() {
+                    host.kill();
+                    return Err(CliError::local("the start was given up"));
+                }
+                Ok(host)
+            });
+            joined(starting.await)?
         }
     };
-    let agent_log = host.agent_log_path();
-    let host = blocking(move || {
-        progress("waiting for the host agent");
-        let Err(error) = host.wait_for_agent(AGENT_LIMIT) else {
-            return Ok(host);
-        };
-        if !found_running {
+    running(status, &host);
+    Ok((Arc::new(host), found_running))
+}
+
+/// Starts a machine whose agent answers; one whose agent does not is ended again.
+fn start(
+    config: &MachineConfig,
+    record: &Path,
+    progress: &Progress,
+) -> Result<VirtualHost, CliError> {
+    let cache = Cache::from_env().attempt(|| "find the image cache")?;
+    let host =
+        VirtualHost::start(config, &cache, &|note: &str| progress(note)).map_err(|error| {
+            CliError::local(format_args!("start the virtual host: {}", chain(&error)))
+                .hint("logs", "wrenn logs virtual-host --tail 50")
+                .hint("check", "wrenn doctor --only virtualisation")
+        })?;
+    let ready = write_private(record, build_id()?.as_bytes())
+        .and_then(|()| wait_for_agent(&host, progress));
+    match ready {
+        Ok(()) => Ok(host),
+        Err(error) => {
             host.kill();
+            Err(error)
         }
-        let said = last_line(&agent_log).map_or_else(
+    }
+}
+
+fn wait_for_agent(host: &VirtualHost, progress: &Progress) -> Result<(), CliError> {
+    progress("waiting for the host agent");
+    host.wait_for_agent(AGENT_LIMIT).map_err(|error| {
+        let said = last_line(&host.agent_log_path()).map_or_else(
             || chain(&error),
             |said| format!("the host agent does not start: {said}"),
         );
-        Err(CliError::local(said).hint("logs", "wrenn logs host-agent --tail 50"))
+        CliError::local(said).hint("logs", "wrenn logs host-agent --tail 50")
     })
-    .await?;
-    running(status, &host);
-    Ok((Arc::new(host), found_running))
 }
 
 fn running(status: &StatusCell, host: &VirtualHost) {
@@ -167,18 +202,6 @@ fn running(status: &StatusCell, host: &VirtualHost) {
         );
         status.last_error = None;
     });
-}
-
-async fn start(config: MachineConfig, progress: Progress) -> Result<VirtualHost, CliError> {
-    blocking(move || {
-        let cache = Cache::from_env().attempt(|| "find the image cache")?;
-        VirtualHost::start(&config, &cache, &|note: &str| progress(note)).map_err(|error| {
-            CliError::local(format_args!("start the virtual host: {}", chain(&error)))
-                .hint("logs", "wrenn logs virtual-host --tail 50")
-                .hint("check", "wrenn doctor --only virtualisation")
-        })
-    })
-    .await
 }
 
 /// Gives the machine this binary's agent when it has another one; sandboxes run on.
@@ -243,6 +266,7 @@ async fn config(platform: &Platform) -> Result<MachineConfig, CliError> {
 async fn keep(
     platform: Arc<Platform>,
     status: StatusCell,
+    starts: TaskTracker,
     mut host: Arc<VirtualHost>,
     stop: CancellationToken,
 ) {
@@ -250,7 +274,7 @@ async fn keep(
         loop {
             watch(&status, &host).await;
             tracing::warn!("the virtual host ended");
-            host = start_again(&platform, &status).await;
+            host = start_again(&platform, &status, &starts).await;
         }
     };
     tokio::select! {
@@ -282,7 +306,11 @@ async fn watch(status: &StatusCell, host: &Arc<VirtualHost>) {
     }
 }
 
-async fn start_again(platform: &Platform, status: &StatusCell) -> Arc<VirtualHost> {
+async fn start_again(
+    platform: &Platform,
+    status: &StatusCell,
+    starts: &TaskTracker,
+) -> Arc<VirtualHost> {
     let mut pause = FIRST_PAUSE;
     let mut error = "it ended".to_owned();
     loop {
@@ -291,7 +319,7 @@ async fn start_again(platform: &Platform, status: &StatusCell) -> Arc<VirtualHos
             status.last_error = Some(std::mem::take(&mut error));
         });
         tokio::time::sleep(pause).await;
-        match begin(platform, status, Arc::new(|_| {})).await {
+        match begin(platform, status, starts, Arc::new(|_| {})).await {
             Ok((host, _)) => return host,
             Err(failed) => {
                 tracing::error!("{}", failed.message);
@@ -313,7 +341,10 @@ fn last_line(path: &Path) -> Option<String> {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, CliError> + Send + 'static,
 ) -> Result<T, CliError> {
-    let done = tokio::task::spawn_blocking(work).await;
+    joined(tokio::task::spawn_blocking(work).await)
+}
+
+fn joined<T>(done: Result<Result<T, CliError>, tokio::task::JoinError>) -> Result<T, CliError> {
     done.unwrap_or_else(|error| {
         Err(CliError::local(format_args!(
             "the virtual host's thread: {error}"

@@ -14,6 +14,7 @@ pub(crate) mod bring_up;
 pub(crate) mod checks;
 pub(crate) mod component;
 pub(crate) mod control;
+pub(crate) mod external;
 pub(crate) mod first_run;
 pub(crate) mod images;
 pub(crate) mod log_file;

@@ -11,11 +11,12 @@ use std::{
 use rustix::process::Signal;
 use secrecy::{ExposeSecret, SecretString};
 use wrenn_control_plane::{bootstrap, ca};
-use wrenn_database::{PgPool, hosts_online, migrate, migrations_pending};
+use wrenn_database::{PgPool, hosts_ready, migrate, migrations_pending};
 
 use super::{
     checks,
     component::Spec,
+    external::External,
     first_run::{Credentials, FirstRun},
     images::own_binary,
     postgres::Postgres,
@@ -37,28 +38,23 @@ pub(crate) struct Platform {
     pub(crate) settings: Settings,
     pub(crate) host: HostChoice,
     why: String,
-    /// `DATABASE_URL`, when it was given.
-    pub(crate) external_database: Option<String>,
-    /// `REDIS_URL`, when it was given.
-    pub(crate) external_redis: Option<String>,
+    pub(crate) external: External,
     http: reqwest::Client,
 }
 
 impl Platform {
     pub(crate) fn new(state: StateDir, settings: Settings) -> Result<Self, CliError> {
         let (host, why) = checks::host_choice(&settings)?;
-        let given = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let http = reqwest::Client::builder()
             .no_proxy()
             .timeout(Duration::from_secs(5))
             .build();
         Ok(Self {
+            external: External::find(&state),
             state,
             settings,
             host,
             why,
-            external_database: given("DATABASE_URL"),
-            external_redis: given("REDIS_URL"),
             http: http.attempt(|| "set up the HTTP client")?,
         })
     }
@@ -86,13 +82,15 @@ impl Platform {
     }
 
     fn database_url(&self) -> String {
-        self.external_database
+        self.external
+            .database
             .clone()
             .unwrap_or_else(|| Postgres::url(&self.state))
     }
 
     fn redis_url(&self) -> String {
-        self.external_redis
+        self.external
+            .redis
             .clone()
             .unwrap_or_else(|| Redis::url(&self.state))
     }
@@ -306,18 +304,18 @@ impl Platform {
         Ok(environment)
     }
 
-    /// Waits until a host is online.
-    pub(crate) async fn wait_online(&self, limit: Duration) -> Result<String, CliError> {
+    /// Waits until a host takes sandboxes.
+    pub(crate) async fn wait_ready(&self, limit: Duration) -> Result<String, CliError> {
         let pool = self.database().await?;
         let begun = Instant::now();
         loop {
-            let online = hosts_online(&pool).await.attempt(|| "look for the host")?;
-            if let Some(host) = online.first() {
+            let ready = hosts_ready(&pool).await.attempt(|| "look for the host")?;
+            if let Some(host) = ready.first() {
                 return Ok(format!("{host} is online"));
             }
             if begun.elapsed() > limit {
                 return Err(CliError::local(format_args!(
-                    "the host agent did not come online in {} s",
+                    "no host was ready for sandboxes after {} s",
                     limit.as_secs()
                 ))
                 .hint("logs", "wrenn logs host-agent --tail 50")

@@ -208,12 +208,7 @@ impl Postgres {
             return Ok(());
         }
         let text = String::from_utf8_lossy(&output.stderr);
-        let last = text
-            .lines()
-            .rev()
-            .find(|line| !line.trim().is_empty())
-            .unwrap_or("no message");
-        Err(failed(last.trim()))
+        Err(failed(reason(&text)))
     }
 
     /// The component that runs it.
@@ -276,9 +271,34 @@ impl Postgres {
     }
 }
 
+/// The line that says why a program of PostgreSQL failed; what it does about it comes after.
+fn reason(said: &str) -> &str {
+    let is_fault = |line: &&str| {
+        ["error:", "FATAL:", "PANIC:"]
+            .iter()
+            .any(|word| line.contains(word))
+    };
+    let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines()
+        .find(is_fault)
+        .or_else(|| lines().last())
+        .unwrap_or("no message")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failure_is_told_by_its_fault_and_not_by_the_clearing_up() {
+        let check = |said: &str, expected: &str| assert_eq!(reason(said), expected);
+        check(
+            "initdb: error: could not write file \"x\": No space left on device\ninitdb: removing data directory \"y\"\n",
+            "initdb: error: could not write file \"x\": No space left on device",
+        );
+        check("odd\nwords\n\n", "words");
+        check("", "no message");
+    }
 
     #[test]
     fn versions_are_read_as_debian_prints_them() {

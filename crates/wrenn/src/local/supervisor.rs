@@ -22,7 +22,7 @@ use super::{
     images::build_id,
     machine::Machine,
     platform::Platform,
-    state::{Settings, StateDir},
+    state::{Lock, Settings, StateDir},
 };
 use crate::{
     error::{Attempt, CliError, Exit},
@@ -38,6 +38,8 @@ const STOPPED: &str = "stopped";
 pub(crate) struct Services {
     components: Mutex<Vec<Arc<Component>>>,
     machine: Mutex<Option<Arc<Machine>>>,
+    /// Starts of the virtual host that are going on.
+    pub(crate) starts: TaskTracker,
 }
 
 impl Services {
@@ -135,16 +137,31 @@ struct Shared {
     build: String,
     /// Held by the one `up` or `down` that works.
     work: tokio::sync::Mutex<()>,
-    /// Cancelled when the supervisor is to end: stops an `up` that works.
+    /// Cancelled when the supervisor is to end.
     end: CancellationToken,
     settled: AtomicBool,
     /// What becomes of the virtual host when the supervisor ends.
     keep_machine: AtomicBool,
 }
 
-/// Serves the control socket of `state` until a request or a signal ends it.
+/// Makes this process the one that may serve `state`.
+pub(crate) fn lock(state: &StateDir) -> Result<Lock, CliError> {
+    state.lock("supervisor.lock", "the supervisor")
+}
+
+impl Shared {
+    /// Ends the serving loop, and first an `up` that works.
+    fn end(&self) {
+        self.services.starts.close();
+        self.end.cancel();
+        if !self.services.starts.is_empty() {
+            wrenn_virtual_host::interrupt();
+        }
+    }
+}
+
+/// Serves the control socket of `state` until a request or a signal ends it; the caller holds the lock.
 pub(crate) async fn serve(state: StateDir, settings: Settings) -> Result<(), CliError> {
-    let _lock = state.lock("supervisor.lock", "the supervisor")?;
     let mut signals = Signals::listen()?;
     let path = control::socket(&state);
     match std::fs::remove_file(&path) {
@@ -178,7 +195,7 @@ pub(crate) async fn serve(state: StateDir, settings: Settings) -> Result<(), Cli
             },
             exit = signals.next() => {
                 tracing::info!(?exit, "signal: stopping the services");
-                shared.end.cancel();
+                shared.end();
                 break;
             }
             () = shared.end.cancelled() => break,
@@ -252,6 +269,7 @@ fn status(shared: &Shared) -> control::Status {
     control::Status {
         pid: std::process::id(),
         build: shared.build.clone(),
+        external: shared.platform.external.fingerprint(),
         settings: shared.platform.settings.clone(),
         components: shared.services.statuses(),
         host: shared.platform.host_sentence(),
@@ -278,8 +296,8 @@ async fn up(shared: &Shared, reporter: &Reporter) -> Result<(), CliError> {
                 .machine()
                 .is_some_and(|machine| machine.found_running);
             shared.keep_machine.store(found_running, Ordering::Relaxed);
+            shared.end();
             stop_all(shared, Some(reporter)).await;
-            shared.end.cancel();
         }
         Err(error) => tracing::error!("{}", error.message),
     }
@@ -288,8 +306,7 @@ async fn up(shared: &Shared, reporter: &Reporter) -> Result<(), CliError> {
 
 async fn down(shared: &Shared, reporter: &Reporter, keep_machine: bool) -> Result<(), CliError> {
     shared.keep_machine.store(keep_machine, Ordering::Relaxed);
-    // Ends an `up` that works, and then the serving loop.
-    shared.end.cancel();
+    shared.end();
     let _work = shared.work.lock().await;
     stop_all(shared, Some(reporter)).await;
     Ok(())
@@ -313,16 +330,20 @@ async fn machine_stop(shared: &Shared, reporter: &Reporter) -> Result<(), CliErr
 async fn stop_all(shared: &Shared, reporter: Option<&Reporter>) {
     let machine = shared.services.machine();
     shared.services.set_machine(None);
-    if let Some(machine) = machine {
-        if shared.keep_machine.load(Ordering::Relaxed) {
-            machine.leave().await;
-        } else {
-            let stopping = async {
-                machine.stop(&shared.platform.state).await?;
-                Ok(STOPPED.to_owned())
-            };
-            report(reporter, "Virtual host", stopping).await;
-        }
+    if let Some(machine) = &machine {
+        machine.leave().await;
+    }
+    // A start that was given up still works in its thread.
+    shared.services.starts.close();
+    shared.services.starts.wait().await;
+    if let Some(machine) = machine
+        && !shared.keep_machine.load(Ordering::Relaxed)
+    {
+        let stopping = async {
+            machine.stop(&shared.platform.state).await?;
+            Ok(STOPPED.to_owned())
+        };
+        report(reporter, "Virtual host", stopping).await;
     }
     loop {
         // The last started first: everything stops before what it needs.

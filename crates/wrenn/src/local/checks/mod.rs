@@ -14,6 +14,7 @@ use wrenn_virtual_host::kvm;
 
 pub(crate) use self::host::{kvm_probe, show_host};
 use super::{
+    external::External,
     postgres, redis,
     state::{HostChoice, Settings, StateDir},
 };
@@ -172,13 +173,13 @@ pub(crate) fn host_choice(settings: &Settings) -> Result<(HostChoice, String), C
 
 /// The checks that can stop `wrenn up`; the first fault is the error.
 pub(crate) fn before_up(state: &StateDir, settings: &Settings) -> Result<(String, ()), CliError> {
-    let external = |name: &str| std::env::var(name).is_ok_and(|value| !value.is_empty());
+    let external = External::find(state);
     machine::supported()?;
-    if !external("DATABASE_URL") {
+    if external.database.is_none() {
         postgres::Binaries::find()?;
         super::program::service_user("postgres", "postgresql")?;
     }
-    if !external("REDIS_URL") {
+    if external.redis.is_none() {
         redis::find_server()?;
         super::program::service_user("redis", "redis-server")?;
     }

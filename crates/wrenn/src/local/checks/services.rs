@@ -6,15 +6,17 @@ use super::{Check, Group};
 use crate::{
     config::ConfigFile,
     context::Context,
-    local::{component::Phase, control, postgres, redis, state::StateDir},
+    local::{component::Phase, control, external::External, postgres, redis, state::StateDir},
 };
 
 pub(super) async fn services(state: &StateDir) -> Vec<Check> {
     let group = Group::Services;
-    let external = |name: &str| std::env::var(name).is_ok_and(|value| !value.is_empty());
+    let external = External::find(state);
     let mut checks = vec![
         match postgres::Binaries::find() {
-            _ if external("DATABASE_URL") => group.ok("PostgreSQL", "external, from DATABASE_URL"),
+            _ if external.database.is_some() => {
+                group.ok("PostgreSQL", "external, from DATABASE_URL")
+            }
             Ok(binaries) => group.ok(
                 "PostgreSQL",
                 format!("version {} is installed", binaries.major()),
@@ -22,7 +24,7 @@ pub(super) async fn services(state: &StateDir) -> Vec<Check> {
             Err(error) => group.failed("PostgreSQL", &error),
         },
         match redis::find_server() {
-            _ if external("REDIS_URL") => group.ok("Redis", "external, from REDIS_URL"),
+            _ if external.redis.is_some() => group.ok("Redis", "external, from REDIS_URL"),
             Ok((_, version)) => group.ok("Redis", format!("version {version} is installed")),
             Err(error) => group.failed("Redis", &error),
         },
