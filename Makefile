@@ -22,7 +22,7 @@ packages:
 	@scripts/install-rust
 
 build: packages ## Build the binary and the guest agent
-	@cargo build --release --locked --package wrenn
+	@cargo build --release --locked --workspace --all-features --bin wrenn
 	@cargo xtask envd
 
 install: build ## Put wrenn on the PATH, with completions and manual pages
@@ -37,7 +37,7 @@ test: packages ## Run the whole test suite
 soak: packages ## Run the long form of the tests
 	@cargo xtask test --soak
 
-bench: install ## Measure, print a table, write JSON
+bench: packages ## Measure, print a table, write JSON
 	@cargo xtask bench
 
 dashboard: ## Build the dashboard's static files

@@ -13,14 +13,15 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::programs;
+use crate::{envd, programs};
 
-const PROGRAMS: [&str; 1] = ["bench-control-plane"];
+const PROGRAMS: [&str; 2] = ["bench-control-plane", "bench-host"];
 const REPORT: &str = "target/bench.json";
 
 /// Measures everything.
 pub(crate) fn run() -> Result<()> {
     programs::cargo(&["build", "--bins"])?;
+    envd::run()?;
     let mut rows = Vec::new();
     for program in PROGRAMS {
         rows.extend(measure(program).with_context(|| format!("run {program}"))?);

@@ -25,13 +25,17 @@ use rcgen::{
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::aws_lc_rs,
-    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use wrenn_ids::HostId;
 use wrenn_rpc::{
-    connectrpc::client::{ClientConfig as RpcConfig, HttpClient},
+    connectrpc::{
+        CompressionRegistry,
+        client::{ClientConfig as RpcConfig, HttpClient},
+    },
     hostagent::HostAgentClient,
 };
 
@@ -71,7 +75,6 @@ pub struct AgentAuthority {
 struct Ca {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
-    der: rustls::pki_types::CertificateDer<'static>,
     host_id: HostId,
 }
 
@@ -121,23 +124,58 @@ impl AgentAuthority {
     /// # Errors
     /// When the certificate cannot be made.
     pub fn client_named(&self, agent: SocketAddr, uri: Option<&str>) -> Result<AgentClient> {
+        self.credentials(uri)?.client(agent)
+    }
+
+    /// What such a client needs, wherever it runs.
+    ///
+    /// # Errors
+    /// When the certificate cannot be made.
+    pub fn credentials(&self, uri: Option<&str>) -> Result<Credentials> {
+        let certify = |uri: &str| {
+            let key = KeyPair::generate()?;
+            let names = vec![SanType::URI(uri.try_into()?)];
+            let leaf = leaf(names, ExtendedKeyUsagePurpose::ClientAuth)
+                .signed_by(&key, &self.ca.issuer)?;
+            anyhow::Ok((leaf.pem(), key.serialize_pem()))
+        };
+        Ok(Credentials {
+            ca_pem: self.ca.pem.clone(),
+            own_pem: uri.map(certify).transpose()?,
+        })
+    }
+}
+
+/// Whom a client of an agent trusts, and as whom it speaks; may be handed to another process.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Credentials {
+    ca_pem: String,
+    /// Certificate and key.
+    own_pem: Option<(String, String)>,
+}
+
+impl Credentials {
+    /// A client with these credentials.
+    ///
+    /// # Errors
+    /// When they cannot be used.
+    pub fn client(&self, agent: SocketAddr) -> Result<AgentClient> {
         let mut roots = RootCertStore::empty();
-        roots.add(self.ca.der.clone())?;
+        roots.add(CertificateDer::from_pem_slice(self.ca_pem.as_bytes())?)?;
         let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_root_certificates(roots);
-        let tls = match uri {
+        let tls = match &self.own_pem {
             None => builder.with_no_client_auth(),
-            Some(uri) => {
-                let key = KeyPair::generate()?;
-                let names = vec![SanType::URI(uri.try_into()?)];
-                let leaf = leaf(names, ExtendedKeyUsagePurpose::ClientAuth)
-                    .signed_by(&key, &self.ca.issuer)?;
-                let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-                builder.with_client_auth_cert(vec![leaf.der().clone()], key)?
+            Some((certificate, key)) => {
+                let certificate = CertificateDer::from_pem_slice(certificate.as_bytes())?;
+                let key = PrivateKeyDer::from_pem_slice(key.as_bytes())?;
+                builder.with_client_auth_cert(vec![certificate], key)?
             }
         };
+        // No compression, as the control plane asks for none.
         let config = RpcConfig::new(format!("https://{agent}").parse()?)
+            .with_compression(CompressionRegistry::new())
             .with_default_max_message_size(64 << 20)
             .with_default_timeout(Duration::from_secs(900));
         Ok(HostAgentClient::new(
@@ -156,7 +194,6 @@ impl Ca {
         let certificate = params.self_signed(&key)?;
         Ok(Self {
             pem: certificate.pem(),
-            der: certificate.der().clone(),
             issuer: Issuer::new(params, key),
             host_id: HostId::new(),
         })

@@ -3,7 +3,10 @@
 //! A row stands beside its floor: the same work without Wrenn, measured in the same run on the same
 //! machine. Where VMs are emulated only the ratio of the two says anything.
 
+pub mod agent;
+pub mod bare_vm;
 pub mod load;
+pub mod raw;
 
 use std::{io::Write as _, time::Duration};
 
