@@ -16,14 +16,14 @@ use tokio_util::task::TaskTracker;
 
 use self::{
     first::FirstSandbox,
-    serving::{Serving, follow_up, stop},
+    serving::{Serving, follow_up, stop, wait_for_end},
 };
 use crate::{
     DONE, Outcome, block_on,
     context::Context,
     error::CliError,
     local::{
-        checks,
+        checks, control,
         external::External,
         images,
         state::{HostChoice, Settings, StateDir},
@@ -193,8 +193,7 @@ async fn images(
     joined(making.await)
 }
 
-/// Ends what an interrupted `up` began. One that failed has been undone by the supervisor; but a supervisor in this
-/// process would end without stopping its services.
+/// Ends what an interrupted `up` began, and waits for what ends by itself.
 async fn give_up(
     state: &StateDir,
     builds: &TaskTracker,
@@ -207,9 +206,20 @@ async fn give_up(
         builds.wait().await;
     }
     match serving {
+        Serving::Nowhere => Ok(()),
+        // It would end with this process, without stopping its services in order.
         Serving::Here(_) => stop(state).await,
         Serving::Started(_) if error.silent => stop(state).await,
-        Serving::Started(_) | Serving::Found | Serving::Nowhere => Ok(()),
+        Serving::Found if error.silent => Ok(()),
+        // A platform that never came up is undone by its supervisor, which then ends.
+        Serving::Started(_) | Serving::Found => {
+            let status = control::status(state).await.ok().flatten();
+            if status.is_some_and(|status| status.settled) {
+                Ok(())
+            } else {
+                wait_for_end(state).await
+            }
+        }
     }
 }
 
