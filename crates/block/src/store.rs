@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::base::{BaseShare, Bases};
@@ -58,7 +58,8 @@ impl BlockStore {
     }
 
     /// Builds a disk of `size` from `base` and what `cow` holds (nothing, if it is new). On an error
-    /// everything made so far is taken down.
+    /// everything made so far is taken down. An ioctl cannot be called back: given up half-way, the disk
+    /// is still built to its end, and then goes to the reaper.
     pub async fn attach(
         &self,
         name: &DeviceName,
@@ -66,15 +67,25 @@ impl BlockStore {
         cow: &CowFile,
         size: DiskSize,
     ) -> Result<SnapshotDevice> {
+        let (store, name) = (self.clone(), name.clone());
+        let (base, cow) = (base.to_owned(), cow.path().to_owned());
+        tokio::spawn(async move { store.attach_whole(name, &base, cow, size).await })
+            .await
+            .map_err(|_| Error::ShuttingDown)?
+    }
+
+    async fn attach_whole(
+        self,
+        name: DeviceName,
+        base: &Path,
+        cow: PathBuf,
+        size: DiskSize,
+    ) -> Result<SnapshotDevice> {
         let share = self.bases.share(base, size).await?;
         let origin = share.origin;
         let mut held = self.hold(share);
-        match self.build(name, origin, cow, size, &mut held).await {
-            Ok(number) => Ok(SnapshotDevice {
-                name: name.clone(),
-                number,
-                held,
-            }),
+        match self.build(&name, origin, cow, size, &mut held).await {
+            Ok(number) => Ok(SnapshotDevice { name, number, held }),
             Err(error) => {
                 if let Err(undo) = held.release().await {
                     tracing::warn!(%name, error = %undo, "half-made disk was left to the reaper");
@@ -92,12 +103,11 @@ impl BlockStore {
         &self,
         name: &DeviceName,
         origin: DeviceNumber,
-        cow: &CowFile,
+        cow: PathBuf,
         size: DiskSize,
         held: &mut Held,
     ) -> Result<DeviceNumber> {
-        let file = cow.path().to_owned();
-        let cow = blocking(move || loop_device::attach(&file, Access::ReadWriteDirect)).await?;
+        let cow = blocking(move || loop_device::attach(&cow, Access::ReadWriteDirect)).await?;
         held.push(Piece::Loop(cow));
         let table = dm::Table::snapshot(origin, cow.device, size.sectors());
         let device = name.clone();

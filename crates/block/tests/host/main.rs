@@ -9,6 +9,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::MutexGuard;
 use wrenn_block::{
@@ -315,6 +316,30 @@ async fn a_sweep_removes_what_a_crash_left_and_nothing_else() {
     lost_cow.release().await.unwrap();
     cow.release().await.unwrap();
     assert_eq!(fixture.census().await, Census::default());
+}
+
+#[tokio::test]
+async fn a_disk_that_is_given_up_half_way_leaves_nothing() {
+    let fixture = Fixture::new().await;
+    let before = fixture.census().await;
+    let size = DiskSize::mib(16).unwrap();
+    for step in 0..20 {
+        let cow = fixture.cow(&format!("{step}.cow"), size).await;
+        let name = DeviceName::new(&format!("given-up-{step}")).unwrap();
+        let attaching = fixture.store.attach(&name, &fixture.base, &cow, size);
+        let patience = Duration::from_millis(2 * step);
+        drop(tokio::time::timeout(patience, attaching).await);
+    }
+    let clean = async {
+        while fixture.census().await != before {
+            for mut leftover in fixture.reaped() {
+                leftover.clean().await.unwrap();
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), clean)
+        .await
+        .expect("nothing is left in time");
 }
 
 #[tokio::test]
