@@ -18,15 +18,17 @@ use crate::{
 
 /// For a command in the machine, and for its agent to answer, emulated.
 const PATIENCE: Duration = Duration::from_secs(180);
+/// Between two looks at the machine.
+const PAUSE: Duration = Duration::from_millis(200);
 /// What arms the agent's failpoints.
 const FAILPOINTS: &str = "/run/wrenn-failpoints";
 
 /// Counts what of ours exists; two runs are compared. Ready network slots are counted like those in use,
-/// so a census is taken when the pool is full.
+/// so what is compared is of a time when the pool is full.
 const CENSUS: &str = r#"
 echo "namespaces $(ls /run/netns 2>/dev/null | grep -c '^wrenn-')"
 echo "links $(ls /sys/class/net | grep -c '^wv')"
-echo "admitted $(nft -j list table inet wrenn 2>/dev/null | grep -o '10\.1[12]\.[0-9]*\.[0-9]*' | wc -l)"
+echo "admitted $(nft -j list set inet wrenn slots 2>/dev/null | grep -o '"10\.' | wc -l)"
 echo "dm $(for d in /sys/block/dm-*; do cat $d/dm/name 2>/dev/null; done | sort | tr '\n' ' ')"
 echo "loops $(cat /sys/block/loop*/loop/backing_file 2>/dev/null | sort | tr '\n' ' ')"
 echo "cgroups $(ls -d /sys/fs/cgroup/wrenn/*/ 2>/dev/null | wc -l)"
@@ -34,6 +36,16 @@ echo "vmms $(pgrep -c firecracker)"
 echo "jails $(ls /var/lib/wrenn/run/firecracker 2>/dev/null | wc -l)"
 echo "mounts $(grep -c /var/lib/wrenn/run /proc/mounts)"
 echo "sandboxes $(ls /var/lib/wrenn/sandboxes | wc -l)"
+echo "held by the agent $(ls -l /proc/$(cat /run/agent.pid)/fd 2>/dev/null \
+    | grep -cE 'pidfd|inotify|net:|/dev/(loop|dm|mapper)|/var/lib/wrenn/(run|sandboxes)')"
+"#;
+
+/// Succeeds once every slot stands whole and as many are ready as the pool holds.
+const SLOTS_SETTLED: &str = r#"
+all=$(ls /run/netns | grep -c '^wrenn-')
+[ $((all - $(ls /var/lib/wrenn/sandboxes | wc -l))) -eq 8 ] &&
+[ $(ls /sys/class/net | grep -c '^wv') -eq $all ] &&
+[ $(nft -j list set inet wrenn slots | grep -o '"10\.' | wc -l) -eq $((2 * all)) ]
 "#;
 
 /// A running agent in a virtual host.
@@ -130,23 +142,32 @@ impl AgentHost {
     /// # Errors
     /// When the machine does not answer, or the pool does not fill.
     pub fn census(&self) -> Result<String> {
-        self.await_slots()?;
-        self.shell(CENSUS)
-    }
-
-    /// Waits until as many slots stand as are in use and kept ready, and none is being built.
-    fn await_slots(&self) -> Result<()> {
         let until = Instant::now() + PATIENCE;
-        let settled = "r=$(ls /run/netns | grep -c '^wrenn-'); s=$(ls /var/lib/wrenn/sandboxes | wc -l); \
-                       [ $((r - s)) -eq 8 ]";
-        while self.machine.exec(settled, PATIENCE)?.code != 0 {
+        while self.machine.exec(SLOTS_SETTLED, PATIENCE)?.code != 0 {
             ensure!(
                 Instant::now() < until,
                 "the pool of network slots does not fill"
             );
-            std::thread::sleep(Duration::from_millis(500));
+            std::thread::sleep(PAUSE);
         }
-        Ok(())
+        self.shell(CENSUS)
+    }
+
+    /// Waits until what of ours exists is what existed `before`: the pool refills and the reaper works
+    /// after the call that made them necessary was answered.
+    ///
+    /// # Errors
+    /// When it does not come to that in time.
+    pub fn await_census(&self, before: &str) -> Result<()> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let now = self.shell(CENSUS)?;
+            if now == before {
+                return Ok(());
+            }
+            ensure!(Instant::now() < until, "before:\n{before}\nnow:\n{now}");
+            std::thread::sleep(PAUSE);
+        }
     }
 
     /// Arms failpoints, one a line, until [`AgentHost::disarm`].

@@ -98,7 +98,7 @@ fn nothing_is_made_of_a_request_out_of_bounds() {
         invalid,
         none,
     );
-    assert_eq!(host.census().expect("count"), before);
+    host.await_census(&before).expect("nothing is left");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use wrenn_ids::SandboxId;
 use wrenn_rpc::{
     connectrpc::ErrorCode,
     hostagent::{
@@ -10,7 +11,12 @@ use wrenn_rpc::{
 };
 use wrenn_testkit::virtual_host_agent::AgentHost;
 
-use crate::fixture::{create, destroy, get, host, sh};
+use crate::fixture::{create, create_at_once, destroy, get, host, sh};
+
+fn tells_of(report: &SyncResponse, id: SandboxId) -> bool {
+    let id = id.to_string();
+    report.events.iter().any(|event| event.sandbox_id == id)
+}
 
 fn sync(host: &AgentHost, boot_id: &str, seq: u64) -> SyncResponse {
     let request = SyncRequest {
@@ -47,7 +53,7 @@ fn a_killed_agent_finds_its_sandboxes_again() {
     assert_eq!(sh(&host, id, "cat /tmp/kept"), "kept\n");
 
     destroy(&host, id);
-    assert_eq!(host.census().expect("count"), before);
+    host.await_census(&before).expect("nothing is left");
 }
 
 #[test]
@@ -55,7 +61,7 @@ fn a_vm_that_dies_is_an_event_and_leaves_nothing() {
     let host = host();
     let before = host.census().expect("count");
     let known = sync(&host, "", 0);
-    let id = create(&host);
+    let [id, other] = create_at_once(&host);
     let watch = WatchEventsRequest {
         acked_boot_id: known.boot_id.clone(),
         acked_seq: known.seq,
@@ -78,7 +84,9 @@ fn a_vm_that_dies_is_an_event_and_leaves_nothing() {
                 .event
                 .is_unset()
         );
-        host.shell("pkill -9 firecracker").expect("it is killed");
+        let vmm = format!("/sys/fs/cgroup/wrenn/{id}/cgroup.procs");
+        host.shell(&format!("kill -9 $(cat {vmm})"))
+            .expect("it is killed");
         let told = events
             .message::<WatchEventsResponse>()
             .await
@@ -100,25 +108,15 @@ fn a_vm_that_dies_is_an_event_and_leaves_nothing() {
         get(&host, id).expect_err("it is gone").code,
         ErrorCode::NotFound
     );
-    assert_eq!(host.census().expect("count"), before);
+    assert_eq!(sh(&host, other, "echo alive"), "alive\n");
+    destroy(&host, other);
+    host.await_census(&before).expect("nothing is left");
 
     let report = sync(&host, "", 0);
-    assert!(report.sandboxes.is_empty());
-    assert!(
-        report
-            .events
-            .iter()
-            .any(|event| event.sandbox_id == id.to_string())
-    );
+    assert!(report.sandboxes.is_empty() && tells_of(&report, id) && !tells_of(&report, other));
     host.kill_agent().expect("it starts again");
     let report = sync(&host, "", 0);
-    assert!(
-        report
-            .events
-            .iter()
-            .any(|event| event.sandbox_id == id.to_string()),
-        "events are durable"
-    );
+    assert!(tells_of(&report, id), "events are durable");
     let acknowledged = sync(&host, &report.boot_id, report.seq);
     assert!(acknowledged.events.is_empty());
 }
@@ -132,12 +130,6 @@ fn a_vm_that_dies_while_no_agent_runs_is_an_event_too() {
         .expect("both are killed");
     host.await_agent().expect("it starts again");
     let report = sync(&host, "", 0);
-    assert!(report.sandboxes.is_empty());
-    assert!(
-        report
-            .events
-            .iter()
-            .any(|event| event.sandbox_id == id.to_string())
-    );
-    assert_eq!(host.census().expect("count"), before);
+    assert!(report.sandboxes.is_empty() && tells_of(&report, id));
+    host.await_census(&before).expect("nothing is left");
 }

@@ -1,12 +1,15 @@
 //! Creation: failing at every step, repeated, overtaken, and many at once.
 
+use std::time::{Duration, Instant};
+
 use wrenn_ids::SandboxId;
 use wrenn_rpc::{
     connectrpc::{ConnectError, ErrorCode, client::UnaryResponse},
-    hostagent::{DestroySandboxRequest, error_detail::Reason},
+    hostagent::{DestroySandboxRequest, GetSandboxRequest, error_detail::Reason},
 };
+use wrenn_testkit::virtual_host_agent::AgentHost;
 
-use crate::fixture::{create, create_request, destroy, get, host, operation, reason};
+use crate::fixture::{create_at_once, create_request, destroy, get, host, operation, reason, sh};
 
 /// The points of `ensure.rs`, in order.
 const STEPS: [&str; 10] = [
@@ -35,11 +38,7 @@ fn a_creation_that_fails_at_any_step_leaves_nothing_behind() {
                 .block_on(host.client.create_sandbox(request.clone()))
                 .expect_err(step);
             assert_eq!(error.code, ErrorCode::Internal, "{step}: {error}");
-            assert_eq!(
-                host.census().expect("count"),
-                before,
-                "{action} after {step}"
-            );
+            host.await_census(&before).expect(step);
             host.disarm().expect("disarm");
             let again = host
                 .block_on(host.client.create_sandbox(request))
@@ -50,7 +49,7 @@ fn a_creation_that_fails_at_any_step_leaves_nothing_behind() {
             );
         }
     }
-    assert_eq!(host.census().expect("count"), before);
+    host.await_census(&before).expect("nothing is left");
 }
 
 #[test]
@@ -67,7 +66,7 @@ fn an_agent_that_dies_at_any_step_starts_again_without_a_trace() {
         assert!(lost.is_err(), "the connection breaks after {step}");
         host.disarm().expect("disarm");
         host.await_agent().expect("it starts again");
-        assert_eq!(host.census().expect("count"), before, "after {step}");
+        host.await_census(&before).expect(step);
         if *step == "boot" {
             let id = request.sandbox_id.parse().expect("an id");
             host.block_on(host.client.create_sandbox(request))
@@ -75,7 +74,7 @@ fn an_agent_that_dies_at_any_step_starts_again_without_a_trace() {
             destroy(&host, id);
         }
     }
-    assert_eq!(host.census().expect("count"), before);
+    host.await_census(&before).expect("nothing is left");
 }
 
 #[test]
@@ -84,6 +83,11 @@ fn operations_are_idempotent_and_generations_never_fall() {
     let id = SandboxId::new();
     let request = create_request(&host, id);
     let (first, second) = host.block_on(async {
+        // Its caller hangs up in the middle of it; it goes on, and those who ask again get its result.
+        tokio::select! {
+            created = host.client.create_sandbox(request.clone()) => panic!("too soon: {created:?}"),
+            () = begun(&host, id) => {}
+        }
         tokio::join!(
             host.client.create_sandbox(request.clone()),
             host.client.create_sandbox(request.clone())
@@ -120,6 +124,18 @@ fn operations_are_idempotent_and_generations_never_fall() {
     assert_eq!(reason(&late), Reason::STALE_GENERATION);
 }
 
+/// Waits until the agent knows the sandbox.
+async fn begun(host: &AgentHost, id: SandboxId) {
+    let until = Instant::now() + Duration::from_secs(60);
+    let request = GetSandboxRequest {
+        sandbox_id: id.to_string(),
+        ..GetSandboxRequest::default()
+    };
+    while host.client.get_sandbox(request.clone()).await.is_err() {
+        assert!(Instant::now() < until, "the creation does not begin");
+    }
+}
+
 #[test]
 fn a_destroy_overtakes_a_creation() {
     let host = host();
@@ -129,21 +145,7 @@ fn a_destroy_overtakes_a_creation() {
     host.block_on(async {
         let creating = host.client.create_sandbox(request);
         let destroying = async {
-            let until = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
-            loop {
-                let request = wrenn_rpc::hostagent::GetSandboxRequest {
-                    sandbox_id: id.to_string(),
-                    ..Default::default()
-                };
-                if host.client.get_sandbox(request).await.is_ok() {
-                    break;
-                }
-                assert!(
-                    tokio::time::Instant::now() < until,
-                    "the creation does not begin"
-                );
-                tokio::task::yield_now().await;
-            }
+            begun(&host, id).await;
             let request = DestroySandboxRequest {
                 operation: operation(&host, 2).into(),
                 sandbox_id: id.to_string(),
@@ -156,40 +158,23 @@ fn a_destroy_overtakes_a_creation() {
         created.expect_err("overtaken");
     });
     assert!(get(&host, id).is_err());
-    assert_eq!(host.census().expect("count"), before);
+    host.await_census(&before).expect("nothing is left");
 }
 
 #[test]
 fn many_creations_at_once_all_succeed() {
     let host = host();
     let before = host.census().expect("count");
-    let count = if std::env::var_os("WRENN_SOAK").is_some() {
-        20
+    let ids = if std::env::var_os("WRENN_SOAK").is_some() {
+        create_at_once::<20>(&host).to_vec()
     } else {
-        4
+        create_at_once::<5>(&host).to_vec()
     };
-    let requests: Vec<_> = (0..count)
-        .map(|_| create_request(&host, SandboxId::new()))
-        .collect();
-    let ids: Vec<SandboxId> = requests
-        .iter()
-        .map(|request| request.sandbox_id.parse().expect("an id"))
-        .collect();
-    let created = host.block_on(futures::future::join_all(
-        requests
-            .into_iter()
-            .map(|request| host.client.create_sandbox(request)),
-    ));
-    for created in created {
-        if let Err(error) = created {
-            panic!("{error}\n{}", host.log());
-        }
+    for id in &ids {
+        assert_eq!(sh(&host, *id, "hostname").trim(), id.to_string());
     }
     for id in ids {
         destroy(&host, id);
     }
-    assert_eq!(host.census().expect("count"), before);
-    // What failed before does not stand in the way of what comes.
-    let id = create(&host);
-    destroy(&host, id);
+    host.await_census(&before).expect("nothing is left");
 }

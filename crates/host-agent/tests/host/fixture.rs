@@ -71,12 +71,20 @@ pub(crate) fn create_request(host: &AgentHost, id: SandboxId) -> CreateSandboxRe
 
 /// Creates the smallest sandbox.
 pub(crate) fn create(host: &AgentHost) -> SandboxId {
-    let id = SandboxId::new();
-    let created = host.block_on(host.client.create_sandbox(create_request(host, id)));
-    if let Err(error) = created {
-        panic!("create: {error}\n{}", host.log());
-    }
+    let [id] = create_at_once(host);
     id
+}
+
+/// Creates so many of the smallest sandboxes at once.
+pub(crate) fn create_at_once<const COUNT: usize>(host: &AgentHost) -> [SandboxId; COUNT] {
+    let ids = std::array::from_fn(|_| SandboxId::new());
+    let created = ids.map(|id| host.client.create_sandbox(create_request(host, id)));
+    for created in host.block_on(futures::future::join_all(created)) {
+        if let Err(error) = created {
+            panic!("create: {error}\n{}", host.log());
+        }
+    }
+    ids
 }
 
 /// Destroys a sandbox.

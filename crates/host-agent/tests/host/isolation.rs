@@ -1,78 +1,140 @@
 //! What a guest must not reach: other guests, the host, the control plane, private and metadata addresses.
+//! Each of them answers the host itself, so that a refusal means something.
 
-use crate::fixture::{create, destroy, exec, get, host, sh};
+use wrenn_ids::SandboxId;
+use wrenn_testkit::virtual_host_agent::AgentHost;
 
-/// Tries a TCP connection from within a guest; its exit code is 0 only if one was made.
-const CONNECT: &str = r#"import socket, sys
-try:
-    socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=3).close()
-except OSError as error:
-    print(error)
-    sys.exit(1)
-"#;
+use crate::fixture::{create_at_once, destroy, exec, get, host, sh};
+
+/// On the internet, as far as the test is concerned (a documentation address).
+const PUBLIC: &str = "203.0.113.2";
+/// In networks that are closed to guests: private, shared, link-local, of a metadata service, benchmarking.
+const PRIVATE: [&str; 6] = [
+    "10.0.0.1",
+    "172.16.0.1",
+    "192.168.0.1",
+    "100.64.0.1",
+    "169.254.170.2",
+    "198.18.0.1",
+];
+
+/// Tries TCP connections from within a guest, all at once; says where one was made.
+const CONNECT: &str = "import socket, sys, threading
+def connect(target):
+    address, port = target.rsplit(':', 1)
+    try:
+        socket.create_connection((address, int(port)), timeout=10).close()
+        print(target)
+    except OSError:
+        pass
+tries = [threading.Thread(target=connect, args=(target,)) for target in sys.argv[1:]]
+for one in tries: one.start()
+for one in tries: one.join()
+";
+
+/// Makes a namespace that has all these addresses, with an ssh server in it, and routes there.
+fn open_the_world(host: &AgentHost) {
+    let mut script = "set -e; ip netns add outside
+        ip link add out0 type veth peer name eth0 netns outside
+        ip address add 192.0.2.1/30 dev out0; ip link set out0 up
+        ip -n outside address add 192.0.2.2/30 dev eth0; ip -n outside link set eth0 up
+        ip -n outside route add default via 192.0.2.1
+        ip netns exec outside /usr/sbin/sshd"
+        .to_owned();
+    for address in PRIVATE.iter().chain([&PUBLIC]) {
+        script.push_str(&format!(
+            "\nip -n outside address add {address}/32 dev eth0; ip route add {address}/32 via 192.0.2.2"
+        ));
+    }
+    host.shell(&script).expect("the world is made");
+}
+
+fn close_the_world(host: &AgentHost) {
+    host.shell("kill $(ip netns pids outside); ip netns del outside")
+        .expect("the world ends");
+}
+
+/// The host's end of a sandbox's link: 10.12.0.0 + 2 × slot, where the sandbox is at 10.11.0.0 + slot.
+fn host_end(host_ip: &str) -> String {
+    let address: std::net::Ipv4Addr = host_ip.parse().expect("an address");
+    let slot = address.to_bits() & 0xffff;
+    let base = std::net::Ipv4Addr::new(10, 12, 0, 0).to_bits();
+    std::net::Ipv4Addr::from_bits(base + 2 * slot).to_string()
+}
+
+fn reached(host: &AgentHost, from: SandboxId, targets: &[String]) -> Vec<String> {
+    let mut words = vec!["python3", "-c", CONNECT];
+    words.extend(targets.iter().map(String::as_str));
+    let tried = exec(host, from, &words).expect("it runs");
+    assert_eq!(
+        tried.exit_code,
+        0,
+        "{}",
+        String::from_utf8_lossy(&tried.stderr)
+    );
+    let said = String::from_utf8(tried.stdout).expect("text");
+    said.lines().map(str::to_owned).collect()
+}
 
 #[test]
-fn a_guest_reaches_nothing_private() {
+fn a_guest_reaches_the_internet_and_nothing_private() {
     let host = host();
-    let (one, two) = (create(&host), create(&host));
-    let other = get(&host, two).expect("it runs").host_ip;
+    let [one, two] = create_at_once(&host);
+    open_the_world(&host);
     sh(
         &host,
         two,
-        "(python3 -m http.server 8000 --bind 0.0.0.0 >/dev/null 2>&1 &) ; sleep 1",
+        "python3 -m http.server 8000 --bind 0.0.0.0 >/dev/null 2>&1 & \
+         until curl -s -o /dev/null http://127.0.0.1:8000; do sleep 0.1; done",
     );
-    let gateway = host.shell("ip -4 -o addr show dev wv1 | awk '{print $4}' | cut -d/ -f1");
-    let gateway = gateway.expect("a slot has a link").trim().to_owned();
-    let own = host.shell("ip -4 -o addr show | grep ' 10.0.2' | awk '{print $4}' | cut -d/ -f1");
-    let own = own.expect("the host has an address").trim().to_owned();
-    let control_plane = host.authority.port.to_string();
-
-    // The control plane does answer the host itself, so that a refusal below means something.
-    host.shell(&format!(
-        "timeout 10 bash -c '</dev/tcp/10.0.2.2/{control_plane}'"
-    ))
-    .expect("it is there");
-    let targets = [
-        (other.as_str(), "8000", "another guest"),
-        (other.as_str(), "49983", "another guest's agent"),
-        (own.as_str(), "9443", "the agent"),
-        (own.as_str(), "22", "the host"),
-        (gateway.as_str(), "9443", "the agent, by the gateway"),
-        (gateway.as_str(), "22", "the host, by the gateway"),
-        ("169.254.0.22", "9443", "the agent, by the namespace"),
-        ("10.0.2.2", control_plane.as_str(), "the control plane"),
-        ("10.0.0.1", "80", "a private network"),
-        ("172.16.0.1", "80", "a private network"),
-        ("192.168.0.1", "80", "a private network"),
-        ("100.64.0.1", "80", "carrier addresses"),
-        ("169.254.0.1", "80", "link-local addresses"),
-        ("169.254.170.2", "80", "another metadata service"),
-        ("127.0.0.1", "9443", "the host's loopback"),
+    let ip_of = |id: SandboxId| get(&host, id).expect("it runs").host_ip;
+    let (own, other) = (ip_of(one), ip_of(two));
+    let control_plane = format!("10.0.2.2:{}", host.authority.port);
+    let mut closed = vec![
+        format!("{other}:8000"),
+        format!("{other}:49983"),
+        format!("{own}:49983"),
+        "10.0.2.15:9443".to_owned(),
+        "10.0.2.15:22".to_owned(),
+        format!("{}:9443", host_end(&own)),
+        format!("{}:22", host_end(&other)),
+        "192.0.2.1:22".to_owned(),
+        control_plane,
     ];
-    for (address, port, what) in targets {
-        let tried = exec(&host, one, &["python3", "-c", CONNECT, address, port]).expect("it runs");
-        assert_eq!(tried.exit_code, 1, "{what} at {address}:{port} was reached");
-    }
+    closed.extend(PRIVATE.map(|address| format!("{address}:22")));
+    let public = format!("{PUBLIC}:22");
 
-    // The metadata service is its own, and has nothing without a token and nothing secret with one.
+    // All of them are there.
+    for target in closed.iter().chain([&public]) {
+        let path = target.replace(':', "/");
+        host.shell(&format!("timeout 20 bash -c '</dev/tcp/{path}'"))
+            .expect("it answers the host");
+    }
+    // The namespace and loopback have nothing to answer with, and the guest is tried there all the same.
+    let mut targets = closed;
+    targets.extend(
+        ["169.254.0.22:9443", "169.254.0.22:22", "127.0.0.1:9443"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain([public.clone()]),
+    );
+    assert_eq!(reached(&host, one, &targets), [public]);
+
+    its_metadata_are_its_own(&host, one, two);
+    destroy(&host, one);
+    destroy(&host, two);
+    close_the_world(&host);
+}
+
+/// The metadata service has nothing without a token and nothing secret with one.
+fn its_metadata_are_its_own(host: &AgentHost, one: SandboxId, two: SandboxId) {
     let line = "t=$(curl -s -m 5 -X PUT -H 'X-metadata-token-ttl-seconds: 60' \
                 http://169.254.169.254/latest/api/token); curl -s -m 5 http://169.254.169.254/ | head -c 200; \
                 echo; curl -s -m 5 -H \"X-metadata-token: $t\" -H 'Accept: application/json' http://169.254.169.254/";
-    let metadata = sh(&host, one, line);
-    assert!(
-        metadata.contains(one.to_string().trim_start_matches("sb-")),
-        "{metadata}"
-    );
-    assert!(
-        !metadata
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .contains("instanceID"),
-        "{metadata}"
-    );
-    assert!(!metadata.contains(two.to_string().trim_start_matches("sb-")));
-
-    destroy(&host, one);
-    destroy(&host, two);
+    let metadata = sh(host, one, line);
+    let (without, with) = metadata.split_once('\n').expect("two answers");
+    let name = |id: SandboxId| id.to_string().trim_start_matches("sb-").to_owned();
+    assert!(!without.contains("instanceID"), "{without}");
+    assert!(with.contains(&name(one)), "{with}");
+    assert!(!metadata.contains(&name(two)), "{metadata}");
 }
