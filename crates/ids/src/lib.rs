@@ -39,9 +39,7 @@ fn write_base36(mut value: u128, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         };
         value /= 36;
     }
-    digits
-        .iter()
-        .try_for_each(|&digit| fmt::Write::write_char(f, char::from(digit)))
+    f.write_str(std::str::from_utf8(&digits).expect("digits are ASCII"))
 }
 
 /// Reads exactly 25 base36 digits.
