@@ -12,6 +12,7 @@ use tokio::{net::TcpListener, runtime};
 
 use crate::{
     console,
+    filesystem::watch::Watchers,
     flags::{Settings, Surroundings},
     guest::{cgroup::Cgroups, disk, mmds, vital::Meter},
     http::{self, identity},
@@ -33,6 +34,7 @@ pub(crate) struct Agent {
     pub(crate) sandbox: Sandbox,
     pub(crate) users: Users,
     pub(crate) processes: Arc<Processes>,
+    pub(crate) watchers: Watchers,
     pub(crate) connections: Connections,
     pub(crate) host_key: HostKey,
     pub(crate) meter: Meter,
@@ -68,6 +70,7 @@ async fn serve(settings: Settings) -> io::Result<std::convert::Infallible> {
         sandbox: Sandbox::new(&settings, &users),
         users,
         processes: Processes::new(cgroups),
+        watchers: Watchers::default(),
         connections: Connections::default(),
         host_key: HostKey::default(),
         meter: Meter::default(),

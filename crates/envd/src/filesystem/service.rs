@@ -1,8 +1,10 @@
 //! The RPC service of files: expands paths, runs the work off the async threads, answers in the protocol's
 //! codes.
 
-use std::{fs, io, sync::Arc};
+use std::{fs, io, sync::Arc, time::Duration};
 
+use futures::{Stream, StreamExt as _, stream};
+use tokio::time::timeout;
 use wrenn_rpc::{
     connectrpc::{
         ConnectError, RequestContext, Response, Router, ServiceRequest, ServiceResult,
@@ -14,6 +16,7 @@ use wrenn_rpc::{
         ListDirResponse, MakeDirRequest, MakeDirResponse, MoveRequest, MoveResponse, RemoveRequest,
         RemoveResponse, RemoveWatcherRequest, RemoveWatcherResponse, StatRequest, StatResponse,
         WatchDirRequest, WatchDirResponse,
+        watch_dir_response::{self, KeepAlive, StartEvent},
     },
 };
 
@@ -22,6 +25,7 @@ use super::{
     listing::{self, ListError},
     moving,
     tree::{self, Made},
+    watch::{Detail, Network, OpenError, Reach, Target, WatchError, Watcher},
 };
 use crate::{
     agent::Agent,
@@ -148,39 +152,126 @@ impl Service for Filesystem {
 
     async fn watch_dir(
         &self,
-        _: RequestContext,
-        _: ServiceRequest<'_, WatchDirRequest>,
+        context: RequestContext,
+        request: ServiceRequest<'_, WatchDirRequest>,
     ) -> ServiceResult<ServiceStream<WatchDirResponse>> {
-        Err(watching())
+        let request = request.to_owned_message();
+        let (_, path) = self.locate(&context, &request.path)?;
+        let target = Target {
+            path,
+            reach: reach(request.recursive),
+            detail: detail(request.include_entry),
+            network: network(request.allow_network_mounts),
+        };
+        let watcher = self.watch(target).await?;
+        let events = watch_events(watcher, gate::keepalive(context.headers()));
+        Response::ok(Box::pin(events))
     }
 
     async fn create_watcher(
         &self,
-        _: RequestContext,
-        _: ServiceRequest<'_, CreateWatcherRequest>,
+        context: RequestContext,
+        request: ServiceRequest<'_, CreateWatcherRequest>,
     ) -> ServiceResult<CreateWatcherResponse> {
-        Err(watching())
+        let request = request.to_owned_message();
+        let (_, path) = self.locate(&context, &request.path)?;
+        let target = Target {
+            path,
+            reach: reach(request.recursive),
+            detail: detail(request.include_entry),
+            network: network(request.allow_network_mounts),
+        };
+        let watcher = self.watch(target).await?;
+        let id = self.agent.watchers.keep(&self.agent, watcher);
+        Response::ok(CreateWatcherResponse {
+            watcher_id: id.map_err(|_| ConnectError::internal("there is no randomness"))?,
+            ..CreateWatcherResponse::default()
+        })
     }
 
     async fn get_watcher_events(
         &self,
         _: RequestContext,
-        _: ServiceRequest<'_, GetWatcherEventsRequest>,
+        request: ServiceRequest<'_, GetWatcherEventsRequest>,
     ) -> ServiceResult<GetWatcherEventsResponse> {
-        Err(watching())
+        let id = request.watcher_id;
+        let watchers = &self.agent.watchers;
+        let watcher = watchers.get(id).ok_or_else(|| no_watcher(id))?;
+        match watcher.take_all().await {
+            Ok(events) => Response::ok(GetWatcherEventsResponse {
+                events,
+                ..GetWatcherEventsResponse::default()
+            }),
+            Err(lost) => {
+                watchers.remove(id);
+                Err(ConnectError::resource_exhausted(lost.to_string()))
+            }
+        }
     }
 
     async fn remove_watcher(
         &self,
         _: RequestContext,
-        _: ServiceRequest<'_, RemoveWatcherRequest>,
+        request: ServiceRequest<'_, RemoveWatcherRequest>,
     ) -> ServiceResult<RemoveWatcherResponse> {
-        Err(watching())
+        let id = request.watcher_id;
+        match self.agent.watchers.remove(id) {
+            Some(_) => Response::ok(RemoveWatcherResponse::default()),
+            None => Err(no_watcher(id)),
+        }
     }
 }
 
-fn watching() -> ConnectError {
-    ConnectError::unimplemented("watching is not implemented")
+fn reach(recursive: bool) -> Reach {
+    if recursive {
+        Reach::Tree
+    } else {
+        Reach::Directory
+    }
+}
+
+fn detail(include_entry: bool) -> Detail {
+    if include_entry {
+        Detail::Entry
+    } else {
+        Detail::Name
+    }
+}
+
+fn network(allow: bool) -> Network {
+    if allow {
+        Network::Allowed
+    } else {
+        Network::Refused
+    }
+}
+
+fn no_watcher(id: &str) -> ConnectError {
+    ConnectError::not_found(format!("no watcher '{}'", short(id)))
+}
+
+/// The events of a watcher: start, events, keepalives where nothing else comes.
+fn watch_events(
+    watcher: Arc<Watcher>,
+    keepalive: Duration,
+) -> impl Stream<Item = Result<WatchDirResponse, ConnectError>> + Send + 'static {
+    let answer = |event: watch_dir_response::Event| WatchDirResponse {
+        event: Some(event),
+        ..WatchDirResponse::default()
+    };
+    let start = stream::once(async move { Ok(answer(StartEvent::default().into())) });
+    let rest = stream::unfold(Some(watcher), move |watcher| async move {
+        let watcher = watcher?;
+        match timeout(keepalive, watcher.next()).await {
+            Err(_) => Some((Ok(answer(KeepAlive::default().into())), Some(watcher))),
+            Ok(Ok(event)) => Some((Ok(answer(event.into())), Some(watcher))),
+            Ok(Err(lost)) => {
+                let fault = ConnectError::resource_exhausted(lost.to_string());
+                Some((Err(fault), None))
+            }
+        }
+    });
+    start.chain(rest)
 }
 
 impl Filesystem {
@@ -191,6 +282,26 @@ impl Filesystem {
         let path = paths::expand(path, &user.home, workdir.as_deref())
             .map_err(|fault| ConnectError::invalid_argument(fault.to_string()))?;
         Ok((user, path))
+    }
+
+    async fn watch(&self, target: Target) -> Result<Arc<Watcher>, ConnectError> {
+        let path = target.path.clone();
+        let opened = self.agent.watchers.open(&self.agent, target).await;
+        opened.map_err(|fault| match fault {
+            WatchError::TooMany | WatchError::Open(OpenError::TooMany) => {
+                ConnectError::resource_exhausted(fault.to_string())
+            }
+            WatchError::Open(OpenError::Network) => {
+                ConnectError::invalid_argument(format!("'{}' {fault}", short(&path)))
+            }
+            // The kernel's limits of watches and of watchers of one user.
+            WatchError::Open(OpenError::Io(fault))
+                if matches!(fault.raw_os_error(), Some(libc::ENOSPC | libc::EMFILE)) =>
+            {
+                ConnectError::resource_exhausted("the kernel has no more watches")
+            }
+            WatchError::Open(OpenError::Io(fault)) => failed("watch", &path, &fault),
+        })
     }
 
     /// Runs work that may block.

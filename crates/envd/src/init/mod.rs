@@ -34,6 +34,9 @@ const TINI: [&str; 4] = [
     "/usr/local/bin/tini",
 ];
 const PHC: &str = "/dev/ptp0";
+/// The kernel's own limit is 128; envd may have 256 and root's programs have theirs.
+const WATCHERS_OF_A_USER: &str = "/proc/sys/fs/inotify/max_user_instances";
+const MOST_WATCHERS: &str = "1024";
 
 /// A step without which there is nothing to serve.
 #[derive(Debug, Error)]
@@ -87,6 +90,10 @@ fn boot() -> Result<std::convert::Infallible, BootError> {
     warn(
         "set up cgroups",
         cgroup::prepare(Path::new("/sys/fs/cgroup")),
+    );
+    warn(
+        "raise the limit of watchers",
+        fs::write(WATCHERS_OF_A_USER, MOST_WATCHERS),
     );
     if Path::new(PHC).exists() {
         warn("start chronyd", start_chrony());

@@ -129,7 +129,7 @@ impl Leader {
 }
 
 /// A descriptor whose readiness wakes a task.
-pub(super) fn watched(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+pub(crate) fn watched(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an owned descriptor stays open, and the same, for as long as its owner lives.
     let watched = unsafe { AsyncFd::register_with_interest(descriptor, interest) };
     watched.map_err(|fault| fault.into_parts().1)

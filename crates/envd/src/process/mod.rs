@@ -25,7 +25,7 @@ use std::{
 
 use thiserror::Error;
 
-pub(crate) use self::command::Command;
+pub(crate) use self::{command::Command, leader::watched};
 use self::{
     driver::Process,
     output::{Budget, Subscription},

@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt as _, stream};
-use http::HeaderMap;
 use rustix::{io::Errno, process::Signal as Sent};
 use tokio::time::timeout;
 use wrenn_rpc::{
@@ -35,12 +34,10 @@ use crate::{
     agent::Agent,
     paths,
     reason::Reason,
-    server::gate::{self, CallTimeout, short},
+    server::gate::{self, CallTimeout, keepalive, short},
 };
 
-const KEEPALIVE: &str = "keepalive-ping-interval";
 const REPLAY: &str = "x-wrenn-replay";
-const DEFAULT_KEEPALIVE: u64 = 90;
 /// How long the answer to SIGKILL waits for the leader to be reaped.
 const KILL_TIME: Duration = Duration::from_secs(1);
 
@@ -468,43 +465,9 @@ fn size(pty: PTY) -> Result<Size, ConnectError> {
         .map_err(|fault| ConnectError::invalid_argument(fault.to_string()))
 }
 
-/// How long a stream may be silent: 1–3600 s, else 90 s.
-fn keepalive(headers: &HeaderMap) -> Duration {
-    let asked = headers
-        .get(KEEPALIVE)
-        .and_then(|value| value.to_str().ok()?.parse().ok());
-    Duration::from_secs(
-        asked
-            .filter(|seconds| (1..=3600).contains(seconds))
-            .unwrap_or(DEFAULT_KEEPALIVE),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn check(header: &str, expected: u64) {
-        let headers = [(
-            http::HeaderName::from_static(KEEPALIVE),
-            header.parse().unwrap(),
-        )];
-        assert_eq!(
-            keepalive(&headers.into_iter().collect()).as_secs(),
-            expected,
-            "{header}"
-        );
-    }
-
-    #[test]
-    fn keepalive_is_within_bounds_or_the_default() {
-        check("1", 1);
-        check("3600", 3600);
-        check("0", 90);
-        check("3601", 90);
-        check("soon", 90);
-        assert_eq!(keepalive(&HeaderMap::new()).as_secs(), 90);
-    }
 
     #[test]
     fn errors_are_told_in_the_kernels_words() {

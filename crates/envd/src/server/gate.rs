@@ -56,6 +56,8 @@ const ACCESS_TOKEN: &str = "x-access-token";
 const HOST_KEY: &str = "x-wrenn-host-key";
 const START: &str = "/process.Process/Start";
 const CONNECT_TIMEOUT: &str = "connect-timeout-ms";
+const KEEPALIVE: &str = "keepalive-ping-interval";
+const DEFAULT_KEEPALIVE: u64 = 90;
 const GRPC_TIMEOUT: &str = "grpc-timeout";
 
 fn classify(path: &str) -> Class {
@@ -241,6 +243,18 @@ impl HttpError {
     }
 }
 
+/// How long a stream may be silent: 1–3600 s, else 90 s.
+pub(crate) fn keepalive(headers: &HeaderMap) -> Duration {
+    let asked = headers
+        .get(KEEPALIVE)
+        .and_then(|value| value.to_str().ok()?.parse().ok());
+    Duration::from_secs(
+        asked
+            .filter(|seconds| (1..=3600).contains(seconds))
+            .unwrap_or(DEFAULT_KEEPALIVE),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,5 +317,27 @@ mod tests {
         assert_eq!(classify("/files/compose"), Class::Token);
         assert_eq!(classify("//init"), Class::Token);
         assert_eq!(classify("/process.Process/List"), Class::Token);
+    }
+
+    fn check_keepalive(header: &str, expected: u64) {
+        let headers = [(
+            http::HeaderName::from_static(KEEPALIVE),
+            header.parse().unwrap(),
+        )];
+        assert_eq!(
+            keepalive(&headers.into_iter().collect()).as_secs(),
+            expected,
+            "{header}"
+        );
+    }
+
+    #[test]
+    fn keepalive_is_within_bounds_or_the_default() {
+        check_keepalive("1", 1);
+        check_keepalive("3600", 3600);
+        check_keepalive("0", 90);
+        check_keepalive("3601", 90);
+        check_keepalive("soon", 90);
+        assert_eq!(keepalive(&HeaderMap::new()).as_secs(), 90);
     }
 }

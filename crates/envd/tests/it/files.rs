@@ -5,8 +5,8 @@ use std::{fs, os::unix::fs::MetadataExt as _, os::unix::fs::symlink};
 use wrenn_rpc::{
     connectrpc::{ConnectError, ErrorCode},
     filesystem::{
-        CreateWatcherRequest, EntryInfo, FileType, ListDirRequest, MakeDirRequest, MoveRequest,
-        RemoveRequest, StatRequest,
+        EntryInfo, FileType, ListDirRequest, MakeDirRequest, MoveRequest, RemoveRequest,
+        StatRequest,
     },
 };
 
@@ -149,12 +149,4 @@ async fn entries_tell_what_a_file_is() {
     check(place.list("/missing", 1).await, ErrorCode::NotFound);
     check(place.list("/file", 1).await, ErrorCode::InvalidArgument);
     check(place.list("/loop", 1).await, ErrorCode::FailedPrecondition);
-    let watcher = CreateWatcherRequest {
-        path: "/".into(),
-        ..CreateWatcherRequest::default()
-    };
-    check(
-        place.envd.files().create_watcher(watcher).await,
-        ErrorCode::Unimplemented,
-    );
 }

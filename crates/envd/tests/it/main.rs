@@ -12,3 +12,4 @@ mod envd;
 mod files;
 mod processes;
 mod terminal;
+mod watching;
