@@ -16,6 +16,7 @@ use crate::{
     flags::{Settings, Surroundings},
     guest::{cgroup::Cgroups, disk, mmds, vital::Meter},
     http::{self, identity},
+    ports,
     process::Processes,
     sandbox::Sandbox,
     server::{self, connections::Connections, gate::Audience, hostkey::HostKey},
@@ -92,6 +93,9 @@ async fn serve(settings: Settings) -> io::Result<std::convert::Infallible> {
         server::protect_self();
         tokio::task::spawn_blocking(|| disk::grow_root().inspect_err(tell_disk));
         tokio::spawn(learn_identity(Arc::clone(&agent)));
+        if let Ok(guest) = guest_address() {
+            tokio::spawn(ports::forward(guest, PORT));
+        }
     }
     if rustix::process::getpid().is_init() {
         tokio::spawn(crate::process::orphans::reap(Arc::clone(&agent.processes)));

@@ -13,6 +13,7 @@ mod guest;
 mod http;
 mod init;
 mod paths;
+mod ports;
 mod process;
 mod reason;
 mod sandbox;
