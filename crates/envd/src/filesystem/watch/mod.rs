@@ -133,14 +133,15 @@ async fn forget_unread(agent: Weak<Agent>, id: String, watcher: Weak<Watcher>) {
 /// `w` and 20 random letters and digits.
 fn random_id() -> io::Result<String> {
     const LETTERS: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
-    let mut random = File::open("/dev/urandom")?.bytes();
+    let mut random = File::open("/dev/urandom")?;
     let mut id = String::from("w");
     while id.len() < 21 {
-        let byte = random.next().ok_or(io::ErrorKind::UnexpectedEof)??;
-        // The largest multiple of 36: above it some letters would be likelier.
-        if byte < 252 {
-            id.push(char::from(LETTERS[usize::from(byte) % 36]));
-        }
+        let mut bytes = [0; 32];
+        random.read_exact(&mut bytes)?;
+        // Below the largest multiple of 36: above it some letters would be likelier.
+        let letters = bytes.iter().filter(|byte| **byte < 252);
+        let letters = letters.map(|byte| char::from(LETTERS[usize::from(*byte) % 36]));
+        id.extend(letters.take(21 - id.len()));
     }
     Ok(id)
 }

@@ -220,17 +220,24 @@ impl Tree {
         tell(self, kind, &path);
         let is_directory = flags.contains(ReadFlags::ISDIR) && self.target.reach == Reach::Tree;
         match kind {
-            EventType::Create if is_directory => {
-                // It may be gone again, and then its parent tells that.
-                if self.add(path.clone()).is_ok() {
-                    self.scan(path, tell)?;
-                }
-            }
+            EventType::Create if is_directory => self.enter(path, tell)?,
             EventType::Rename if is_directory => self.forget(&path),
             EventType::Remove | EventType::Rename => drop(self.scanned.remove(&path)),
             _ => {}
         }
         Ok(())
+    }
+
+    /// Watches a directory that has appeared. It may be gone again, and then its parent tells that.
+    fn enter(
+        &mut self,
+        path: PathBuf,
+        tell: &mut impl FnMut(&Self, EventType, &Path),
+    ) -> Result<(), Lost> {
+        match self.add(path.clone()) {
+            Ok(()) => self.scan(path, tell),
+            Err(_) => Ok(()),
+        }
     }
 
     /// Tells what is under `directory`, and watches the directories there.
