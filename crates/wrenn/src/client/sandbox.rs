@@ -19,13 +19,27 @@ const POLL: Duration = Duration::from_millis(500);
 /// How long a sandbox may take to run: a first boot under emulation is slow.
 const START_LIMIT: Duration = Duration::from_secs(180);
 
+fn no_template(name: &str, error: CliError) -> CliError {
+    CliError {
+        message: format!("there is no template `{name}`"),
+        hints: Vec::new(),
+        ..error
+    }
+    .hint("use", "--template minimal, which is always there")
+}
+
 impl Client {
     /// Asks for a sandbox; it may still be starting.
     pub(crate) async fn sandbox_create(
         &self,
         request: &CreateSandbox,
     ) -> Result<Sandbox, CliError> {
-        let sandbox: Sandbox = self.post("/v1/sandboxes", request).await?;
+        let made: Result<Sandbox, CliError> = self.post("/v1/sandboxes", request).await;
+        let sandbox = made.map_err(|error| match &request.template {
+            // All that a create can fail to find.
+            Some(template) if error.exit == Exit::NotFound => no_template(template, error),
+            _ => error,
+        })?;
         self.remember(sandbox.id);
         Ok(sandbox)
     }

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     component::{Component, Phase},
-    machine::Machine,
+    machine::{self, Machine},
     platform::Platform,
     postgres::Postgres,
     redis::Redis,
@@ -154,7 +154,8 @@ async fn virtual_host(
         .await?;
         services.set_machine(Some(machine));
     }
-    Ok(platform.host_sentence())
+    let how = machine::name(machine::acceleration());
+    Ok(format!("virtual host, {how}"))
 }
 
 /// The component if it was started, tried again if it was given up.

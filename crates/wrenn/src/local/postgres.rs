@@ -181,7 +181,7 @@ impl Postgres {
     fn run(&self, program: &str, arguments: &[&str], input: &str) -> Result<(), CliError> {
         let failed = |why: &str| {
             CliError::local(format_args!("make the database with {program}: {why}"))
-                .hint("see", "df -h; the disk may be full")
+                .hint("check", "wrenn doctor --only services")
         };
         let mut child = as_user(
             &self.binaries.dir.join(program),

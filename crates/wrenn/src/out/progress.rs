@@ -93,11 +93,10 @@ impl Progress {
                 *current = None;
                 if !self.out.json && !self.out.quiet {
                     self.clear();
-                    let time = self
-                        .out
-                        .paint(Style::Dim, &seconds(Duration::from_millis(*ms)));
+                    let time = format!("{:>8}", seconds(Duration::from_millis(*ms)));
+                    let time = self.out.paint(Style::Dim, &time);
                     self.out.to_stderr(&format!(
-                        "{} {name:<14} {time:>8}  {note}",
+                        "{} {name:<14} {time}  {note}",
                         self.out.paint(Style::Good, "✓")
                     ));
                 }
@@ -137,6 +136,14 @@ impl Progress {
         });
     }
 
+    /// Forgets the unfinished step, also while another thread still works at it.
+    pub(crate) fn abandon(&self) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.take().is_some() && !self.out.quiet && !self.out.json {
+            self.clear();
+        }
+    }
+
     fn clear(&self) {
         if self.out.stderr_terminal {
             let _ = write!(std::io::stderr().lock(), "\r\x1b[2K");
@@ -149,14 +156,7 @@ impl Drop for Progress {
         if let Some((stop, thread)) = self.ticker.take() {
             drop(stop);
             let _ = thread.join();
-            if self
-                .current
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .is_some()
-            {
-                self.clear();
-            }
+            self.abandon();
         }
     }
 }

@@ -45,7 +45,7 @@ fn a_disk_that_fills_up_ends_the_up_and_a_later_one_completes_it() {
     let _disk = Tmpfs::at(&user.state(), 600);
     let arguments = ["up", "--host", "none", "--listen", &user.listen];
     let up = user.start(&arguments);
-    // After the checks, before PostgreSQL's files.
+    // After the checks: whichever service comes to write finds no room.
     let lock = user.state().join("run/up.lock");
     eventually("the checks are done", || lock.exists());
     let filler = user.state().join("filler");
@@ -54,7 +54,7 @@ fn a_disk_that_fills_up_ends_the_up_and_a_later_one_completes_it() {
         .arg(format!("of={}", filler.display()))
         .status();
     assert!(!full.unwrap().success(), "the disk is full");
-    up.end().failed(1, &["No space left", "df -h"]);
+    up.end().failed(1, &["space on the disk of", "df -h"]);
     user.assert_nothing_runs();
     std::fs::remove_file(filler).unwrap();
     user.run(&arguments, 0);
@@ -77,7 +77,8 @@ fn without_root_it_works_but_not_on_the_machine_itself() {
 #[test]
 fn a_directory_that_cannot_be_made_is_refused() {
     let user = User::without_root();
-    let refused = user.try_run(&["up", "--host", "none", "--state-dir", "/usr/wrenn"]);
+    let place = ["--listen", &user.listen, "--state-dir", "/usr/wrenn"];
+    let refused = user.try_run(&[&["up", "--host", "none"][..], &place].concat());
     refused.failed(1, &["make /usr/wrenn", "sudo wrenn up", "--state-dir"]);
     assert!(!Path::new("/usr/wrenn").exists());
 }

@@ -133,6 +133,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Outcome {
             result = bringing_up => result,
             exit = signals.next() => Err(CliError::silent(exit)),
         };
+        progress.abandon();
         drop(progress);
         if let Err(error) = result {
             if error.silent {
@@ -143,7 +144,11 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Outcome {
                 stopped = give_up(&state, &builds, serving, &error) => stopped?,
                 exit = signals.next() => return Err(CliError::silent(exit)),
             }
-            return Err(error);
+            return Err(if error.silent {
+                error
+            } else {
+                checks::blame_disk(error, &state)
+            });
         }
         show::block(context, &state, &settings, begun.elapsed()).await?;
         drop(lock);

@@ -73,7 +73,11 @@ pub(super) async fn block(
         if let Some(times) = record.times {
             line("First run", super::first::sentence(times))?;
         }
-        context.out.line("\n  Next        wrenn run -- uname -a")?;
+        let next = match checks::host_choice(settings)?.0 {
+            HostChoice::None => "wrenn status",
+            HostChoice::Native | HostChoice::Virtual => "wrenn run -- uname -a",
+        };
+        context.out.line(&format!("\n  Next        {next}"))?;
     }
     if record.credentials.take().is_some() {
         record.store(state)?;

@@ -4,19 +4,23 @@ use wrenn_virtual_host::kvm;
 
 use super::{Check, Group, Verdict};
 use crate::{
-    error::CliError,
+    error::{CliError, Hint},
     local::{
         program::{find, missing},
-        state::{HostChoice, StateDir},
+        state::{HostChoice, Settings, StateDir},
     },
     units,
 };
 
 /// MiB that a fresh instance needs: images and a young database.
 const DISK_NEEDED: u64 = 4096;
+/// MiB that an instance with its images needs: little more is written.
+const DISK_RUNNING: u64 = 256;
 /// MiB that are comfortable.
 const DISK_GOOD: u64 = 20480;
 const MEMORY_NEEDED: u64 = 3 * 1024;
+/// MiB of a virtual host that can hold one sandbox.
+const VIRTUAL_HOST_NEEDED: u64 = 1024;
 
 /// Programs that building images and running the virtual host need, with Debian's packages.
 const PROGRAMS: [(&str, &str); 5] = [
@@ -65,6 +69,33 @@ pub(super) fn virtual_host_programs() -> Result<(), CliError> {
     Err(missing(&names.join(", "), &packages.join(" ")))
 }
 
+/// Fails when the virtual host that was asked for cannot work on this machine.
+pub(super) fn virtual_host_fits(settings: &Settings) -> Result<(), CliError> {
+    let (Some(asked), total) = (settings.memory_mib.map(u64::from), total_mebibytes()) else {
+        return Ok(());
+    };
+    let why = if asked < VIRTUAL_HOST_NEEDED {
+        format!(
+            "{} or more are needed",
+            units::show_mebibytes(VIRTUAL_HOST_NEEDED)
+        )
+    } else if asked > total {
+        format!("this machine has {}", units::show_mebibytes(total))
+    } else {
+        return Ok(());
+    };
+    Err(CliError::usage(format_args!(
+        "a virtual host of {} cannot work: {why}",
+        units::show_mebibytes(asked)
+    ))
+    .hint("try", "wrenn up --memory 4G"))
+}
+
+fn total_mebibytes() -> u64 {
+    let info = rustix::system::sysinfo();
+    (info.totalram * u64::from(info.mem_unit)) >> 20
+}
+
 /// Fails when the disk is too full to begin.
 pub(super) fn enough_disk(state: &StateDir, host: HostChoice) -> Result<(), CliError> {
     let needed = if host == HostChoice::None {
@@ -72,9 +103,8 @@ pub(super) fn enough_disk(state: &StateDir, host: HostChoice) -> Result<(), CliE
     } else {
         DISK_NEEDED
     };
-    // Once the images are there, little more is written.
     let needed = if state.at("images/images.json").exists() {
-        256
+        DISK_RUNNING
     } else {
         needed
     };
@@ -89,6 +119,22 @@ pub(super) fn enough_disk(state: &StateDir, host: HostChoice) -> Result<(), CliE
         .hint("try", "wrenn up --state-dir DIR")),
         _ => Ok(()),
     }
+}
+
+/// Names the disk as the likely cause of `error` when little of it is left.
+pub(crate) fn blame_disk(mut error: CliError, state: &StateDir) -> CliError {
+    if let Some(free) = free_mebibytes(state).filter(|free| *free < DISK_RUNNING) {
+        let root = state.root().display();
+        let hint = Hint {
+            verb: "free".to_owned(),
+            command: format!(
+                "space on the disk of {root}, which has {} left; see df -h {root}",
+                units::show_mebibytes(free)
+            ),
+        };
+        error.hints.insert(0, hint);
+    }
+    error
 }
 
 /// Free space on the disk that holds, or will hold, the state directory.
@@ -127,8 +173,7 @@ pub(super) fn machine(state: &StateDir) -> Vec<Check> {
             "give the machine a second processor; everything works, slowly",
         )
     });
-    let system_info = rustix::system::sysinfo();
-    let total = (system_info.totalram * u64::from(system_info.mem_unit)) >> 20;
+    let total = total_mebibytes();
     checks.push(if total >= MEMORY_NEEDED {
         group.ok("memory", units::show_mebibytes(total))
     } else {
@@ -200,6 +245,25 @@ pub(super) fn virtualisation() -> Vec<Check> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_virtual_host_has_room_for_a_sandbox_and_fits_the_machine() {
+        let check = |memory_mib, expected: bool| {
+            let settings = Settings {
+                memory_mib,
+                ..Settings::default()
+            };
+            assert_eq!(
+                virtual_host_fits(&settings).is_ok(),
+                expected,
+                "{memory_mib:?}"
+            );
+        };
+        check(None, true);
+        check(Some(1), false);
+        check(Some(1024), true);
+        check(Some(u32::MAX), false);
+    }
 
     #[test]
     fn kernel_releases_are_compared_by_number() {

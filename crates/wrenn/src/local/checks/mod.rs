@@ -12,7 +12,10 @@ mod services;
 use serde::Serialize;
 use wrenn_virtual_host::kvm;
 
-pub(crate) use self::host::{kvm_probe, show_host};
+pub(crate) use self::{
+    host::{kvm_probe, show_host},
+    machine::blame_disk,
+};
 use super::{
     external::External,
     postgres, redis,
@@ -183,16 +186,17 @@ pub(crate) fn before_up(state: &StateDir, settings: &Settings) -> Result<(String
         redis::find_server()?;
         super::program::service_user("redis", "redis-server")?;
     }
-    let (host, why) = host_choice(settings)?;
+    let (host, _) = host_choice(settings)?;
     if host == HostChoice::Virtual {
         machine::virtual_host_programs()?;
+        machine::virtual_host_fits(settings)?;
     }
     machine::enough_disk(state, host)?;
     network::port_free(state, settings.listen)?;
     let note = match host {
-        HostChoice::Native => "sandboxes run on this machine".to_owned(),
-        HostChoice::Virtual => format!("sandboxes run in a virtual host: {why}"),
-        HostChoice::None => "no host".to_owned(),
+        HostChoice::Native => "sandboxes run on this machine",
+        HostChoice::Virtual => "sandboxes run in a virtual host",
+        HostChoice::None => "no host",
     };
-    Ok((note, ()))
+    Ok((note.to_owned(), ()))
 }
