@@ -23,8 +23,9 @@ pub(crate) fn start(
     product: &Path,
     ports: Ports,
 ) -> Result<Captured, ToolError> {
-    // One thread a CPU: with one for all, a CPU that waits for another's interrupt waits for a whole
-    // time slice, and guests hang. Five-level page tables would only make every walk longer.
+    // One thread a CPU, where somebody asks for several: with one for all, a CPU that waits for another's
+    // interrupt waits for a whole time slice, and guests hang. Five-level page tables would only make every
+    // walk longer.
     let (accelerator, cpu) = match config.acceleration {
         Acceleration::Emulated => ("tcg,thread=multi", "max,+svm,+npt,-la57"),
         Acceleration::Kvm => ("kvm", "host"),

@@ -12,7 +12,6 @@ const STOP: Duration = Duration::from_secs(60);
 fn config(dir: &Path) -> MachineConfig {
     MachineConfig {
         memory_mib: 2048,
-        cpus: 2,
         disk_gib: 4,
         ..MachineConfig::new(dir)
     }

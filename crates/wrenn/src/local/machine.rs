@@ -256,7 +256,8 @@ async fn config(platform: &Platform) -> Result<MachineConfig, CliError> {
     config.agent_env = Some(platform.virtual_agent_environment().await?);
     config.on_drop = OnDrop::Leave;
     config.acceleration = acceleration();
-    config.cpus = platform.settings.cpus.unwrap_or(config.cpus);
+    let cpus = config.acceleration.default_cpus();
+    config.cpus = platform.settings.cpus.unwrap_or(cpus);
     config.memory_mib = platform.settings.memory_mib.unwrap_or(config.memory_mib);
     config.disk_gib = platform.settings.disk_gib.unwrap_or(config.disk_gib);
     Ok(config)

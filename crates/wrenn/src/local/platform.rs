@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use secrecy::{ExposeSecret, SecretString};
 use wrenn_control_plane::{bootstrap, ca};
 use wrenn_database::{PgPool, hosts_ready, migrate, migrations_pending};
+use wrenn_virtual_host::machine::Acceleration;
 
 use super::{
     checks,
@@ -19,6 +20,7 @@ use super::{
     external::External,
     first_run::{Credentials, FirstRun},
     images::own_binary,
+    machine::acceleration,
     postgres::Postgres,
     redis::Redis,
     state::{HostChoice, Settings, StateDir},
@@ -179,7 +181,7 @@ impl Platform {
     pub(crate) fn write_state_file(&self) -> Result<(), CliError> {
         let (cert, key) = self.authority();
         let listen = self.settings.listen;
-        let values = [
+        let mut values = vec![
             ("DATABASE_URL", self.database_url()),
             ("REDIS_URL", self.redis_url()),
             ("WRENN_LISTEN", listen.to_string()),
@@ -199,6 +201,10 @@ impl Platform {
             ("WRENN_CA_CERT", cert.display().to_string()),
             ("WRENN_CA_KEY", key.display().to_string()),
         ];
+        if self.host == HostChoice::Virtual && acceleration() == Acceleration::Emulated {
+            // An emulated machine has one CPU, and nobody expects speed of it: memory is its limit.
+            values.push(("WRENN_CPU_OVERCOMMIT", "64".to_owned()));
+        }
         let text: String = values
             .iter()
             .map(|(name, value)| format!("{name}={value}\n"))
