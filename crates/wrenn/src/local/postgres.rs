@@ -281,7 +281,7 @@ fn reason(said: &str) -> &str {
     let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
     lines()
         .find(is_fault)
-        .or_else(|| lines().last())
+        .or_else(|| lines().next_back())
         .unwrap_or("no message")
 }
 
