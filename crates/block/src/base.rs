@@ -43,18 +43,17 @@ struct Origin {
     users: HashSet<u64>,
 }
 
-/// One user's claim on a base at a size.
+/// One user's claim on a base at a size; a clone is the same claim.
+#[derive(Clone)]
 pub(crate) struct BaseShare {
     bases: Arc<Bases>,
     file: FileId,
     sectors: u64,
     user: u64,
-    /// The device to put a snapshot over.
-    pub(crate) origin: DeviceNumber,
 }
 
 impl Bases {
-    /// Claims `file` as an origin of `size`, making or finding its devices.
+    /// Claims the base at `path` for an origin of `size`, making or finding its loop device.
     pub(crate) async fn share(self: &Arc<Self>, path: &Path, size: DiskSize) -> Result<BaseShare> {
         let (file, length) = measure(path)?;
         let base_sectors = length / 512;
@@ -76,10 +75,10 @@ impl Bases {
                 .await?
             }
         };
-        self.claim(&mut state, device, base_sectors, size).await
+        Ok(self.claim(&mut state, device, base_sectors, size))
     }
 
-    /// Claims, as an origin of `size`, the base below the device `origin` that an earlier process made,
+    /// Claims, for an origin of `size`, the base below the device `origin` that an earlier process made,
     /// whatever its path names by now; `None` when that is none of ours.
     pub(crate) async fn share_standing(
         self: &Arc<Self>,
@@ -87,46 +86,31 @@ impl Bases {
         size: DiskSize,
     ) -> Result<Option<BaseShare>> {
         let mut state = self.state.lock().await;
-        match blocking(move || standing_below(origin)).await? {
-            None => Ok(None),
-            Some((device, sectors)) => {
-                let share = self.claim(&mut state, device, sectors, size).await?;
-                Ok(Some(share))
-            }
-        }
+        let standing = blocking(move || standing_below(origin)).await?;
+        Ok(standing.map(|(device, sectors)| self.claim(&mut state, device, sectors, size)))
     }
 
-    async fn claim(
+    fn claim(
         self: &Arc<Self>,
         state: &mut State,
         device: LoopId,
         base_sectors: u64,
         size: DiskSize,
-    ) -> Result<BaseShare> {
-        let (file, sectors) = (device.file, size.sectors());
+    ) -> BaseShare {
         let user = state.next_user;
         state.next_user += 1;
-        let base = state.by_file.entry(file).or_insert_with(|| Base {
+        let base = state.by_file.entry(device.file).or_insert_with(|| Base {
             device,
             sectors: base_sectors,
             users: HashSet::new(),
             grown: HashMap::new(),
         });
         base.users.insert(user);
-        match base.origin(sectors, user).await {
-            Ok(origin) => Ok(BaseShare {
-                bases: self.clone(),
-                file,
-                sectors,
-                user,
-                origin,
-            }),
-            Err(error) => {
-                if let Err(undo) = state.put_back(file, sectors, user).await {
-                    tracing::warn!(inode = file.inode, error = %undo, "base could not be put back");
-                }
-                Err(error)
-            }
+        BaseShare {
+            bases: self.clone(),
+            file: device.file,
+            sectors: size.sectors(),
+            user,
         }
     }
 
@@ -154,6 +138,15 @@ impl Bases {
 }
 
 impl BaseShare {
+    /// The device to put a snapshot over, made if the base has none of this size.
+    pub(crate) async fn origin(&self) -> Result<DeviceNumber> {
+        let mut state = self.bases.state.lock().await;
+        match state.by_file.get_mut(&self.file) {
+            Some(base) => base.origin(self.sectors, self.user).await,
+            None => Err(Error::ShuttingDown),
+        }
+    }
+
     /// Gives the claim back; the last one takes the devices down. Repeating it is harmless.
     pub(crate) async fn put_back(&self) -> Result<()> {
         self.bases
@@ -201,23 +194,31 @@ impl Base {
         }
         let name = DeviceName::origin(self.device.file.device, self.device.file.inode, sectors);
         let (device, base_sectors, wanted) = (self.device.device, self.sectors, name.clone());
-        let number = blocking(move || match dm::find(&wanted)? {
-            None => dm::create(&wanted, &dm::Table::grown(device, base_sectors, sectors)),
-            Some(standing) if dm::dependencies(&wanted)? == [device] => Ok(standing),
-            Some(_) => Err(Error::ForeignOrigin {
-                name: wanted,
-                base: device,
-            }),
+        let found = blocking(move || match dm::find(&wanted)? {
+            Some(number) => Ok(Some((number, dm::dependencies(&wanted)?))),
+            None => Ok(None),
         })
         .await?;
-        self.grown.insert(
-            sectors,
-            Origin {
-                name,
-                number,
-                users: HashSet::from([user]),
-            },
-        );
+        let (number, is_live) = match found {
+            Some((number, below)) if below == [device] => (number, true),
+            // It has no table: an earlier process died before it loaded one.
+            Some((number, below)) if below.is_empty() => (number, false),
+            Some(_) => return Err(Error::ForeignOrigin { name, base: device }),
+            None => {
+                let wanted = name.clone();
+                (blocking(move || dm::create(&wanted)).await?, false)
+            }
+        };
+        let origin = Origin {
+            name: name.clone(),
+            number,
+            users: HashSet::from([user]),
+        };
+        self.grown.insert(sectors, origin);
+        if !is_live {
+            let table = dm::Table::grown(device, base_sectors, sectors);
+            blocking(move || dm::activate(&name, &table)).await?;
+        }
         Ok(number)
     }
 }

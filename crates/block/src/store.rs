@@ -82,9 +82,8 @@ impl BlockStore {
         size: DiskSize,
     ) -> Result<SnapshotDevice> {
         let share = self.bases.share(base, size).await?;
-        let origin = share.origin;
-        let mut held = self.hold(share);
-        match self.build(&name, origin, cow, size, &mut held).await {
+        let mut held = self.hold(share.clone());
+        match self.build(&name, &share, cow, size, &mut held).await {
             Ok(number) => Ok(SnapshotDevice { name, number, held }),
             Err(error) => {
                 if let Err(undo) = held.release().await {
@@ -102,22 +101,30 @@ impl BlockStore {
     async fn build(
         &self,
         name: &DeviceName,
-        origin: DeviceNumber,
+        share: &BaseShare,
         cow: PathBuf,
         size: DiskSize,
         held: &mut Held,
     ) -> Result<DeviceNumber> {
+        let origin = share.origin().await?;
         let cow = blocking(move || loop_device::attach(&cow, Access::ReadWriteDirect)).await?;
         held.push(Piece::Loop(cow));
         let table = dm::Table::snapshot(origin, cow.device, size.sectors());
         let device = name.clone();
-        let number = blocking(move || dm::create(&device, &table)).await?;
+        let number = blocking(move || dm::create(&device)).await?;
+        self.own(name, held);
+        let device = name.clone();
+        blocking(move || dm::activate(&device, &table)).await?;
+        Ok(number)
+    }
+
+    /// Puts the snapshot `name` on top of what `held` holds.
+    fn own(&self, name: &DeviceName, held: &mut Held) {
         self.attached.remember(name);
         held.push(Piece::Snapshot {
             name: name.clone(),
             attached: self.attached.clone(),
         });
-        Ok(number)
     }
 
     /// Takes charge of a disk that an earlier process built with the same arguments and left standing.
@@ -153,18 +160,13 @@ impl BlockStore {
         };
         let share = self.bases.share_standing(origin, size).await?;
         let share = share.ok_or_else(|| refuse("it lies on no base of ours"))?;
-        let is_its_own = share.origin == origin;
-        let mut held = self.hold(share);
-        if !is_its_own {
+        let mut held = self.hold(share.clone());
+        if share.origin().await? != origin {
             held.release().await?;
             return Err(refuse("it has another size"));
         }
         held.push(Piece::Loop(cow));
-        self.attached.remember(name);
-        held.push(Piece::Snapshot {
-            name: name.clone(),
-            attached: self.attached.clone(),
-        });
+        self.own(name, &mut held);
         Ok(SnapshotDevice {
             name: name.clone(),
             number,

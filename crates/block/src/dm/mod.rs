@@ -18,25 +18,19 @@ use self::abi::{Command, Packet};
 
 const CONTROL: &str = "/dev/mapper/control";
 
-/// Creates a device, loads its table and makes it live; undone on failure.
-pub(crate) fn create(name: &DeviceName, table: &Table) -> Result<DeviceNumber> {
+/// Creates a device that has no table yet. Who made it owns it from here, whatever [`activate`] says.
+pub(crate) fn create(name: &DeviceName) -> Result<DeviceNumber> {
     let mut packet = Packet::named(name);
     call(Command::Create, &mut packet, name)?;
-    let number = DeviceNumber::from_raw(packet.device());
-    let activate = || {
-        let mut load = Packet::named(name);
-        load.set_table(table);
-        call(Command::Load, &mut load, name)?;
-        call(Command::Suspend, &mut Packet::named(name), name)
-    };
-    if let Err(error) = activate() {
-        // The first error is the one to tell; what stays is found by census and sweep.
-        if let Err(undo) = remove(name) {
-            tracing::warn!(%name, error = %undo, "half-made dm device could not be removed");
-        }
-        return Err(error);
-    }
-    Ok(number)
+    Ok(DeviceNumber::from_raw(packet.device()))
+}
+
+/// Loads a new device's table and makes it live.
+pub(crate) fn activate(name: &DeviceName, table: &Table) -> Result<()> {
+    let mut load = Packet::named(name);
+    load.set_table(table);
+    call(Command::Load, &mut load, name)?;
+    resume(name)
 }
 
 /// Removes a device; one that is not there counts as removed.

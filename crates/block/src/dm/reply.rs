@@ -38,12 +38,15 @@ pub(super) fn names(mut rest: &[u8]) -> Result<Vec<(String, DeviceNumber)>> {
     }
 }
 
-/// `struct dm_target_deps`: count u32, padding u32, devices u64.
+/// `struct dm_target_deps`: count u32, padding u32, devices u64; nothing at all for a device without a table.
 pub(super) fn dependencies(bytes: &[u8]) -> Result<Vec<DeviceNumber>> {
     let bad = |detail| Error::MalformedReply {
         action: "get the dependencies of",
         detail,
     };
+    if bytes.is_empty() {
+        return Ok(Vec::new());
+    }
     let count = u32_at(bytes, 0).ok_or(bad("no count"))? as usize;
     let devices = bytes.get(8..).unwrap_or_default();
     if count > devices.len() / 8 {

@@ -128,13 +128,17 @@ pub(crate) fn attach(file: &Path, access: Access) -> Result<LoopId> {
         let device = open_node(&node(number))?;
         match abi::configure(&device, &backing, access) {
             Ok(()) => {
-                return describe(number, &device)?
-                    .map(|(id, _)| id)
-                    .ok_or(Error::Loop {
+                let described = describe(number, &device).and_then(|found| {
+                    found.map(|(id, _)| id).ok_or(Error::Loop {
                         action: "read back its own configuration",
                         number,
                         source: Errno::NXIO,
-                    });
+                    })
+                });
+                if described.is_err() {
+                    let _ = abi::clear(&device); // no identity, so no guard could
+                }
+                return described;
             }
             Err(Errno::BUSY) => {} // somebody else took this number between the two calls
             Err(source) => {

@@ -330,13 +330,13 @@ async fn a_disk_that_is_given_up_half_way_leaves_nothing() {
         let patience = Duration::from_millis(2 * step);
         drop(tokio::time::timeout(patience, attaching).await);
     }
+    let mut leftovers = Vec::new();
     let clean = async {
-        let mut leftovers = Vec::new();
         while fixture.census().await != before {
             leftovers.extend(fixture.reaped());
             // A device is busy until what stands on it is gone; as the reaper does, ask again.
             let mut busy = Vec::new();
-            for mut leftover in leftovers {
+            for mut leftover in std::mem::take(&mut leftovers) {
                 if leftover.clean().await.is_err() {
                     busy.push(leftover);
                 }
@@ -344,9 +344,13 @@ async fn a_disk_that_is_given_up_half_way_leaves_nothing() {
             leftovers = busy;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), clean)
-        .await
-        .expect("nothing is left in time");
+    let cleaned = tokio::time::timeout(Duration::from_secs(60), clean).await;
+    assert!(
+        cleaned.is_ok(),
+        "left: {:?}, of which reaped: {leftovers:?}; {:?}",
+        fixture.census().await,
+        fixture.store,
+    );
 }
 
 #[tokio::test]
@@ -392,7 +396,27 @@ async fn a_dropped_disk_is_reaped_and_a_failed_one_undone() {
             .await,
         Err(Error::SmallerThanBase { .. })
     ));
-    drop((disk, cow, second));
+    // The device is made by then, and its table refused.
+    let rubbish = fixture.cow("rubbish.cow", size).await;
+    File::options()
+        .write(true)
+        .open(rubbish.path())
+        .unwrap()
+        .write_all(&[0xee; 4096])
+        .unwrap();
+    let name = DeviceName::new("rubbish").unwrap();
+    let refused = fixture
+        .store
+        .attach(&name, &fixture.base, &rubbish, size)
+        .await;
+    assert!(matches!(refused, Err(Error::Dm { .. })), "{refused:?}");
+    assert_eq!(
+        fixture.census().await.loops.len(),
+        2,
+        "only the first disk's"
+    );
+    assert!(fixture.reaped().is_empty());
+    drop((disk, cow, second, rubbish));
     for mut leftover in fixture.reaped() {
         leftover.clean().await.unwrap();
     }
