@@ -10,6 +10,7 @@ mod outside;
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::fs::MetadataExt;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -145,10 +146,6 @@ async fn a_guest_reaches_the_internet_and_its_gateway_and_nothing_private() {
     assert!(guest.reaches(PUBLIC));
     assert!(guest.reaches(GATEWAY_ADDRESS));
 
-    let link_of = |lease: &SlotLease, end: u16| {
-        let offset = 2 * lease.slot().number() + end;
-        Ipv4Addr::from_bits(Ipv4Addr::new(10, 12, 0, 0).to_bits() + u32::from(offset))
-    };
     for (what, address) in [
         ("the host's end of the pair", link_of(&lease, 0)),
         ("its own uplink", link_of(&lease, 1)),
@@ -166,6 +163,43 @@ async fn a_guest_reaches_the_internet_and_its_gateway_and_nothing_private() {
     drop(guest);
     other.release().await.unwrap();
     lease.release().await.unwrap();
+    fixture.finish().await;
+}
+
+/// The host's end (0) or the namespace's (1) of a slot's pair.
+fn link_of(lease: &SlotLease, end: u16) -> Ipv4Addr {
+    let offset = 2 * lease.slot().number() + end;
+    Ipv4Addr::from_bits(Ipv4Addr::new(10, 12, 0, 0).to_bits() + u32::from(offset))
+}
+
+/// Lets everything through the table of this thread's namespace.
+fn open_table() {
+    for chain in ["forward", "input"] {
+        let rule = ["insert", "rule", "inet", "wrenn", chain, "accept"];
+        assert!(Command::new("nft").args(rule).status().unwrap().success());
+    }
+}
+
+#[tokio::test]
+async fn either_table_alone_keeps_a_guest_from_what_is_private() {
+    let fixture = Fixture::new().await;
+    let (lease, other) = (fixture.slot().await, fixture.slot().await);
+    let (mut bare, mut guest) = (Guest::attach(&lease), Guest::attach(&other));
+    let private = [HOST_PUBLIC, HOST_PRIVATE, RESOLVER];
+    outside::within(&lease.namespace_path(), open_table);
+    for address in private {
+        assert!(bare.cannot_reach(address), "{address} by the host's table");
+    }
+    open_table();
+    for address in private {
+        assert!(bare.reaches(address), "{address} without either");
+    }
+    for address in [HOST_PRIVATE, RESOLVER, link_of(&other, 0)] {
+        assert!(guest.cannot_reach(address), "{address} by its own table");
+    }
+    drop((bare, guest));
+    lease.release().await.unwrap();
+    other.release().await.unwrap();
     fixture.finish().await;
 }
 
