@@ -2,8 +2,9 @@
 //! what failed and which package brings a missing program.
 //!
 //! Output goes to unlinked temporary files, so a background child that keeps a descriptor open
-//! (ssh's connection sharing) cannot hold up the caller. The program leads its own process group,
-//! and the whole group is killed at the deadline, and when [`interrupt`] ends all of this process's work.
+//! (ssh's connection sharing) cannot hold up the caller. The program leads its own process group, and the
+//! whole group is ended at the deadline, and when [`interrupt`] ends all of this process's work: it is asked
+//! to, so that it removes what it made elsewhere (`mmdebstrap` does), and killed when it takes too long.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -21,11 +22,14 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 /// Bytes of each output stream that are kept; the rest is dropped.
 const OUTPUT_LIMIT: u64 = 16 << 20;
 
+/// How long a program that is ended may take to clean up.
+const GRACE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 15 });
+
 /// Readable once [`interrupt`] was called; without descriptors left there are no programs to end either.
 static INTERRUPT: LazyLock<Option<OwnedFd>> =
     LazyLock::new(|| eventfd(0, EventfdFlags::CLOEXEC).ok());
 
-/// Ends what this process builds and boots, now and from now on: its programs are killed, and who waits for them
+/// Ends what this process builds and boots, now and from now on: its programs are ended, and who waits for them
 /// or for a machine gets an error and cleans up. For a process that is about to end.
 pub fn interrupt() {
     if let Some(fd) = INTERRUPT.as_ref() {
@@ -79,10 +83,10 @@ pub enum ToolError {
         code: i32,
         message: String,
     },
-    /// The program was killed because all work was to end.
+    /// The program was ended because all work was to end.
     #[error("{program} was interrupted")]
     Interrupted { program: String },
-    /// The program was killed at its deadline.
+    /// The program was ended at its deadline.
     #[error("{program} did not finish within {seconds} s: {message}")]
     Deadline {
         program: String,
@@ -174,7 +178,7 @@ impl Tool {
         let status =
             wait_until(&mut child, Instant::now() + self.deadline).map_err(|e| self.failed(e))?;
         let Some(status) = status else {
-            kill_group(&mut child);
+            end_group(&mut child);
             if is_interrupted() {
                 return Err(ToolError::Interrupted {
                     program: self.program,
@@ -260,9 +264,15 @@ fn any_readable_until(fds: &mut [PollFd<'_>], deadline: Instant) -> io::Result<b
     }
 }
 
-fn kill_group(child: &mut Child) {
-    // Both fail only when everything has already ended, which is what is wanted.
-    let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
+fn end_group(child: &mut Child) {
+    let group = Pid::from_child(child);
+    // Each fails only when everything has already ended, which is what is wanted.
+    let _ = kill_process_group(group, Signal::TERM);
+    if let Ok(pidfd) = pidfd_open(group, PidfdFlags::empty()) {
+        let _ = readable_until(&pidfd, Instant::now() + GRACE);
+    }
+    // The leader is not reaped yet, so the group's number is still its own.
+    let _ = kill_process_group(group, Signal::KILL);
     let _ = child.wait();
 }
 
@@ -330,6 +340,21 @@ mod tests {
         let tool = Tool::new("sh", Duration::from_millis(100)).args(["-c", "sleep 60 & sleep 60"]);
         assert!(matches!(tool.run(), Err(ToolError::Deadline { .. })));
         assert!(began.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_program_that_is_ended_may_clean_up_but_not_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = dir.path().join("made");
+        std::fs::write(&made, "").unwrap();
+        let cleans = format!("trap 'rm {}; exit 1' TERM; sleep 60 & wait", made.display());
+        for script in [cleans.as_str(), "trap '' TERM; while :; do sleep 60; done"] {
+            let began = Instant::now();
+            let tool = Tool::new("sh", Duration::from_millis(300)).args(["-c", script]);
+            assert!(matches!(tool.run(), Err(ToolError::Deadline { .. })));
+            assert!(began.elapsed() < Duration::from_secs(10));
+        }
+        assert!(!made.exists());
     }
 
     #[test]

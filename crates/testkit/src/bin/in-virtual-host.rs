@@ -1,4 +1,4 @@
-//! Runs test programs as root inside a virtual host: `in-virtual-host PROGRAM…`.
+//! Runs test programs as root inside a virtual host: `in-virtual-host PROGRAM… [-- ARGUMENT…]`.
 //!
 //! For crates whose tests make namespaces, devices and VMs: such a test needs a kernel of its own. The
 //! images are at `/opt/wrenn` there, as they are for an agent.
@@ -29,8 +29,11 @@ fn main() -> Result<ExitCode> {
     host.put("/tmp/tests/fake-firecracker", &fake)
         .context("hand over the fake Firecracker")?;
 
+    let mut words = std::env::args().skip(1);
+    let programs: Vec<_> = words.by_ref().take_while(|word| word != "--").collect();
+    let arguments = words.collect::<Vec<_>>().join(" ");
     let mut failed = false;
-    for program in std::env::args().skip(1) {
+    for program in programs {
         let bytes = std::fs::read(&program).with_context(|| format!("read {program}"))?;
         let name = Path::new(&program)
             .file_name()
@@ -47,7 +50,7 @@ fn main() -> Result<ExitCode> {
             ""
         };
         let command = format!(
-            "cd /tmp && {soak}RUST_BACKTRACE=1 {there} --test-threads=1 2>&1; rc=$?; rm {there}; exit $rc"
+            "cd /tmp && {soak}RUST_BACKTRACE=1 {there} --test-threads=1 {arguments} 2>&1; rc=$?; rm {there}; exit $rc"
         );
         let output = host.exec(&command, DEADLINE).context("run the program")?;
         std::io::stderr().write_all(&output.stdout)?;

@@ -38,10 +38,23 @@ fn listen(port: u16) -> Result<TcpListener, FileError> {
 mod tests {
     use super::*;
 
+    /// A free port below those that the kernel gives away, so that nobody takes it by chance.
+    fn quiet_port(from: u16) -> u16 {
+        let mut free =
+            (from..32_768).filter(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok());
+        free.next().unwrap()
+    }
+
     #[test]
     fn ports_are_kept_while_free_and_changed_when_taken() {
-        let first = Ports::pick(None).unwrap();
-        assert_ne!(first.agent, first.ssh);
+        let new = Ports::pick(None).unwrap();
+        assert_ne!(new.agent, new.ssh);
+        let start = 20_000 + (std::process::id() % 10_000) as u16;
+        let agent = quiet_port(start);
+        let first = Ports {
+            agent,
+            ssh: quiet_port(agent + 1),
+        };
         assert_eq!(Ports::pick(Some((first.agent, first.ssh))).unwrap(), first);
         let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, first.agent)).unwrap();
         let second = Ports::pick(Some((first.agent, first.ssh))).unwrap();
