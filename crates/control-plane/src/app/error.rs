@@ -62,7 +62,7 @@ impl Error {
 
     /// Unknown or foreign: one text for both.
     #[must_use]
-    pub(crate) fn not_found(what: &str) -> Self {
+    pub(crate) fn not_found(what: impl fmt::Display) -> Self {
         Self::new(ErrorCode::NotFound, format!("no such {what}"))
     }
 

@@ -45,7 +45,7 @@ pub(crate) async fn sandbox_of(
     id: SandboxId,
 ) -> ApiResult<SandboxRow> {
     let row = sandbox_get_of_team(&app.db, id, actor.team()).await?;
-    Ok(row.ok_or_else(|| app::Error::not_found("sandbox"))?)
+    Ok(row.ok_or_else(|| app::Error::not_found(format_args!("sandbox {id}")))?)
 }
 
 impl FromRequestParts<Arc<App>> for SandboxOf {
