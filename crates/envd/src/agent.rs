@@ -20,6 +20,7 @@ use crate::{
     process::Processes,
     sandbox::Sandbox,
     server::{self, connections::Connections, gate::Audience, hostkey::HostKey},
+    standstill::Standstill,
     users::Users,
 };
 
@@ -39,8 +40,9 @@ pub(crate) struct Agent {
     pub(crate) connections: Connections,
     pub(crate) host_key: HostKey,
     pub(crate) meter: Meter,
-    /// One `/init` at a time.
-    pub(crate) init_turn: tokio::sync::Mutex<()>,
+    pub(crate) standstill: Standstill,
+    /// One `/init`, freeze or thaw at a time.
+    pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Serves until the process is ended.
@@ -60,12 +62,11 @@ pub(crate) fn run(settings: Settings) -> ExitCode {
 
 async fn serve(settings: Settings) -> io::Result<std::convert::Infallible> {
     let users = Users::system();
-    let cgroups = match settings.surroundings {
-        Surroundings::Machine => None,
-        Surroundings::Vm => Cgroups::open(&settings.cgroup_root)
+    let cgroups = settings.cgroup_root.as_deref().and_then(|root| {
+        Cgroups::open(root)
             .inspect_err(|fault| tracing::warn!(%fault, "no cgroups: processes are not placed"))
-            .ok(),
-    };
+            .ok()
+    });
     let agent = Arc::new(Agent {
         surroundings: settings.surroundings,
         sandbox: Sandbox::new(&settings, &users),
@@ -75,7 +76,8 @@ async fn serve(settings: Settings) -> io::Result<std::convert::Infallible> {
         connections: Connections::default(),
         host_key: HostKey::default(),
         meter: Meter::default(),
-        init_turn: tokio::sync::Mutex::default(),
+        standstill: Standstill::default(),
+        turn: Arc::default(),
     });
     let router = http::router(&agent);
     let mut listeners = tokio::task::JoinSet::new();

@@ -9,6 +9,9 @@ use tracing::level_filters::LevelFilter;
 pub(crate) const USAGE: &str = "usage: envd [--listen ADDR:PORT]... [--no-vm] [--cgroup-root PATH] \
 [--default-user NAME] [--default-workdir PATH] [--log-level LEVEL] [--version]";
 
+/// The hierarchy of a guest. Another machine's is touched only when it is named.
+const CGROUP_ROOT: &str = "/sys/fs/cgroup";
+
 /// What the command line asks for.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Command {
@@ -31,7 +34,8 @@ pub(crate) struct Settings {
     /// Empty: the guest's own addresses.
     pub(crate) listen: Vec<SocketAddr>,
     pub(crate) surroundings: Surroundings,
-    pub(crate) cgroup_root: PathBuf,
+    /// Where processes are placed; absent: nowhere, they stay in the group of envd.
+    pub(crate) cgroup_root: Option<PathBuf>,
     pub(crate) default_user: Option<String>,
     pub(crate) default_workdir: Option<String>,
     pub(crate) log_level: LevelFilter,
@@ -53,7 +57,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
     let mut settings = Settings {
         listen: Vec::new(),
         surroundings: Surroundings::Vm,
-        cgroup_root: PathBuf::from("/sys/fs/cgroup"),
+        cgroup_root: None,
         default_user: None,
         default_workdir: None,
         log_level: LevelFilter::INFO,
@@ -66,13 +70,18 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
                 .listen
                 .push(parsed("--listen", value("--listen")?)?),
             "--no-vm" => settings.surroundings = Surroundings::Machine,
-            "--cgroup-root" => settings.cgroup_root = PathBuf::from(value("--cgroup-root")?),
+            "--cgroup-root" => settings.cgroup_root = Some(value("--cgroup-root")?.into()),
             "--default-user" => settings.default_user = Some(value("--default-user")?),
             "--default-workdir" => settings.default_workdir = Some(value("--default-workdir")?),
             "--log-level" => settings.log_level = parsed("--log-level", value("--log-level")?)?,
             "--version" => return Ok(Command::Version),
             _ => return Err(FlagError::Unknown(argument)),
         }
+    }
+    if settings.surroundings == Surroundings::Vm {
+        settings
+            .cgroup_root
+            .get_or_insert_with(|| CGROUP_ROOT.into());
     }
     Ok(Command::Serve(settings))
 }

@@ -1,48 +1,7 @@
-//! `envd`, the agent inside a Wrenn guest.
-//!
-//! One binary with two names: called as `wrenn-init` it is the first process of the guest and brings the
-//! machine up (`init`); else it is the agent that serves processes and files on port 49983 (`agent`).
-//! It links no C library at run time, starts no helper program to do its own work and trusts neither its
-//! callers nor the programs beside it.
+//! The binary of the guest's agent.
 
-mod agent;
-mod console;
-mod filesystem;
-mod flags;
-mod guest;
-mod http;
-mod init;
-mod paths;
-mod ports;
-mod process;
-mod reason;
-mod sandbox;
-mod secret;
-mod server;
-mod users;
-
-use std::{io::Write as _, path::Path, process::ExitCode};
-
-use crate::flags::{Command, USAGE};
+use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args_os();
-    let name = arguments.next().unwrap_or_default();
-    if Path::new(&name)
-        .file_name()
-        .is_some_and(|name| name == "wrenn-init")
-    {
-        return init::run();
-    }
-    let written = match flags::parse(arguments) {
-        Ok(Command::Serve(settings)) => return agent::run(settings),
-        Ok(Command::Version) => {
-            writeln!(std::io::stdout(), "envd {}", env!("CARGO_PKG_VERSION")).map(|()| true)
-        }
-        Err(fault) => writeln!(std::io::stderr(), "envd: {fault}\n{USAGE}").map(|()| false),
-    };
-    match written {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) | Err(_) => ExitCode::from(2),
-    }
+    wrenn_envd::run(std::env::args_os())
 }

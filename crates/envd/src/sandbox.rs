@@ -1,7 +1,7 @@
 //! What envd knows of the sandbox that it serves, and what `/init` changes.
 //!
-//! Phases: `Waiting` (a VM before its first `/init`) → `Open` ⇄ `Sealed` (between a snapshot and what
-//! follows it). `--no-vm` starts `Open`.
+//! Phases: `Waiting` (a VM before its first `/init`) → `Open`. `--no-vm` starts `Open`. In either phase the
+//! sandbox is sealed from a snapshot's preparation to what follows it, and serves nobody but the host.
 
 use std::{
     collections::BTreeMap,
@@ -22,23 +22,18 @@ const RESERVED: [&str; 6] = [
     "WRENN_TEMPLATE_ID",
 ];
 
-/// Whether requests are served.
+/// Whether requests are served, unless the sandbox is sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Waiting,
     Open,
-    /// A snapshot is being taken; next issue's `/snapshot/prepare` enters it.
-    #[expect(
-        dead_code,
-        reason = "entered by snapshot preparation, which is to come"
-    )]
-    Sealed,
 }
 
 /// The changing part, behind one short lock.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) phase: Phase,
+    pub(crate) sealed: bool,
     pub(crate) token: Option<Secret>,
     /// Set by `/init`; without the reserved names.
     pub(crate) variables: BTreeMap<String, String>,
@@ -99,6 +94,7 @@ impl Sandbox {
                     Surroundings::Vm => Phase::Waiting,
                     Surroundings::Machine => Phase::Open,
                 },
+                sealed: false,
                 token: None,
                 variables: BTreeMap::new(),
                 sandbox_id: String::new(),

@@ -155,15 +155,13 @@ impl Service for Filesystem {
         context: RequestContext,
         request: ServiceRequest<'_, WatchDirRequest>,
     ) -> ServiceResult<ServiceStream<WatchDirResponse>> {
-        let request = request.to_owned_message();
-        let (_, path) = self.locate(&context, &request.path)?;
-        let target = Target {
-            path,
-            reach: reach(request.recursive),
-            detail: detail(request.include_entry),
-            network: network(request.allow_network_mounts),
-        };
-        let watcher = self.watch(target).await?;
+        let (_, path) = self.locate(&context, request.path)?;
+        let (tree, entry, network) = (
+            request.recursive,
+            request.include_entry,
+            request.allow_network_mounts,
+        );
+        let watcher = self.watch(target(path, tree, entry, network)).await?;
         let events = watch_events(watcher, gate::keepalive(context.headers()));
         Response::ok(Box::pin(events))
     }
@@ -173,15 +171,13 @@ impl Service for Filesystem {
         context: RequestContext,
         request: ServiceRequest<'_, CreateWatcherRequest>,
     ) -> ServiceResult<CreateWatcherResponse> {
-        let request = request.to_owned_message();
-        let (_, path) = self.locate(&context, &request.path)?;
-        let target = Target {
-            path,
-            reach: reach(request.recursive),
-            detail: detail(request.include_entry),
-            network: network(request.allow_network_mounts),
-        };
-        let watcher = self.watch(target).await?;
+        let (_, path) = self.locate(&context, request.path)?;
+        let (tree, entry, network) = (
+            request.recursive,
+            request.include_entry,
+            request.allow_network_mounts,
+        );
+        let watcher = self.watch(target(path, tree, entry, network)).await?;
         let id = self.agent.watchers.keep(&self.agent, watcher);
         Response::ok(CreateWatcherResponse {
             watcher_id: id.map_err(|_| ConnectError::internal("there is no randomness"))?,
@@ -222,27 +218,17 @@ impl Service for Filesystem {
     }
 }
 
-fn reach(recursive: bool) -> Reach {
-    if recursive {
-        Reach::Tree
-    } else {
-        Reach::Directory
-    }
-}
-
-fn detail(include_entry: bool) -> Detail {
-    if include_entry {
-        Detail::Entry
-    } else {
-        Detail::Name
-    }
-}
-
-fn network(allow: bool) -> Network {
-    if allow {
-        Network::Allowed
-    } else {
-        Network::Refused
+/// What to watch, from the three switches that both requests have.
+fn target(path: String, tree: bool, entry: bool, network: bool) -> Target {
+    Target {
+        path,
+        reach: if tree { Reach::Tree } else { Reach::Directory },
+        detail: if entry { Detail::Entry } else { Detail::Name },
+        network: if network {
+            Network::Allowed
+        } else {
+            Network::Refused
+        },
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use rustix::fs::{Mode, OFlags};
 
-use super::vital;
+use super::{freezer::Freezer, vital};
 
 /// Which group a process belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,7 @@ pub(crate) enum Group {
 pub(crate) struct Cgroups {
     user: OwnedFd,
     pty: OwnedFd,
+    freezer: Freezer,
 }
 
 impl Cgroups {
@@ -53,6 +54,7 @@ impl Cgroups {
         Ok(Self {
             user: open_directory(&user)?,
             pty: open_directory(&pty)?,
+            freezer: Freezer::new([user, pty]),
         })
     }
 
@@ -62,6 +64,11 @@ impl Cgroups {
             Group::User => self.user.as_fd(),
             Group::Pty => self.pty.as_fd(),
         }
+    }
+
+    /// What stops and continues all of their processes.
+    pub(crate) fn freezer(&self) -> &Freezer {
+        &self.freezer
     }
 }
 

@@ -7,10 +7,12 @@ pub(crate) mod cgroup;
 pub(crate) mod clock;
 pub(crate) mod disk;
 pub(crate) mod entropy;
+pub(crate) mod freezer;
 pub(crate) mod mmds;
 pub(crate) mod names;
 pub(crate) mod trust;
 pub(crate) mod vital;
+pub(crate) mod writeback;
 
 use std::{
     fs::{self, File, Permissions},

@@ -4,7 +4,7 @@
 //! nothing of an earlier life (connections, subscribers) is left when it does. Every step may be repeated;
 //! a failed one leaves the sandbox as closed as it was.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use axum::{
     Extension, Json,
@@ -17,7 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use zeroize::Zeroize as _;
 
-use super::{HttpError, health::VERSIONS, identity};
+use super::{HttpError, health::VERSIONS, identity, snapshot};
 use crate::{
     agent::{self, Agent},
     flags::Surroundings,
@@ -25,11 +25,11 @@ use crate::{
     sandbox::Phase,
     secret::{Secret, equal, sha256_hex},
     server::gate::Caller,
+    standstill::{self, Turn},
 };
 
 const MAX_GENERATION: usize = 256;
 const MAX_TOKEN: usize = 1024;
-const TURN_TIME: Duration = Duration::from_secs(30);
 
 /// The body. Unknown fields are ignored.
 #[derive(Deserialize)]
@@ -69,11 +69,9 @@ pub(super) async fn init(
         StatusCode::PAYLOAD_TOO_LARGE => HttpError::fixed(413, "the body is larger than 4 MiB"),
         _ => HttpError::new(400, fault.body_text()),
     })?;
-    let _turn = tokio::time::timeout(TURN_TIME, agent.init_turn.lock())
-        .await
-        .map_err(|_| HttpError::fixed(503, "another /init is running"))?;
+    let turn = snapshot::turn(&agent).await?;
     agent.host_key.forget();
-    let step = apply(&agent, request, caller, newest).await?;
+    let step = apply(&agent, request, caller, newest, &turn).await?;
     let milliseconds = step.as_millis().to_string();
     Ok((
         StatusCode::NO_CONTENT,
@@ -88,6 +86,7 @@ async fn apply(
     mut request: InitRequest,
     caller: Caller,
     newest: u64,
+    turn: &Turn,
 ) -> Result<SignedDuration, HttpError> {
     let vm = agent.surroundings == Surroundings::Vm;
     let novelty = novelty(agent, &request);
@@ -129,6 +128,8 @@ async fn apply(
             };
             step = clock::align(occasion, told).map_err(|fault| failed("set the clock", &fault))?;
         }
+        // Names are files, and nobody writes to a frozen file system.
+        standstill::release_root(agent, turn);
         name_machine(&request, novelty, &metadata.sandbox_id)
             .map_err(|fault| failed("name the machine", &fault))?;
     }
@@ -153,6 +154,7 @@ async fn apply(
         state.applied_at = request.timestamp.or(state.applied_at);
         state.phase = Phase::Open;
     }
+    standstill::release(agent, turn).map_err(|fault| failed("thaw the processes", &fault))?;
     if vm && novelty == Novelty::New {
         // The sandbox's disk may be larger than that of the snapshot it came from.
         tokio::task::spawn_blocking(|| disk::grow_root().inspect_err(agent::tell_disk));

@@ -7,6 +7,7 @@ mod health;
 pub(crate) mod identity;
 mod init;
 pub(crate) mod signature;
+mod snapshot;
 mod status;
 
 use std::{any::Any, borrow::Cow, sync::Arc};
@@ -51,9 +52,9 @@ pub(crate) fn router(agent: &Arc<Agent>) -> Router {
             "/init",
             post(init::init).layer(DefaultBodyLimit::max(MAX_INIT)),
         )
-        .route("/freeze", post(not_yet))
-        .route("/unfreeze", post(not_yet))
-        .route("/snapshot/prepare", post(not_yet))
+        .route("/freeze", post(snapshot::freeze))
+        .route("/unfreeze", post(snapshot::unfreeze))
+        .route("/snapshot/prepare", post(snapshot::prepare))
         .route("/envs", get(status::variables))
         .route("/metrics", get(status::metrics))
         .route(

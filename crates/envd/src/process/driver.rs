@@ -35,6 +35,7 @@ use super::{
     command::{Command, Input, Size, Words},
     leader::Leader,
     output::{Budget, End, Origin, Output, Past, Subscription},
+    running::RunningTime,
     spawn::{self, Controlling, SpawnError, Stdio},
     stdin::{InputError, Stdin},
     terminal::Terminal,
@@ -192,16 +193,20 @@ impl Launched {
             None => tokio::spawn(pump_terminal(Arc::clone(&process))),
         };
         tokio::spawn(async move {
-            let end = drive(&process, pump, timeout).await;
+            let end = drive(&process, pump, timeout, &processes.running).await;
             processes.retire(&process, end);
         });
         subscription
     }
 }
 
-async fn drive(process: &Process, mut pump: JoinHandle<()>, timeout: Option<Duration>) -> End {
-    // A century is as good as never, and no overflow.
-    let deadline = Instant::now() + timeout.unwrap_or(Duration::from_secs(100 * 365 * 86_400));
+async fn drive(
+    process: &Process,
+    mut pump: JoinHandle<()>,
+    timeout: Option<Duration>,
+    time: &RunningTime,
+) -> End {
+    let due = time.now() + timeout.unwrap_or_default();
     let mut timed_out = None;
     let mut exit = None;
     // The exit of its session's leader hangs a terminal up: whoever still holds it cannot write any more.
@@ -219,12 +224,12 @@ async fn drive(process: &Process, mut pump: JoinHandle<()>, timeout: Option<Dura
             ended = process.leader.exited(), if exit.is_none() => exit = Some(ended),
             _ = &mut pump, if !drained => drained = true,
             () = process.struck.notified() => struck = true,
-            () = sleep_until(deadline), if timed_out.is_none() && timeout.is_some() => {
+            () = time.reach(due), if timed_out.is_none() && timeout.is_some() => {
                 timed_out = timeout;
                 struck = true;
                 process.leader.signal(Signal::KILL);
             }
-            () = sleep_until(give_up.unwrap_or(deadline)), if give_up.is_some() => drained = true,
+            () = sleep_until(give_up.unwrap_or_else(Instant::now)), if give_up.is_some() => drained = true,
         }
     }
 }

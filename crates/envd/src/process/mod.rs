@@ -12,6 +12,7 @@ mod leader;
 pub(crate) mod orphans;
 mod output;
 mod queue;
+mod running;
 pub(crate) mod service;
 mod spawn;
 mod stdin;
@@ -29,6 +30,7 @@ pub(crate) use self::{command::Command, leader::watched};
 use self::{
     driver::Process,
     output::{Budget, Subscription},
+    running::RunningTime,
 };
 use crate::guest::{
     cgroup::{Cgroups, Group},
@@ -65,6 +67,8 @@ pub(crate) struct Processes {
     table: Mutex<Table>,
     cgroups: Option<Cgroups>,
     budget: Arc<Budget>,
+    /// What the timeouts of processes are counted in.
+    running: RunningTime,
 }
 
 #[derive(Debug, Default)]
@@ -84,7 +88,23 @@ impl Processes {
             table: Mutex::default(),
             cgroups,
             budget: Arc::new(Budget::new(limit)),
+            running: RunningTime::new(),
         })
+    }
+
+    /// The groups of all processes; absent where none are placed.
+    pub(crate) fn cgroups(&self) -> Option<&Cgroups> {
+        self.cgroups.as_ref()
+    }
+
+    /// Stops the time of timeouts.
+    pub(crate) fn suspend_timeouts(&self) {
+        self.running.suspend();
+    }
+
+    /// Lets the time of timeouts go on.
+    pub(crate) fn resume_timeouts(&self) {
+        self.running.resume();
     }
 
     /// Starts `command`; its first subscriber is attached before it exists. Completes even when the caller

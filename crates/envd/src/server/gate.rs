@@ -108,14 +108,15 @@ async fn admit(agent: &Agent, request: &Parts) -> Result<(), HttpError> {
         Class::HostOnly => return host(agent, headers).await,
         Class::Files | Class::Token => {}
     }
-    let (phase, token) = {
+    let (phase, sealed, token) = {
         let state = agent.sandbox.state();
-        (state.phase, state.token.clone())
+        (state.phase, state.sealed, state.token.clone())
     };
-    match phase {
-        Phase::Open => {}
-        Phase::Waiting => return Err(HttpError::fixed(503, "sandbox is not initialized")),
-        Phase::Sealed => return Err(HttpError::fixed(503, "sandbox is being snapshotted")),
+    if sealed {
+        return Err(HttpError::fixed(503, "sandbox is being snapshotted"));
+    }
+    if phase == Phase::Waiting {
+        return Err(HttpError::fixed(503, "sandbox is not initialized"));
     }
     let Some(token) = token else { return Ok(()) };
     match headers.get(ACCESS_TOKEN) {

@@ -3,12 +3,12 @@
 //! The key itself is never in the guest; what the guest's programs can read is its hash.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use crate::{
-    guest::mmds,
+    guest::mmds::{self, MmdsError},
     secret::{equal, sha256_hex},
 };
 
@@ -23,31 +23,35 @@ pub(crate) struct HostKey {
 impl HostKey {
     /// Whether `offered`, the header's value, is the host's key now.
     pub(crate) async fn admits(&self, offered: &[u8]) -> bool {
-        let known = self
-            .known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let hash = match known {
-            Some((read, hash)) if read.elapsed() < FRESH => hash,
-            _ => match mmds::fetch().await {
-                Ok(metadata) => {
-                    let entry = Some((Instant::now(), metadata.host_key_hash.clone()));
-                    *self.known.lock().unwrap_or_else(PoisonError::into_inner) = entry;
-                    metadata.host_key_hash
-                }
-                Err(fault) => {
-                    let fault: &dyn std::error::Error = &fault;
-                    tracing::warn!(fault, "cannot tell the host from others");
-                    return false;
-                }
-            },
-        };
-        !hash.is_empty() && equal(sha256_hex(offered).as_bytes(), hash.as_bytes())
+        match self.hash().await {
+            Ok(hash) => !hash.is_empty() && equal(sha256_hex(offered).as_bytes(), hash.as_bytes()),
+            Err(fault) => {
+                let fault: &dyn std::error::Error = &fault;
+                tracing::warn!(fault, "cannot tell the host from others");
+                false
+            }
+        }
+    }
+
+    /// The hash of the host's key; empty where the host has none.
+    pub(crate) async fn hash(&self) -> Result<String, MmdsError> {
+        let known = self.known().clone();
+        if let Some((read, hash)) = known
+            && read.elapsed() < FRESH
+        {
+            return Ok(hash);
+        }
+        let hash = mmds::fetch().await?.host_key_hash;
+        *self.known() = Some((Instant::now(), hash.clone()));
+        Ok(hash)
     }
 
     /// Forgets the hash: the next caller may be of another life of this VM.
     pub(crate) fn forget(&self) {
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.known() = None;
+    }
+
+    fn known(&self) -> MutexGuard<'_, Option<(Instant, String)>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

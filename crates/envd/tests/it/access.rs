@@ -24,7 +24,7 @@ fn health_tells_the_versions_and_unknown_paths_are_not_found() {
     let body = check(&envd, "GET /nothing", "", 404);
     assert_eq!(body, r#"{"code":404,"message":"not found"}"#);
     check(&envd, "DELETE /health", "", 405);
-    check(&envd, "POST /freeze", "", 501);
+    check(&envd, "GET /freeze", "", 405);
 }
 
 #[test]

@@ -45,18 +45,19 @@ impl Envd {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        lines.read_line(&mut line).unwrap();
-        let address = line
-            .split('"')
-            .find_map(|word| word.parse().ok())
-            .unwrap_or_else(|| panic!("the first line tells the address: {line}"));
-        std::thread::spawn(move || {
-            lines
-                .lines()
-                .for_each(|line| eprintln!("envd: {}", line.unwrap()))
-        });
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        // What the machine lacks is told before; an envd that ends has told its address or why not.
+        let address = loop {
+            let Some(line) = lines.next() else {
+                panic!("envd ended before it listened")
+            };
+            let line = line.unwrap();
+            if let Some(address) = line.split('"').find_map(|word| word.parse().ok()) {
+                break address;
+            }
+            eprintln!("envd: {line}");
+        };
+        std::thread::spawn(move || lines.for_each(|line| eprintln!("envd: {}", line.unwrap())));
         Self { child, address }
     }
 

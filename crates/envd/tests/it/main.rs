@@ -7,9 +7,11 @@
 )]
 
 mod access;
+mod cgroups;
 mod content;
 mod envd;
 mod files;
 mod processes;
+mod standstill;
 mod terminal;
 mod watching;

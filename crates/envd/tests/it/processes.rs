@@ -47,7 +47,11 @@ pub(crate) async fn started(envd: &Envd, request: StartRequest) -> (u32, Followe
 
 pub(crate) type Follower = tokio::task::JoinHandle<Result<Ran, ConnectError>>;
 
-async fn started_with(envd: &Envd, request: StartRequest, options: CallOptions) -> (u32, Follower) {
+pub(crate) async fn started_with(
+    envd: &Envd,
+    request: StartRequest,
+    options: CallOptions,
+) -> (u32, Follower) {
     let client = envd.processes(CodecFormat::Proto);
     let mut stream = client.start_with_options(request, options).await.unwrap();
     let first = stream.message::<StartResponse>().await.unwrap().unwrap();
@@ -96,7 +100,7 @@ async fn input(envd: &Envd, pid: u32, bytes: &[u8]) -> Result<(), ConnectError> 
 }
 
 /// Whether a process ends, or has ended, within ten seconds: a signal to a group reaches each in its time.
-fn ends(pid: i32) -> bool {
+pub(crate) fn ends(pid: i32) -> bool {
     let pid = Pid::from_raw(pid).unwrap();
     let Ok(descriptor) = pidfd_open(pid, PidfdFlags::empty()) else {
         return true;
@@ -110,7 +114,7 @@ fn ends(pid: i32) -> bool {
 }
 
 /// A zombie does not run; whose child it is reaps it in its own time.
-fn is_running(pid: u32) -> bool {
+pub(crate) fn is_running(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(')')
         .is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))

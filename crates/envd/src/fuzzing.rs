@@ -1,0 +1,1 @@
+//! The parsers of untrusted bytes, opened to the fuzz targets in `fuzz`.
