@@ -61,7 +61,10 @@ pub(crate) fn router(agent: &Arc<Agent>) -> Router {
             "/files",
             get(files::download::download).post(files::upload::upload),
         )
-        .route("/files/compose", post(not_yet))
+        .route(
+            "/files/compose",
+            post(files::compose::compose).layer(DefaultBodyLimit::max(MAX_MESSAGE)),
+        )
         .method_not_allowed_fallback(async || HttpError::fixed(405, "method not allowed"))
         .fallback(move |request| services_or_nothing(rpc.clone(), request))
         .layer(DefaultBodyLimit::disable())
@@ -86,11 +89,6 @@ async fn services_or_nothing(rpc: ConnectRpcService, request: Request) -> Respon
 fn after_panic(_: Box<dyn Any + Send>) -> Response {
     tracing::error!("a request panicked");
     HttpError::fixed(500, "internal error").into_response()
-}
-
-/// Endpoints whose work is still to come.
-async fn not_yet() -> HttpError {
-    HttpError::fixed(501, "not implemented")
 }
 
 /// An error of a plain endpoint.

@@ -52,6 +52,9 @@ enum Class {
     Token,
 }
 
+/// What a request is told that names nobody where nobody is the default.
+pub(crate) const NO_USER: &str = "no user given";
+
 const ACCESS_TOKEN: &str = "x-access-token";
 const HOST_KEY: &str = "x-wrenn-host-key";
 const START: &str = "/process.Process/Start";
@@ -202,7 +205,7 @@ pub(crate) fn user(agent: &Agent, headers: &HeaderMap) -> Result<User, ConnectEr
         _ => agent.sandbox.state().default_user.clone(),
     };
     if name.is_empty() {
-        return Err(ConnectError::unauthenticated("no user given"));
+        return Err(ConnectError::unauthenticated(NO_USER));
     }
     find_user(agent, &name)
 }

@@ -2,11 +2,11 @@
 
 use std::{
     fs,
-    io::Write as _,
+    io::{Read as _, Write as _},
     os::unix::fs::{MetadataExt as _, symlink},
 };
 
-use flate2::{Compression, write::GzEncoder};
+use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 
 use crate::envd::Envd;
 
@@ -63,7 +63,6 @@ fn what_goes_up_comes_down() {
     assert_eq!(fs::read(&path).unwrap(), b"shorter now");
     check_down(&envd, &path, "Range: bytes=8-\r\n", (206, b"now"));
     check_down(&envd, &path, "Range: bytes=-3\r\n", (206, b"now"));
-    check_down(&envd, &path, "Range: bytes=99-\r\n", (416, b""));
     let head = check_down(&envd, &path, "", (200, b"shorter now"));
     for header in [
         "content-length: 11",
@@ -210,4 +209,173 @@ fn packed_bodies_are_unpacked_and_metadata_is_kept() {
         b"x",
         400,
     );
+}
+
+/// The body of an answer in chunks.
+fn unchunked(mut body: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::new();
+    loop {
+        let end = body.windows(2).position(|two| two == b"\r\n").unwrap();
+        let length = std::str::from_utf8(&body[..end]).unwrap();
+        let length = usize::from_str_radix(length, 16).unwrap();
+        if length == 0 {
+            return whole;
+        }
+        whole.extend(&body[end + 2..end + 2 + length]);
+        body = &body[end + 2 + length + 2..];
+    }
+}
+
+#[test]
+fn downloads_are_packed_for_those_who_prefer_it() {
+    let envd = Envd::start(&[]);
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().to_str().unwrap();
+    let noise = (0..300_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13).to_le_bytes()[0]);
+    for (name, content) in [
+        ("text", b"all work and no play\n".repeat(50_000)),
+        ("noise", noise.collect()),
+        ("empty", Vec::new()),
+    ] {
+        let path = format!("{root}/{name}");
+        fs::write(&path, &content).unwrap();
+        let line = format!("GET /files?path={path}");
+        let (status, head, body) = envd.http(&line, "Accept-Encoding: gzip, br\r\n", b"");
+        assert_eq!(status, 200);
+        for header in ["content-encoding: gzip", "vary: Accept-Encoding"] {
+            assert!(head.contains(header), "{head}");
+        }
+        let mut unpacked = Vec::new();
+        let body = unchunked(&body);
+        GzDecoder::new(&body[..])
+            .read_to_end(&mut unpacked)
+            .unwrap();
+        assert!(unpacked == content, "{name}");
+        check_down(
+            &envd,
+            &path,
+            "Accept-Encoding: gzip, identity\r\n",
+            (200, &content),
+        );
+    }
+    let path = format!("{root}/text");
+    let line = format!("GET /files?path={path}");
+    let (_, head, body) = envd.http(&line, "Accept-Encoding: gzip\r\nRange: bytes=0-2\r\n", b"");
+    assert_eq!(body, b"all");
+    assert!(!head.contains("content-encoding"), "{head}");
+    let (status, _, body) = envd.http(&line, "Accept-Encoding: identity;q=0\r\n", b"");
+    assert_eq!(status, 406, "{}", String::from_utf8_lossy(&body));
+    let line = "GET /files?path=/proc/self/status";
+    let (_, head, body) = envd.http(line, "Accept-Encoding: gzip\r\n", b"");
+    assert!(head.contains("content-encoding: gzip"), "{head}");
+    let mut unpacked = String::new();
+    let body = unchunked(&body);
+    GzDecoder::new(&body[..])
+        .read_to_string(&mut unpacked)
+        .unwrap();
+    assert!(unpacked.contains("Name:\tenvd"), "{unpacked}");
+}
+
+#[test]
+fn conditions_save_a_download() {
+    let envd = Envd::start(&[]);
+    let directory = tempfile::tempdir().unwrap();
+    let path = format!("{}/file.txt", directory.path().display());
+    fs::write(&path, "content").unwrap();
+    let head = check_down(&envd, &path, "", (200, b"content"));
+    let modified = head
+        .lines()
+        .find_map(|line| line.strip_prefix("last-modified: "))
+        .unwrap();
+    assert!(head.contains("content-type: text/plain"), "{head}");
+    let check = |name: &str, expected: (u16, &[u8])| {
+        let headers = format!("{name}: {modified}\r\nAccept-Encoding: gzip\r\n");
+        let head = check_down(&envd, &path, &headers, expected);
+        assert!(!head.contains("content-encoding"), "{head}");
+    };
+    check("If-Modified-Since", (304, b""));
+    check("If-Unmodified-Since", (200, b"content"));
+    let (status, head, body) = envd.http(
+        &format!("GET /files?path={path}"),
+        "Range: bytes=7-\r\n",
+        b"",
+    );
+    assert_eq!(status, 416);
+    assert!(head.contains("content-range: bytes */7"), "{head}");
+    assert_eq!(
+        String::from_utf8(body).unwrap(),
+        r#"{"code":416,"message":"the file has no such range"}"#
+    );
+    check_down(
+        &envd,
+        &path,
+        "Range: bytes=1-2\r\nIf-Range: Fri, 13 Feb 2009 23:31:30 GMT\r\n",
+        (200, b"content"),
+    );
+    check_down(
+        &envd,
+        &path,
+        "If-Unmodified-Since: Fri, 13 Feb 2009 23:31:30 GMT\r\n",
+        (412, br#"{"code":412,"message":"the file is another one"}"#),
+    );
+}
+
+#[test]
+fn files_are_composed_in_order_and_their_sources_are_gone() {
+    let envd = Envd::start(&[]);
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().to_str().unwrap();
+    let compose = |sources: &[&str], destination: &str, expected: u16| {
+        let sources: Vec<String> = sources.iter().map(|one| format!("{root}/{one}")).collect();
+        let body = serde_json::json!({
+            "source_paths": sources,
+            "destination": format!("{root}/{destination}"),
+            "username": "daemon",
+        });
+        let json = "Content-Type: application/json\r\n";
+        let (status, _, answer) =
+            envd.http("POST /files/compose", json, body.to_string().as_bytes());
+        let answer = String::from_utf8(answer).unwrap();
+        assert_eq!(status, expected, "{body}: {answer}");
+        answer
+    };
+    let large = vec![7; 3 << 20];
+    for (name, content) in [
+        ("a", &b"first "[..]),
+        ("b", &large),
+        ("c", b""),
+        ("d", b" last"),
+    ] {
+        fs::write(format!("{root}/{name}"), content).unwrap();
+    }
+    fs::create_dir(format!("{root}/directory")).unwrap();
+    compose(&[], "whole", 400);
+    compose(&["a", "b"], "b", 400);
+    compose(&["a"], "directory", 400);
+    compose(&["a", "directory"], "whole", 400);
+    compose(&["a", "missing"], "whole", 404);
+    compose(&["a", "b"], "a/below", 400);
+    let left: Vec<_> = fs::read_dir(root).unwrap().collect();
+    assert_eq!(left.len(), 5, "a refusal changes nothing: {left:?}");
+    let answer = compose(&["a", "b", "c", "d"], "new/whole", 200);
+    let path = format!("{root}/new/whole");
+    assert_eq!(
+        answer,
+        format!(r#"{{"name":"whole","path":"{path}","type":"file"}}"#)
+    );
+    let expected = [&b"first "[..], &large, b" last"].concat();
+    assert!(fs::read(&path).unwrap() == expected);
+    let owner = fs::metadata(&path).unwrap();
+    assert_eq!((owner.uid(), owner.mode() & 0o777), (1, 0o644));
+    let left: Vec<_> = fs::read_dir(root)
+        .unwrap()
+        .chain(fs::read_dir(format!("{root}/new")).unwrap())
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left.len(), 3, "directory, new, whole: {left:?}");
+    let json = "Content-Type: application/json\r\n";
+    for bad in ["", "{}", r#"{"source_paths":"a","destination":"b"}"#] {
+        let (status, ..) = envd.http("POST /files/compose", json, bad.as_bytes());
+        assert_eq!(status, 400, "{bad}");
+    }
 }

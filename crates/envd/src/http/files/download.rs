@@ -1,7 +1,7 @@
-//! `GET /files`: the bytes of a regular file, whole or one range of them.
+//! `GET /files`: the bytes of a regular file, whole, packed, or one range of them.
 //!
-//! A file without a size (those of `/proc` have content all the same) is sent until its end. Compression
-//! is still to come; until then every answer is the identity, which `Vary` already allows for.
+//! A file without a size (those of `/proc` have content all the same) is sent until its end. A range, and
+//! whatever is asked for under a condition, is sent as it is.
 
 use std::{
     fs::{File, Metadata},
@@ -15,22 +15,25 @@ use std::{
 use axum::{
     body::Body,
     extract::{RawQuery, State},
-    response::Response,
+    response::{IntoResponse as _, Response},
 };
 use bytes::BytesMut;
 use futures::{StreamExt as _, future, stream};
 use http::{
     HeaderMap, HeaderValue, StatusCode,
     header::{
-        ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
-        IF_MODIFIED_SINCE, LAST_MODIFIED, RANGE, VARY,
+        ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
+        CONTENT_TYPE, LAST_MODIFIED, RANGE, VARY,
     },
 };
 use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
 
 use super::{
-    blocking, io_error, path,
+    blocking,
+    condition::{self, Verdict},
+    encoding::{self, Encoding},
+    io_error, packed, path,
     range::{self, Wanted},
     user,
 };
@@ -59,15 +62,37 @@ pub(crate) async fn download(
         .header(CONTENT_DISPOSITION, disposition(&path))
         .header(LAST_MODIFIED, httpdate::fmt_http_date(modified))
         .header(VARY, "Accept-Encoding");
-    if is_unchanged(&headers, modified) {
-        return finish(response.status(StatusCode::NOT_MODIFIED), Body::empty());
+    let verdict = condition::judge(&headers, modified);
+    match verdict {
+        Verdict::NotModified => {
+            return finish(response.status(StatusCode::NOT_MODIFIED), Body::empty());
+        }
+        Verdict::Failed => return Err(HttpError::fixed(412, "the file is another one")),
+        Verdict::Whole | Verdict::Range => {}
+    }
+    if !condition::is_conditional(&headers) {
+        match encoding::preferred(&headers) {
+            Some(Encoding::Identity) => {}
+            Some(Encoding::Gzip) => {
+                let length = if size == 0 { u64::MAX } else { size };
+                let response = response.header(CONTENT_ENCODING, "gzip");
+                return finish(response, packed::body(file, length));
+            }
+            None => {
+                return Err(HttpError::fixed(
+                    406,
+                    "neither identity nor gzip is acceptable",
+                ));
+            }
+        }
     }
     if size == 0 {
         return unsized_answer(response, file, &path).await;
     }
-    let wanted = headers
-        .get(RANGE)
-        .map_or(Wanted::Everything, |value| range::parse(value, size));
+    let wanted = match headers.get(RANGE).filter(|_| verdict == Verdict::Range) {
+        Some(value) => range::parse(value, size),
+        None => Wanted::Everything,
+    };
     let (start, length) = match wanted {
         Wanted::Everything => (0, size),
         Wanted::Part { start, length } => {
@@ -78,11 +103,9 @@ pub(crate) async fn download(
             (start, length)
         }
         Wanted::Impossible => {
-            let response = Response::builder().status(StatusCode::RANGE_NOT_SATISFIABLE);
-            return finish(
-                response.header(CONTENT_RANGE, format!("bytes */{size}")),
-                Body::empty(),
-            );
+            let fault = HttpError::fixed(416, "the file has no such range");
+            let size = HeaderValue::try_from(format!("bytes */{size}"));
+            return Ok((size.ok().map(|size| [(CONTENT_RANGE, size)]), fault).into_response());
         }
     };
     if start > 0 {
@@ -122,7 +145,8 @@ fn finish(response: http::response::Builder, body: Body) -> Result<Response, Htt
         .map_err(|_| HttpError::fixed(500, "cannot answer"))
 }
 
-fn open(path: &str) -> Result<(File, Metadata), HttpError> {
+/// Opens a regular file for reading.
+pub(super) fn open(path: &str) -> Result<(File, Metadata), HttpError> {
     // Without blocking: a named pipe without a writer would hold the thread for ever.
     let opened = File::options()
         .read(true)
@@ -146,18 +170,6 @@ fn open(path: &str) -> Result<(File, Metadata), HttpError> {
         ));
     }
     Ok((file, metadata))
-}
-
-fn is_unchanged(headers: &HeaderMap, modified: SystemTime) -> bool {
-    let since = headers
-        .get(IF_MODIFIED_SINCE)
-        .and_then(|value| value.to_str().ok());
-    let since = since.and_then(|text| httpdate::parse_http_date(text).ok());
-    let second = |time: SystemTime| {
-        time.duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs())
-    };
-    since.is_some_and(|since| second(modified) <= second(since))
 }
 
 /// `inline` with the file's name; what a header cannot hold is percent-encoded (RFC 5987).

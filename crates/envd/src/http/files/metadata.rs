@@ -28,6 +28,7 @@ pub(super) fn wanted(headers: &HeaderMap) -> Result<BTreeMap<String, String>, Ht
             return Err(bad("a metadata key is not 1 to 246 bytes long"));
         }
         let value = headers.get(name).and_then(|value| value.to_str().ok());
+        let value = value.filter(|value| !value.contains('\t'));
         let value = value.ok_or_else(|| bad("a metadata value is not printable ASCII"))?;
         total += METADATA_PREFIX.len() + key.len() + value.len();
         all.insert(key.to_owned(), value.to_owned());
@@ -105,10 +106,13 @@ mod tests {
         );
         check(&[("x-metadata-", "1")], Err(400));
         check(&[("x-metadata-a", "ä")], Err(400));
+        check(&[("x-metadata-a", "a\tb")], Err(400));
+        check(&[("x-metadata-a", &"v".repeat(4086))], Ok(1));
+        check(&[("x-metadata-a", &"v".repeat(4087))], Err(400));
+        check(&[(&format!("x-metadata-{}", "a".repeat(246)), "1")], Ok(1));
         check(
             &[(&format!("x-metadata-{}", "a".repeat(247)), "1")],
             Err(400),
         );
-        check(&[("x-metadata-a", &"v".repeat(4090))], Err(400));
     }
 }

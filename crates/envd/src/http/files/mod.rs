@@ -1,8 +1,12 @@
-//! `/files`: the content of one file, down and up, as a plain HTTP body.
+//! `/files`: the content of files, down and up, as plain HTTP bodies.
 
 mod body;
+pub(crate) mod compose;
+mod condition;
 pub(crate) mod download;
+mod encoding;
 mod metadata;
+mod packed;
 mod range;
 pub(crate) mod upload;
 mod writer;
@@ -10,23 +14,26 @@ mod writer;
 use std::{borrow::Cow, io};
 
 use http::HeaderMap;
-use wrenn_rpc::connectrpc::ErrorCode;
 
 use super::{HttpError, signature::FileQuery};
 use crate::{agent::Agent, paths, reason::Reason, server::gate, users::User};
 
-/// The user that a request names: in the query, in the header, else the default.
+/// The user that the query names, else the header, else the default.
 fn user(agent: &Agent, headers: &HeaderMap, query: &FileQuery<'_>) -> Result<User, HttpError> {
-    let name = query.username.as_deref().filter(|name| !name.is_empty());
-    let found = match name {
+    user_called(agent, headers, query.username.as_deref())
+}
+
+fn user_called(agent: &Agent, headers: &HeaderMap, name: Option<&str>) -> Result<User, HttpError> {
+    let found = match name.filter(|name| !name.is_empty()) {
         Some(name) => gate::find_user(agent, name),
         None => gate::user(agent, headers),
     };
     found.map_err(|fault| {
         let message = fault.message.unwrap_or_default();
-        match fault.code {
-            ErrorCode::Unauthenticated => HttpError::new(401, message),
-            _ => HttpError::new(400, message),
+        if message == gate::NO_USER {
+            HttpError::fixed(400, gate::NO_USER)
+        } else {
+            HttpError::new(401, message)
         }
     })
 }

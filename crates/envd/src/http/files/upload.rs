@@ -32,6 +32,17 @@ pub(crate) struct Written {
     metadata: BTreeMap<String, String>,
 }
 
+impl Written {
+    pub(super) fn new(path: String) -> Self {
+        Self {
+            name: path.rsplit('/').next().unwrap_or_default().to_owned(),
+            path,
+            kind: "file",
+            metadata: BTreeMap::new(),
+        }
+    }
+}
+
 pub(crate) async fn upload(
     State(agent): State<Arc<Agent>>,
     request: Request,
@@ -141,12 +152,9 @@ impl Files {
 
     async fn finish(&self, (writer, path): (Writer, String)) -> Result<Written, HttpError> {
         writer.finish(self.metadata.clone()).await?;
-        let name = path.rsplit('/').next().unwrap_or_default().to_owned();
         Ok(Written {
-            name,
-            path,
-            kind: "file",
             metadata: self.metadata.clone(),
+            ..Written::new(path)
         })
     }
 }
