@@ -1,0 +1,124 @@
+"""What every test stands on: a running envd, a sandbox object of the SDK, a folder of one's own.
+
+The tests speak to envd through the SDK alone, as a user's program does; only this file knows that envd runs in
+the same little machine. After each test no process may be left: whoever starts one ends it.
+"""
+
+import itertools
+import json
+import os
+import subprocess
+import urllib.error
+import urllib.request
+
+import certifi
+import e2b
+import pytest
+from packaging.version import Version
+
+from waiting import eventually
+
+ENVD = os.environ["WRENN_ENVD"]
+SECURED_PORT = 49984
+
+# The SDK's HTTP client refuses to start without certificates, even for plain HTTP.
+os.environ["SSL_CERT_FILE"] = certifi.where()
+
+# What only the newer SDK can do is a case of that SDK alone.
+collect_ignore_glob = [] if hasattr(e2b, "AsyncCommandInputHandle") else ["test_newer_*.py"]
+
+folders = itertools.count()
+
+
+def healthy(port):
+    try:
+        with urllib.request.urlopen(f"http://localhost:{port}/health", timeout=5) as answer:
+            return answer.status == 204
+    except urllib.error.URLError:
+        return False
+
+
+def serving(port):
+    """An envd that answers on this port; ended afterwards, and it must have lived until then."""
+    command = [ENVD, "--no-vm", "--listen", f"127.0.0.1:{port}"]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as envd:
+        try:
+            eventually(lambda: healthy(port), "envd answers")
+            yield
+            assert envd.poll() is None, "envd ended by itself"
+        finally:
+            envd.kill()
+
+
+@pytest.fixture(scope="session")
+def envd():
+    yield from serving(e2b.ConnectionConfig.envd_port)
+
+
+@pytest.fixture(scope="session")
+def sandbox(envd):
+    return e2b.Sandbox.create(request_timeout=20)
+
+
+@pytest.fixture
+async def async_sandbox(envd):
+    return await e2b.AsyncSandbox.create(request_timeout=20)
+
+
+@pytest.fixture(scope="session")
+def anyio_backend():
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def no_process_is_left(sandbox):
+    yield
+    eventually(lambda: not sandbox.commands.list(), "all commands are over")
+
+
+@pytest.fixture
+def folder(sandbox):
+    """The path of a new folder that belongs to the default user."""
+    path = f"/home/user/folder-{next(folders)}"
+    assert sandbox.files.make_dir(path)
+    yield path
+    sandbox.files.remove(path)
+
+
+@pytest.fixture(scope="session")
+def token():
+    """The access token of a second envd, one that asks for it."""
+    token = "a-token-of-the-tests"
+    envd = serving(SECURED_PORT)
+    next(envd)
+    init = urllib.request.Request(
+        f"http://localhost:{SECURED_PORT}/init",
+        json.dumps({"accessToken": token}).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(init, timeout=10) as answer:
+        assert answer.status == 204
+    yield token
+    next(envd, None)
+
+
+@pytest.fixture
+def secured():
+    """Makes sandbox objects for the second envd that carry this token, or none."""
+
+    def secured(token):
+        headers = {} if token is None else {"X-Access-Token": token}
+        return e2b.Sandbox(
+            sandbox_id="secured",
+            sandbox_domain=None,
+            envd_version=Version("0.6.4"),
+            envd_access_token=token,
+            traffic_access_token=None,
+            connection_config=e2b.ConnectionConfig(
+                sandbox_url=f"http://localhost:{SECURED_PORT}",
+                extra_sandbox_headers=headers,
+                request_timeout=20,
+            ),
+        )
+
+    return secured
