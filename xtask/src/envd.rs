@@ -24,7 +24,12 @@ const HEADER_COUNT: usize = 0x38;
 
 /// Builds envd and prints the path of the binary.
 pub(crate) fn run() -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    print(&binary()?);
+    Ok(())
+}
+
+/// Builds envd; the path of the binary.
+pub(crate) fn binary() -> Result<PathBuf> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .args([
@@ -37,14 +42,13 @@ pub(crate) fn run() -> Result<()> {
             "--package",
             "wrenn-envd",
         ])
-        .current_dir(&root)
+        .current_dir(root())
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         .status()
         .context("start cargo")?;
     ensure!(status.success(), "the build of envd failed");
 
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let path = target.join(TARGET).join("envd/envd");
+    let path = target_directory().join(TARGET).join("envd/envd");
     let binary = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
     ensure!(is_static_pie(&binary), "envd is not a static-pie binary");
     ensure!(
@@ -52,9 +56,16 @@ pub(crate) fn run() -> Result<()> {
         "envd has {} bytes, more than the {MAX_BYTES} that an image has room for",
         binary.len()
     );
-    let path = path.canonicalize().context("resolve the path of envd")?;
-    print(&path);
-    Ok(())
+    path.canonicalize().context("resolve the path of envd")
+}
+
+/// Where cargo puts what it builds.
+pub(crate) fn target_directory() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 #[expect(

@@ -7,6 +7,7 @@ mod envd;
 #[cfg(test)]
 mod invariants;
 mod programs;
+mod sdk;
 mod tiers;
 
 use anyhow::Result;

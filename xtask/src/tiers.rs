@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::{
     envd,
     programs::{self, Program},
+    sdk,
 };
 
 /// How much of the long proofs to run.
@@ -37,7 +38,7 @@ struct Tier {
     work: fn(&mut Run) -> Result<()>,
 }
 
-const TIERS: [Tier; 7] = [
+const TIERS: [Tier; 8] = [
     Tier {
         name: "style",
         proves: "formatting",
@@ -72,6 +73,11 @@ const TIERS: [Tier; 7] = [
             .iter()
             .try_for_each(|package| run.one(package, "it", &[]))
         },
+    },
+    Tier {
+        name: "sdk",
+        proves: "the guest agent, driven by the published Python package",
+        work: |_| sdk::run(),
     },
     Tier {
         name: "host",
