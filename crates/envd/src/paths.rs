@@ -41,6 +41,27 @@ pub(crate) fn expand(path: &str, home: &str, workdir: Option<&str>) -> Result<St
     Ok(clean(&whole))
 }
 
+/// A path means an absolute one without dots, or nothing; and a meaning means itself.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let mut lines = text.splitn(2, '\n');
+    let (path, workdir) = (lines.next().unwrap_or_default(), lines.next());
+    if let Ok(whole) = expand(path, "/home/u", workdir) {
+        assert!(whole.starts_with('/'));
+        assert!(
+            !whole
+                .split('/')
+                .skip(1)
+                .any(|part| matches!(part, "." | ".."))
+        );
+        assert!(whole == "/" || !whole.contains("//"));
+        if whole.len() <= MAX_PATH && !whole.contains('\0') {
+            assert_eq!(expand(&whole, "/", None).as_deref(), Ok(whole.as_str()));
+        }
+    }
+}
+
 fn clean(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {

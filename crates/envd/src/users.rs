@@ -148,11 +148,26 @@ fn stamp(path: &Path) -> Stamp {
 fn parse_file<T>(path: &Path, parse: fn(&str) -> Option<T>) -> Vec<T> {
     let mut bytes = fs::read(path).unwrap_or_default();
     bytes.truncate(MAX_FILE);
+    parse_lines(&bytes, parse)
+}
+
+fn parse_lines<T>(bytes: &[u8], parse: fn(&str) -> Option<T>) -> Vec<T> {
     bytes
         .split(|byte| *byte == b'\n')
         .filter_map(|line| std::str::from_utf8(line).ok())
         .filter_map(parse)
         .collect()
+}
+
+/// Any bytes are accounts and groups, at most one a line, each with a name.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz(data: &[u8]) {
+    let lines = data.split(|byte| *byte == b'\n').count();
+    let accounts = parse_lines(data, account);
+    let groups = parse_lines(data, group);
+    assert!(accounts.len() <= lines && groups.len() <= lines);
+    assert!(!accounts.iter().any(|account| account.name.is_empty()));
+    assert!(!groups.iter().any(|group| group.name.is_empty()));
 }
 
 /// `name:password:uid:gid:gecos:home:shell`

@@ -4,6 +4,7 @@
 use std::{fs, io, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt as _, stream};
+use rustix::io::Errno;
 use tokio::time::timeout;
 use wrenn_rpc::{
     connectrpc::{
@@ -56,7 +57,14 @@ impl Service for Filesystem {
         request: ServiceRequest<'_, StatRequest>,
     ) -> ServiceResult<StatResponse> {
         let (_, path) = self.locate(&context, request.path)?;
-        let entry = self.run(move |agent| describe(agent, &path)).await?;
+        let work = move |agent: &Agent| match fs::symlink_metadata(&path) {
+            // Below a file there is nothing.
+            Err(fault) if fault.kind() == io::ErrorKind::NotADirectory => {
+                Err(failed("read", &path, &Errno::NOENT.into()))
+            }
+            _ => describe(agent, &path),
+        };
+        let entry = self.run(work).await?;
         Response::ok(StatResponse {
             entry: entry.into(),
             ..StatResponse::default()
@@ -309,7 +317,7 @@ fn describe(agent: &Agent, path: &str) -> Result<EntryInfo, ConnectError> {
 /// A failed step in the protocol's codes, with the path that the caller knows and the kernel's word.
 fn failed(attempt: &str, path: &str, fault: &io::Error) -> ConnectError {
     let number = fault.raw_os_error().unwrap_or(libc::EIO);
-    let word = word(rustix::io::Errno::from_raw_os_error(number));
+    let word = word(Errno::from_raw_os_error(number));
     let text = format!("cannot {attempt} '{}': {word}", short(path));
     match number {
         libc::ENOENT => ConnectError::not_found(text),

@@ -81,6 +81,17 @@ fn read_metadata(json: &[u8]) -> Result<Metadata, MmdsError> {
     Ok(metadata)
 }
 
+/// Any bytes are an answer, a part of one or none; what is taken from it is plain words.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz(data: &[u8]) {
+    if let Ok(Some(body)) = body(data) {
+        assert!(body.len() <= MAX_ANSWER);
+    }
+    if let Ok(metadata) = read_metadata(data) {
+        assert!(metadata.sandbox_id.len() <= MAX_VALUE && metadata.host_key_hash.is_ascii());
+    }
+}
+
 async fn call(line: &str, headers: &str) -> Result<Vec<u8>, MmdsError> {
     timeout(CALL_TIME, exchange(line, headers))
         .await

@@ -24,7 +24,9 @@ use http::StatusCode;
 use serde::Serialize;
 use tower::ServiceExt as _;
 use tower_http::catch_panic::CatchPanicLayer;
-use wrenn_rpc::connectrpc::{ConnectRpcService, Limits, Router as RpcRouter};
+use wrenn_rpc::connectrpc::{
+    ConnectRpcService, Limits, Router as RpcRouter, deadline::DeadlinePolicy,
+};
 
 use crate::{
     agent::Agent,
@@ -44,7 +46,11 @@ pub(crate) fn router(agent: &Arc<Agent>) -> Router {
     let limits = Limits::default()
         .with_max_request_body_size(MAX_MESSAGE)
         .with_max_message_size(MAX_MESSAGE);
-    let rpc = ConnectRpcService::new(services).with_limits(limits);
+    // That of `Start` is the process's own; the gate takes it away.
+    let deadlines = DeadlinePolicy::new().with_enforce_on_streams(true);
+    let rpc = ConnectRpcService::new(services)
+        .with_limits(limits)
+        .with_deadline_policy(deadlines);
 
     Router::new()
         .route("/health", get(health::health))

@@ -99,6 +99,14 @@ pub(crate) fn check(
     Ok(())
 }
 
+/// Any text is a query or refused, and none is admitted without the token.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz(data: &[u8]) {
+    let query = String::from_utf8_lossy(data);
+    let token = Secret::new("a token that no input knows".into());
+    assert!(check(&Method::GET, &query, &token, Timestamp::UNIX_EPOCH).is_err());
+}
+
 fn sign(query: &FileQuery<'_>, operation: &str, token: &Secret) -> String {
     let text = |value: &Option<Cow<'_, str>>| value.as_deref().unwrap_or_default().to_owned();
     let mut hash = Sha256::new();
@@ -116,6 +124,8 @@ fn sign(query: &FileQuery<'_>, operation: &str, token: &Secret) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
@@ -167,6 +177,36 @@ mod tests {
             &signed("path=x&signature_expiration=soon", "read"),
             Err("invalid signature"),
         );
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_signed_is_admitted_and_nothing_else(
+            path in "\\PC{0,40}",
+            username in prop::option::of("[a-z:]{0,8}"),
+            expiration in prop::option::of(0_i64..2_000_000_000),
+            other in "\\PC{1,8}",
+        ) {
+            let encode = |text: &str| -> String {
+                text.bytes().map(|byte| format!("%{byte:02x}")).collect()
+            };
+            let query = |path: &str| {
+                let user = username.as_ref().map(|name| format!("&username={}", encode(name)));
+                let end = expiration.map(|end| format!("&signature_expiration={end}"));
+                format!("path={}{}{}", encode(path), user.unwrap_or_default(), end.unwrap_or_default())
+            };
+            let token = Secret::new("token".into());
+            let signature = sign(&FileQuery::parse(&query(&path)).unwrap(), "read", &token);
+            let admitted = |query: String, method: Method, token: &Secret| {
+                let query = format!("{query}&signature={}", encode(&signature));
+                check(&method, &query, token, NOW).is_ok()
+            };
+            prop_assert!(admitted(query(&path), Method::GET, &token));
+            prop_assert!(!admitted(query(&path), Method::POST, &token));
+            let longer = format!("{path}{other}");
+            prop_assert!(!admitted(query(&longer), Method::GET, &token));
+            prop_assert!(!admitted(query(&path), Method::GET, &Secret::new(other)));
+        }
     }
 
     #[test]

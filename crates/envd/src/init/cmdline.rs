@@ -64,6 +64,16 @@ pub(super) fn parse(line: &[u8]) -> Arguments {
 }
 
 /// The kernel's own notation: `client:server:gateway:mask:host name:device:autoconf`.
+/// Any bytes are a command line, and resolvers there always are.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz(data: &[u8]) {
+    let arguments = parse(data);
+    assert!((1..=MAX_RESOLVERS).contains(&arguments.resolvers.len()));
+    if let Ok(address) = arguments.address {
+        assert!(address.prefix <= 32 && (1..=MAX_DEVICE).contains(&address.device.len()));
+    }
+}
+
 fn address(text: &str) -> Option<Address> {
     let mut parts = text.split(':');
     let guest = parts.next()?.parse().ok()?;

@@ -12,6 +12,9 @@ mod cmdline;
 mod mounts;
 mod network;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use self::cmdline::fuzz;
+
 use std::{
     fmt::Display,
     fs,

@@ -6,6 +6,9 @@
 
 mod table;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use self::table::fuzz;
+
 use std::{
     collections::BTreeMap,
     io,

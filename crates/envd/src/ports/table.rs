@@ -54,6 +54,17 @@ fn listener(line: &[u8]) -> Option<SocketAddr> {
     Some(SocketAddr::new(address, port))
 }
 
+/// Any bytes are a table, and what is hidden listens on the loopback address.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz(data: &[u8]) {
+    let all = parse(data);
+    let guest = IpAddr::from([169, 254, 0, 21]);
+    for (port, address) in hidden(&all, guest, |port| port == 49_983) {
+        assert!(address.is_loopback() && port != 49_983);
+        assert!(all.contains(&SocketAddr::new(address, port)));
+    }
+}
+
 /// The ports that listen on the loopback address only, with where; IPv4 counts where both do.
 pub(super) fn hidden(
     listening: &[SocketAddr],

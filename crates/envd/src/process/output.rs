@@ -45,6 +45,17 @@ pub(super) struct Chunk {
     _room: Option<Arc<OwnedSemaphorePermit>>,
 }
 
+impl Chunk {
+    /// Bytes that take no room in a budget.
+    pub(super) fn new(origin: Origin, bytes: Bytes) -> Self {
+        Self {
+            origin,
+            bytes,
+            _room: None,
+        }
+    }
+}
+
 /// How a process ended.
 #[derive(Clone, Debug)]
 pub(super) struct End {
@@ -171,11 +182,7 @@ impl Output {
         if past == Past::Replay {
             for (origin, bytes) in state.replayed() {
                 // The buffer has fewer entries than a queue has room for.
-                queue.push(&Chunk {
-                    origin,
-                    bytes,
-                    _room: None,
-                });
+                queue.push(&Chunk::new(origin, bytes));
             }
         }
         match &state.end {
@@ -289,5 +296,106 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.process.output().detach(&self.queue);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn chunks() -> impl Strategy<Value = Vec<(bool, Vec<u8>)>> {
+        prop::collection::vec(
+            (any::<bool>(), prop::collection::vec(any::<u8>(), 1..300)),
+            0..60,
+        )
+    }
+
+    fn origin(stderr: bool) -> Origin {
+        if stderr {
+            Origin::Stderr
+        } else {
+            Origin::Stdout
+        }
+    }
+
+    /// What a queue holds, to its finish.
+    fn drain(queue: &Queue) -> (Vec<(Origin, Vec<u8>)>, Finish) {
+        let mut seen = Vec::new();
+        loop {
+            match futures::executor::block_on(queue.next()) {
+                Taken::Chunk(chunk) => seen.push((chunk.origin, chunk.bytes.to_vec())),
+                Taken::Finish(finish) => return (seen, finish),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_replay_is_the_tail_of_what_was_printed(chunks in chunks(), limit in 1_usize..5000) {
+            let mut state = State::default();
+            let mut all = Vec::new();
+            for (stderr, bytes) in chunks {
+                all.extend(bytes.iter().map(|byte| (origin(stderr), *byte)));
+                state.remember(origin(stderr), bytes.into(), limit);
+                prop_assert!(state.replay_bytes <= limit);
+            }
+            let held: Vec<_> = state
+                .replayed()
+                .iter()
+                .flat_map(|(origin, bytes)| bytes.iter().map(|byte| (*origin, *byte)))
+                .collect();
+            prop_assert_eq!(&held[..], &all[all.len().saturating_sub(limit)..]);
+            prop_assert_eq!(state.wrapped, all.len() > limit);
+        }
+
+        #[test]
+        fn a_wrapped_terminal_begins_after_a_line(
+            text in "[ab\n]{0,400}",
+            limit in 1_usize..100,
+        ) {
+            let mut state = State::default();
+            for piece in text.as_bytes().chunks(7) {
+                state.remember(Origin::Terminal, Bytes::copy_from_slice(piece), limit);
+            }
+            let held: Vec<u8> = state.replayed().iter().flat_map(|(_, bytes)| bytes.to_vec()).collect();
+            let tail = &text.as_bytes()[text.len().saturating_sub(limit)..];
+            prop_assert!(tail.ends_with(&held));
+            let cut = tail.iter().position(|byte| *byte == b'\n');
+            match cut.filter(|_| state.wrapped) {
+                Some(end) => prop_assert_eq!(&held[..], &tail[end + 1..]),
+                None => prop_assert_eq!(&held[..], tail),
+            }
+        }
+
+        #[test]
+        fn whoever_attaches_gets_everything_from_then_on_and_the_end_last(
+            chunks in chunks(),
+            places in prop::collection::vec(0_usize..60, 1..5),
+        ) {
+            let budget = Arc::new(Budget::new(1 << 30));
+            let output = Output::new(&budget, false);
+            let mut attached = Vec::new();
+            for (at, (stderr, bytes)) in chunks.iter().enumerate() {
+                for _ in places.iter().filter(|place| **place == at) {
+                    attached.push((at, output.attach(Past::Skip).unwrap()));
+                }
+                let bytes = Bytes::copy_from_slice(bytes);
+                futures::executor::block_on(output.deliver(origin(*stderr), bytes));
+            }
+            let end = End { exit: Exit::Code(3), timed_out: None };
+            output.end(end);
+            attached.push((chunks.len(), output.attach(Past::Skip).unwrap()));
+            for (at, queue) in attached {
+                let (seen, finish) = drain(&queue);
+                let expected: Vec<_> = chunks[at..]
+                    .iter()
+                    .map(|(stderr, bytes)| (origin(*stderr), bytes.clone()))
+                    .collect();
+                prop_assert_eq!(seen, expected);
+                prop_assert!(matches!(finish, Finish::Ended(end) if end.exit == Exit::Code(3)));
+            }
+        }
     }
 }

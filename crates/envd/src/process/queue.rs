@@ -113,3 +113,40 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{super::output::Origin, *};
+
+    proptest! {
+        #[test]
+        fn a_queue_is_never_over_its_bound_and_keeps_its_order(
+            // How many are pushed, and then how many taken, over and over.
+            turns in prop::collection::vec((0_usize..3000, 0_usize..3000), 1..12),
+        ) {
+            let queue = Queue::default();
+            let (mut pushed, mut taken) = (0_u32, 0_u32);
+            for (pushes, takes) in turns {
+                for _ in 0..pushes {
+                    let bytes = pushed.to_le_bytes().to_vec().into();
+                    let full = usize::try_from(pushed - taken).unwrap() == CAPACITY;
+                    let chunk = Chunk::new(Origin::Stdout, bytes);
+                    prop_assert_eq!(queue.push(&chunk) == Pushed::Full, full);
+                    pushed += u32::from(!full);
+                    prop_assert!(queue.state().chunks.len() <= CAPACITY);
+                }
+                for _ in 0..takes.min(usize::try_from(pushed - taken).unwrap()) {
+                    let Some(Taken::Chunk(chunk)) = queue.take() else {
+                        panic!("something is there");
+                    };
+                    prop_assert_eq!(&chunk.bytes[..], &taken.to_le_bytes()[..]);
+                    taken += 1;
+                }
+            }
+            queue.finish(Finish::Dropped);
+            prop_assert!(queue.is_empty());
+        }
+    }
+}

@@ -229,6 +229,17 @@ fn basic_user(value: &[u8]) -> Option<String> {
     text.split_once(':').map(|(name, _)| name.to_owned())
 }
 
+/// Any bytes are a header.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz(data: &[u8]) {
+    let _ = basic_user(data);
+    let text = String::from_utf8_lossy(data);
+    if let Some(timeout) = connect_timeout(&text) {
+        assert!(timeout.as_millis() < 10_000_000_000);
+    }
+    let _ = grpc_timeout(&text);
+}
+
 /// Text of a caller, cut for a message.
 pub(crate) fn short(text: &str) -> String {
     text.chars().take(256).collect()

@@ -3,6 +3,7 @@
 pub(crate) mod connections;
 pub(crate) mod gate;
 pub(crate) mod hostkey;
+mod leftover;
 
 use std::{fs, io, sync::Arc, time::Duration};
 
@@ -20,7 +21,10 @@ use tokio::{
 };
 use tower::ServiceExt as _;
 
-use self::gate::{Audience, Caller};
+use self::{
+    gate::{Audience, Caller},
+    leftover::ReadWhole,
+};
 use crate::agent::Agent;
 
 const MAX_CONNECTIONS: usize = 1024;
@@ -90,7 +94,7 @@ async fn connection(
     };
     let service = router.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(caller);
-        request
+        request.map(ReadWhole::new)
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder

@@ -2,7 +2,10 @@
 
 use wrenn_rpc::connectrpc::client::CallOptions;
 
-use crate::envd::{Envd, shell};
+use crate::{
+    envd::{Envd, Kept, shell},
+    processes::{is_running, started},
+};
 
 fn check(envd: &Envd, line: &str, headers: &str, expected: u16) -> String {
     let (status, _, body) = envd.http(line, headers, b"{}");
@@ -102,4 +105,58 @@ async fn variables_of_init_reach_processes_and_requests_override_them() {
         .collect();
     let ran = envd.run(request, CallOptions::default()).await.unwrap();
     assert_eq!(ran.text(), "request yes true /root root\n");
+}
+
+#[test]
+fn a_refusal_before_the_body_is_read_keeps_the_connection() {
+    let envd = Envd::start(&[]);
+    let json = "Content-Type: application/json\r\n";
+    let body = br#"{"accessToken":"secret"}"#;
+    assert_eq!(envd.http("POST /init", json, body).0, 204);
+    let mut connection = Kept::open(&envd);
+    for length in [10, 100_000, 40 << 20] {
+        let octets = "Content-Type: application/octet-stream\r\nX-Access-Token: wrong\r\n";
+        connection.send("POST /files?path=/x", octets, length, &[0; 1 << 16]);
+        assert_eq!(connection.answer().0, 401, "{length} bytes");
+        let headers = format!("{json}X-Access-Token: secret\r\n");
+        connection.send("POST /process.Process/List", &headers, 2, b"{}");
+        assert_eq!(connection.answer(), (200, "{}".into()), "{length} bytes");
+        // Larger than a message may be.
+        connection.send(
+            "POST /filesystem.Filesystem/Stat",
+            &headers,
+            17 << 20,
+            &[b' '; 1 << 16],
+        );
+        let (status, body) = connection.answer();
+        assert_eq!(status, 429, "{length} bytes: {body}");
+        assert!(body.contains(r#""code":"resource_exhausted""#), "{body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_deadline_of_a_stream_ends_it_and_nothing_else() {
+    let envd = Envd::start(&[]);
+    let headers = "Content-Type: application/connect+json\r\nConnect-Timeout-Ms: 300\r\n";
+    let framed = |json: &str| {
+        let length = u32::try_from(json.len()).unwrap().to_be_bytes();
+        [&[0], &length[..], json.as_bytes()].concat()
+    };
+    let over = |path: &str, request: &str| {
+        let (status, _, body) = envd.http(&format!("POST {path}"), headers, &framed(request));
+        let body = String::from_utf8_lossy(&body).into_owned();
+        assert_eq!(status, 200, "{path}: {body}");
+        assert!(
+            body.contains(r#"{"error":{"code":"deadline_exceeded""#),
+            "{path}: {body}"
+        );
+        body
+    };
+    over("/filesystem.Filesystem/WatchDir", r#"{"path":"/tmp"}"#);
+    let (pid, _stream) = started(&envd, shell("sleep 1000")).await;
+    over(
+        "/process.Process/Connect",
+        &format!(r#"{{"process":{{"pid":{pid}}}}}"#),
+    );
+    assert!(is_running(pid));
 }

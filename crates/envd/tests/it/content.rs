@@ -97,7 +97,7 @@ fn what_is_no_file_is_refused() {
     message("/dev/zero", 400);
     message("~other", 400);
     message("%00", 400);
-    message(&format!("{root}/file/below"), 400);
+    message(&format!("{root}/file/below"), 404);
     check_up(&envd, root, OCTETS, b"x", 400);
     check_up(&envd, &format!("{root}/file/below"), OCTETS, b"x", 400);
     check_up(&envd, "", OCTETS, b"x", 400);

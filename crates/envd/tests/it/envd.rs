@@ -8,6 +8,7 @@ use std::{
 };
 
 use wrenn_rpc::{
+    buffa::Message,
     connectrpc::{
         CodecFormat, ConnectError,
         client::{CallOptions, ClientConfig, HttpClient},
@@ -59,6 +60,26 @@ impl Envd {
         };
         std::thread::spawn(move || lines.for_each(|line| eprintln!("envd: {}", line.unwrap())));
         Self { child, address }
+    }
+
+    /// The memory that it has now, in KiB.
+    pub(crate) fn resident(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    /// The most memory that it has had, in KiB.
+    pub(crate) fn peak(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap()
+            .trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .unwrap()
     }
 
     fn config(&self, codec: CodecFormat) -> ClientConfig {
@@ -230,6 +251,102 @@ pub(crate) fn by_tag(tag: &str) -> ProcessSelector {
         selector: Some(Selector::Tag(tag.into())),
         ..ProcessSelector::default()
     }
+}
+
+/// One connection, on which requests follow one another.
+pub(crate) struct Kept {
+    stream: BufReader<TcpStream>,
+}
+
+impl Kept {
+    pub(crate) fn open(envd: &Envd) -> Self {
+        let stream = TcpStream::connect(envd.address).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(30)))
+            .unwrap();
+        Self {
+            stream: BufReader::new(stream),
+        }
+    }
+
+    /// Sends a request; a body of `length` bytes comes from `piece`, over and over.
+    pub(crate) fn send(&mut self, line: &str, headers: &str, length: u64, piece: &[u8]) {
+        let head =
+            format!("{line} HTTP/1.1\r\nHost: envd\r\nContent-Length: {length}\r\n{headers}\r\n");
+        let stream = self.stream.get_mut();
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut left = length;
+        while left > 0 {
+            let part = usize::try_from(left).unwrap_or(usize::MAX).min(piece.len());
+            stream.write_all(&piece[..part]).unwrap();
+            left -= part as u64;
+        }
+    }
+
+    /// The status of the answer and the length of its body, which follows; none where it comes in chunks.
+    pub(crate) fn head(&mut self) -> (u16, Option<u64>) {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert_ne!(self.stream.read_line(&mut head).unwrap(), 0, "{head}");
+        }
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let length = head
+            .to_ascii_lowercase()
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+        let chunked = head.contains("transfer-encoding: chunked");
+        (status, length.or((!chunked).then_some(0)))
+    }
+
+    /// The whole of a small answer.
+    pub(crate) fn answer(&mut self) -> (u16, String) {
+        let (status, length) = self.head();
+        let body = match length {
+            Some(length) => self.take(length),
+            None => {
+                let mut whole = Vec::new();
+                loop {
+                    let mut line = String::new();
+                    self.stream.read_line(&mut line).unwrap();
+                    let length = u64::from_str_radix(line.trim_end(), 16).unwrap();
+                    let chunk = self.take(length + 2);
+                    if length == 0 {
+                        break whole;
+                    }
+                    whole.extend(&chunk[..chunk.len() - 2]);
+                }
+            }
+        };
+        (status, String::from_utf8(body).unwrap())
+    }
+
+    fn take(&mut self, length: u64) -> Vec<u8> {
+        let mut bytes = vec![0; usize::try_from(length).unwrap()];
+        self.stream.read_exact(&mut bytes).unwrap();
+        bytes
+    }
+
+    /// What comes after a head.
+    pub(crate) fn body(&mut self) -> &mut impl std::io::Read {
+        &mut self.stream
+    }
+
+    /// Opens a stream of a service's answers that nobody reads but the caller.
+    pub(crate) fn stream(envd: &Envd, path: &str, request: &impl Message) -> Self {
+        let message = request.encode_to_vec();
+        let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+        let frame = [&[0], &length[..], &message].concat();
+        let mut connection = Self::open(envd);
+        let headers = "Content-Type: application/connect+proto\r\nConnection: close\r\n";
+        connection.send(&format!("POST {path}"), headers, frame.len() as u64, &frame);
+        assert_eq!(connection.head().0, 200);
+        connection
+    }
+}
+
+/// Whether the long forms of the long tests run.
+pub(crate) fn is_soak() -> bool {
+    std::env::var_os("WRENN_SOAK").is_some()
 }
 
 /// Options that name a user as the SDKs do.

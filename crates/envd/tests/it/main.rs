@@ -9,6 +9,7 @@
 mod access;
 mod cgroups;
 mod content;
+mod endurance;
 mod envd;
 mod files;
 mod processes;

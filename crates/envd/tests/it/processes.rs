@@ -15,7 +15,7 @@ use wrenn_rpc::{
     },
 };
 
-use crate::envd::{Envd, Ran, as_user, by_pid, by_tag, program, shell};
+use crate::envd::{Envd, Ran, as_user, by_pid, by_tag, is_soak, program, shell};
 
 async fn check(envd: &Envd, request: StartRequest, expected: (&str, &str, &str)) {
     for codec in [CodecFormat::Proto, CodecFormat::Json] {
@@ -160,9 +160,10 @@ async fn output_errors_and_exits_are_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_hundred_echoes_lose_nothing_and_leave_nothing() {
+async fn many_echoes_lose_nothing_and_leave_nothing() {
     let envd = std::sync::Arc::new(Envd::start(&[]));
-    for batch in 0..30 {
+    let batches = if is_soak() { 1000 } else { 30 };
+    for batch in 0..batches {
         let runs = (0..10).map(|index| {
             let envd = std::sync::Arc::clone(&envd);
             tokio::spawn(async move {

@@ -9,7 +9,7 @@ use wrenn_rpc::connectrpc::client::CallOptions;
 
 use crate::{
     cgroups::{Gate, Groups},
-    envd::{Envd, program, shell},
+    envd::{Envd, is_soak, program, shell},
     processes::{ends, is_running, started, started_with},
 };
 
@@ -225,7 +225,7 @@ fn a_preparation_that_nobody_follows_up_is_undone_after_a_minute() {
     let begun = Instant::now();
     post(&envd, "/snapshot/prepare", r#"{"mode":"full"}"#, 200);
     let closed = |envd: &Envd| envd.http("GET /envs", "", b"").0 == 503;
-    if std::env::var_os("WRENN_SOAK").is_some() {
+    if is_soak() {
         while closed(&envd) {
             assert!(begun.elapsed() < Duration::from_secs(90));
             std::thread::sleep(Duration::from_secs(1));

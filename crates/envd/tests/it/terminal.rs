@@ -12,7 +12,7 @@ use wrenn_rpc::{
     },
 };
 
-use crate::envd::{Envd, Ran, as_user, by_pid, program, shell};
+use crate::envd::{Envd, Ran, as_user, by_pid, is_soak, program, shell};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const REPLAY: usize = 256 << 10;
@@ -290,11 +290,7 @@ async fn attaching_under_load_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn much_output_arrives_whole() {
-    let length = if std::env::var_os("WRENN_SOAK").is_some() {
-        100_000_000
-    } else {
-        10_000_000
-    };
+    let length = if is_soak() { 100_000_000 } else { 10_000_000 };
     let envd = Envd::start(&[]);
     let script = format!("stty -opost; head -c {length} /dev/zero | tr '\\0' x");
     let ran = Client::start(&envd, on_terminal(shell(&script), 80, 24)).await;

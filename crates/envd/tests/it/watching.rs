@@ -11,7 +11,7 @@ use wrenn_rpc::{
     },
 };
 
-use crate::envd::Envd;
+use crate::envd::{Envd, is_soak};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -129,11 +129,7 @@ async fn a_stream_begins_when_the_watch_is_in_place_and_then_tells_all() {
 
 #[tokio::test]
 async fn a_flood_is_told_whole_or_said_to_be_lost() {
-    let renames = if std::env::var_os("WRENN_SOAK").is_some() {
-        10_000
-    } else {
-        2_000
-    };
+    let renames = if is_soak() { 10_000 } else { 2_000 };
     let envd = Envd::start(&[]);
     let root = tempfile::tempdir().unwrap();
     let id = create(&envd, root.path().to_str().unwrap(), false)

@@ -25,6 +25,8 @@ use tokio::{
 use wrenn_rpc::filesystem::FilesystemEvent;
 
 use self::tree::Tree;
+#[cfg(feature = "fuzzing")]
+pub(crate) use self::tree::fuzz;
 pub(super) use self::tree::{Detail, Lost, Network, OpenError, Reach, Target};
 use crate::{agent::Agent, process::watched, users::Users};
 

@@ -340,6 +340,56 @@ impl AsFd for Tree {
     }
 }
 
+/// Any records are taken, and what is told is below the root.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz(data: &[u8]) {
+    // One for all runs: the kernel takes long to give a watcher up.
+    static TREE: std::sync::Mutex<Option<Tree>> = std::sync::Mutex::new(None);
+    let Ok(mut held) = TREE.lock() else { return };
+    if held.is_none() {
+        let root = std::env::temp_dir().join(format!("wrenn-fuzz-{}", std::process::id()));
+        *held = std::fs::create_dir_all(&root).ok().and_then(|()| {
+            Tree::open(Target {
+                path: root.to_string_lossy().into_owned(),
+                reach: Reach::Tree,
+                detail: Detail::Entry,
+                network: Network::Allowed,
+            })
+            .ok()
+        });
+    }
+    let Some(tree) = held.as_mut() else { return };
+    tree.scanned.clear();
+    tree.directories = HashMap::from([(1, PathBuf::new())]);
+    let users = Users::system();
+    // A watch, the bits of its flags, the length of a name, a name; as the kernel says them, a name is one
+    // component.
+    let mut rest = data;
+    while let [watch, low, high, length, more @ ..] = rest {
+        let (name, after) = more.split_at(more.len().min(usize::from(*length)));
+        rest = after;
+        let name: Vec<u8> = name
+            .iter()
+            .copied()
+            .filter(|byte| !b"/\0".contains(byte))
+            .collect();
+        let named = !matches!(&name[..], b"" | b"." | b"..");
+        let bits = u32::from(*low) | u32::from(*high) << 8 | u32::from(*high >> 4) << 28;
+        let record = Record {
+            watch: i32::from(*watch % 4),
+            flags: ReadFlags::from_bits_retain(bits),
+            name: named.then_some(name),
+        };
+        let taken = tree.take(record, &mut |tree, kind, path| {
+            let event = tree.event(kind, path, &users);
+            assert!(!event.name.starts_with('/') && !event.name.contains(".."));
+        });
+        if taken.is_err() {
+            return;
+        }
+    }
+}
+
 fn of_root(flags: ReadFlags) -> Option<EventType> {
     match flags {
         flags if flags.contains(ReadFlags::DELETE_SELF) => Some(EventType::Remove),

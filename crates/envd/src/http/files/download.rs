@@ -5,7 +5,7 @@
 
 use std::{
     fs::{File, Metadata},
-    io::{Seek as _, SeekFrom},
+    io::{self, Seek as _, SeekFrom},
     os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
     path::Path,
     sync::Arc,
@@ -26,6 +26,7 @@ use http::{
         CONTENT_TYPE, LAST_MODIFIED, RANGE, VARY,
     },
 };
+use rustix::io::Errno;
 use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
 
@@ -152,7 +153,11 @@ pub(super) fn open(path: &str) -> Result<(File, Metadata), HttpError> {
         .read(true)
         .custom_flags(libc::O_NONBLOCK)
         .open(path);
-    let file = opened.map_err(|fault| io_error("read", path, &fault))?;
+    let file = opened.map_err(|fault| match fault.kind() {
+        // Below a file there is nothing.
+        io::ErrorKind::NotADirectory => io_error("read", path, &Errno::NOENT.into()),
+        _ => io_error("read", path, &fault),
+    })?;
     let metadata = file
         .metadata()
         .map_err(|fault| io_error("read", path, &fault))?;

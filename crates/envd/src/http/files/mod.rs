@@ -72,6 +72,68 @@ fn word(fault: &io::Error) -> Cow<'static, str> {
     }
 }
 
+/// Any headers choose an encoding, a verdict and a range within the file.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz_headers(data: &[u8]) {
+    use http::{HeaderValue, header};
+    use range::Wanted;
+    const SIZE: u64 = 1000;
+    let names = [
+        header::ACCEPT_ENCODING,
+        header::RANGE,
+        header::IF_RANGE,
+        header::IF_MODIFIED_SINCE,
+        header::IF_UNMODIFIED_SINCE,
+        header::IF_NONE_MATCH,
+        header::IF_MATCH,
+    ];
+    let lines = data.split(|byte| *byte == b'\n');
+    let headers = names.into_iter().zip(lines);
+    let headers: HeaderMap = headers
+        .filter_map(|(name, value)| Some((name, HeaderValue::from_bytes(value).ok()?)))
+        .collect();
+    let _ = encoding::preferred(&headers);
+    let _ = condition::judge(&headers, std::time::SystemTime::UNIX_EPOCH);
+    if let Some(value) = headers.get(header::RANGE)
+        && let Wanted::Part { start, length } = range::parse(value, SIZE)
+    {
+        assert!(length >= 1 && start + length <= SIZE);
+    }
+    let _ = metadata::wanted(&headers);
+}
+
+/// Any body is a form or broken, and its parts are no longer than it.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz_form(data: &[u8]) {
+    use axum::extract::{FromRequest as _, Multipart, Request};
+    // The first byte says how the body is cut.
+    let (size, body) = data.split_first().unwrap_or((&1, &[]));
+    let chunks: Vec<_> = body
+        .chunks(usize::from(*size).max(1))
+        .map(|chunk| Ok::<_, io::Error>(bytes::Bytes::copy_from_slice(chunk)))
+        .collect();
+    let chunks = axum::body::Body::from_stream(futures::stream::iter(chunks));
+    let kind = "multipart/form-data; boundary=b";
+    let request = Request::builder().header(http::header::CONTENT_TYPE, kind);
+    let Ok(request) = request.body(chunks) else {
+        return;
+    };
+    let read = async {
+        let mut form = Multipart::from_request(request, &()).await.ok()?;
+        let mut length = 0;
+        while let Some(mut field) = form.next_field().await.ok()? {
+            length += field.name().map_or(0, str::len) + field.file_name().map_or(0, str::len);
+            while let Some(chunk) = field.chunk().await.ok()? {
+                length += chunk.len();
+            }
+        }
+        Some(length)
+    };
+    if let Some(length) = futures::executor::block_on(read) {
+        assert!(length <= body.len());
+    }
+}
+
 /// Runs a step that may block the thread it runs on.
 async fn blocking<T: Send + 'static>(
     step: impl FnOnce() -> Result<T, HttpError> + Send + 'static,

@@ -55,7 +55,21 @@ pub(super) fn parse(value: &HeaderValue, size: u64) -> Wanted {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn every_part_is_within_its_file(
+            header in "bytes=[0-9]{0,20}-[0-9]{0,20}",
+            size in 1_u64..1000,
+        ) {
+            if let Wanted::Part { start, length } = parse(&header.parse().unwrap(), size) {
+                prop_assert!(length >= 1 && start.checked_add(length).is_some_and(|end| end <= size));
+            }
+        }
+    }
 
     fn check(header: &str, expected: Wanted) {
         assert_eq!(parse(&header.parse().unwrap(), 100), expected, "{header}");
