@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use crate::envd;
+use crate::{envd, tiers::say};
 
 /// Debian's own, not one of the caller's: only this machine's `/usr` is there where the tests run.
 const PYTHON: &str = "/usr/bin/python3";
@@ -26,6 +26,7 @@ pub(crate) fn run() -> Result<()> {
     let work = envd::target_directory().join("sdk");
     for requirements in pinned(&tests.join("requirements"))? {
         let version = requirements.file_stem().context("a file without a name")?;
+        say(&format!("── {}", version.display()));
         let environment = environment(&work, &requirements)?;
         let root = work.join("root").join(version);
         succeed(Command::new(tests.join("namespace")).args([&root, &environment, &agent]))?;

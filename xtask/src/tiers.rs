@@ -204,6 +204,6 @@ impl Run {
 }
 
 #[expect(clippy::print_stderr, reason = "the progress of a development task")]
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     eprintln!("{line}");
 }
