@@ -48,7 +48,9 @@ pub(crate) struct Agent {
 /// Serves until the process is ended.
 pub(crate) fn run(settings: Settings) -> ExitCode {
     console::install(settings.log_level);
-    let runtime = match runtime::Builder::new_multi_thread().enable_all().build() {
+    // One thread: a request passes several tasks, and in a guest of one or two processors waking another
+    // thread for each costs more than it gains. What blocks has threads of its own.
+    let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(fault) => {
             tracing::error!(%fault, "cannot start the runtime");

@@ -17,6 +17,7 @@ pub(crate) mod service;
 mod spawn;
 mod stdin;
 mod terminal;
+mod wire;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},

@@ -248,9 +248,11 @@ impl State {
             Some((last, held)) if *last == origin && held.len() + bytes.len() <= 4096 => {
                 *held = [held.as_ref(), bytes.as_ref()].concat().into();
             }
-            _ => self
+            // A small piece is copied, so that it does not keep the whole buffer that it was read into.
+            _ if bytes.len() <= 4096 => self
                 .replay
                 .push_back((origin, Bytes::copy_from_slice(&bytes))),
+            _ => self.replay.push_back((origin, bytes)),
         }
         while self.replay_bytes > limit {
             let Some((_, first)) = self.replay.front_mut() else {

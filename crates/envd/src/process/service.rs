@@ -11,12 +11,12 @@ use wrenn_rpc::{
         ServiceResult, ServiceStream,
     },
     process::{
-        CloseStdinRequest, CloseStdinResponse, ConnectRequest, ConnectResponse, ListRequest,
-        ListResponse, PTY, Process as Service, ProcessConfig, ProcessEvent, ProcessExt as _,
-        ProcessInfo, ProcessInput, ProcessSelector, SendInputRequest, SendInputResponse,
-        SendSignalRequest, SendSignalResponse, Signal, StartRequest, StartResponse,
-        StreamInputRequest, StreamInputResponse, UpdateRequest, UpdateResponse,
-        process_event::{DataEvent, KeepAlive, StartEvent, data_event},
+        CloseStdinRequest, CloseStdinResponse, ConnectRequest, ListRequest, ListResponse, PTY,
+        Process as Service, ProcessConfig, ProcessExt as _, ProcessInfo, ProcessInput,
+        ProcessSelector, SendInputRequest, SendInputResponse, SendSignalRequest,
+        SendSignalResponse, Signal, StartRequest, StreamInputRequest, StreamInputResponse,
+        UpdateRequest, UpdateResponse,
+        process_event::{self, KeepAlive, StartEvent},
         process_input, process_selector, stream_input_request,
     },
 };
@@ -25,10 +25,11 @@ use super::{
     Command, Selector, StartError,
     command::{self, CommandError, Input, Size, Words},
     driver::Process,
-    output::{Chunk, Origin, Past, Subscription},
+    output::{Past, Subscription},
     queue::{Finish, Taken},
     spawn::{SpawnError, Stage},
     stdin::InputError,
+    wire::Told,
 };
 use crate::{
     agent::Agent,
@@ -72,7 +73,7 @@ impl Service for Processes {
         &self,
         context: RequestContext,
         request: ServiceRequest<'_, StartRequest>,
-    ) -> ServiceResult<ServiceStream<StartResponse>> {
+    ) -> ServiceResult<ServiceStream<Told>> {
         let command = command(&self.agent, &context, request.to_owned_message())?;
         let program = command.words.program.clone();
         let (directory, user) = (command.directory.clone(), command.user.name.clone());
@@ -80,19 +81,14 @@ impl Service for Processes {
         let subscription =
             subscription.map_err(|fault| start_error(fault, &program, &directory, &user))?;
         let events = events(subscription, keepalive(context.headers()), Role::Starter);
-        Response::ok(Box::pin(events.map(|event| {
-            event.map(|event| StartResponse {
-                event: event.into(),
-                ..StartResponse::default()
-            })
-        })))
+        Response::ok(Box::pin(events))
     }
 
     async fn connect(
         &self,
         context: RequestContext,
         request: ServiceRequest<'_, ConnectRequest>,
-    ) -> ServiceResult<ServiceStream<ConnectResponse>> {
+    ) -> ServiceResult<ServiceStream<Told>> {
         let selector = selector(request.to_owned_message().process.into_option())?;
         let process = self
             .agent
@@ -108,12 +104,7 @@ impl Service for Processes {
             ))
         })?;
         let events = events(subscription, keepalive(context.headers()), Role::Follower);
-        Response::ok(Box::pin(events.map(|event| {
-            event.map(|event| ConnectResponse {
-                event: event.into(),
-                ..ConnectResponse::default()
-            })
-        })))
+        Response::ok(Box::pin(events))
     }
 
     async fn update(
@@ -250,55 +241,33 @@ fn events(
     subscription: Subscription,
     keepalive: Duration,
     role: Role,
-) -> impl Stream<Item = Result<ProcessEvent, ConnectError>> + Send + 'static {
+) -> impl Stream<Item = Result<Told, ConnectError>> + Send + 'static {
     stream::unfold(
         (subscription, Progress::Start),
         move |(subscription, progress)| async move {
             let (event, progress) = match progress {
                 Progress::Done => return None,
                 Progress::Start => {
-                    let pid = subscription.process().pid();
-                    (
-                        Ok(StartEvent {
-                            pid,
-                            ..StartEvent::default()
-                        }
-                        .into()),
-                        Progress::Data,
-                    )
+                    let start = StartEvent {
+                        pid: subscription.process().pid(),
+                        ..StartEvent::default()
+                    };
+                    (Ok(Told::Event(start.into())), Progress::Data)
                 }
                 Progress::Data => match timeout(keepalive, subscription.next()).await {
-                    Err(_) => (Ok(KeepAlive::default().into()), Progress::Data),
-                    Ok(Taken::Chunk(chunk)) => (Ok(data(chunk).into()), Progress::Data),
-                    Ok(Taken::Finish(finish)) => (last(finish, role), Progress::Done),
+                    Err(_) => (Ok(Told::Event(KeepAlive::default().into())), Progress::Data),
+                    Ok(Taken::Chunk(chunk)) => (Ok(Told::Output(chunk)), Progress::Data),
+                    Ok(Taken::Finish(finish)) => {
+                        (last(finish, role).map(Told::Event), Progress::Done)
+                    }
                 },
             };
-            let event = event.map(|event| ProcessEvent {
-                event,
-                ..ProcessEvent::default()
-            });
             Some((event, (subscription, progress)))
         },
     )
 }
 
-fn data(chunk: Chunk) -> DataEvent {
-    let bytes = chunk.bytes.to_vec();
-    let output = match chunk.origin {
-        Origin::Stdout => data_event::Output::Stdout(bytes),
-        Origin::Stderr => data_event::Output::Stderr(bytes),
-        Origin::Terminal => data_event::Output::Pty(bytes),
-    };
-    DataEvent {
-        output: Some(output),
-        ..DataEvent::default()
-    }
-}
-
-fn last(
-    finish: Finish,
-    role: Role,
-) -> Result<Option<wrenn_rpc::process::process_event::Event>, ConnectError> {
+fn last(finish: Finish, role: Role) -> Result<process_event::Event, ConnectError> {
     match finish {
         Finish::Ended(end) => match end.timed_out {
             Some(after) if role == Role::Starter => Err(ConnectError::deadline_exceeded(format!(

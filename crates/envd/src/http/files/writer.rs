@@ -13,6 +13,8 @@ use std::{
     sync::Arc,
 };
 
+use tokio::task::JoinHandle;
+
 use super::{blocking, io_error, metadata};
 use crate::{filesystem::tree, http::HttpError, reason::Reason, server::gate::short, users::User};
 
@@ -25,12 +27,13 @@ pub(super) enum Owner {
     Kept,
 }
 
-/// A file being written.
+/// A file being written. One buffer is filled while the other is written.
 #[derive(Debug)]
 pub(super) struct Writer {
     path: String,
     file: Arc<File>,
     buffer: Vec<u8>,
+    written: Option<JoinHandle<(io::Result<()>, Vec<u8>)>>,
 }
 
 impl Writer {
@@ -42,6 +45,7 @@ impl Writer {
             path,
             file: Arc::new(file),
             buffer: Vec::with_capacity(BUFFER),
+            written: None,
         })
     }
 
@@ -64,6 +68,7 @@ impl Writer {
         wanted: BTreeMap<String, String>,
     ) -> Result<(), HttpError> {
         self.flush().await?;
+        self.settle().await?;
         let (file, path) = (self.file, self.path);
         blocking(move || {
             metadata::apply(&file, &wanted).map_err(|fault| io_error("describe", &path, &fault))
@@ -71,22 +76,32 @@ impl Writer {
         .await
     }
 
+    /// Hands the buffer over to be written, when the one before it is.
     async fn flush(&mut self) -> Result<(), HttpError> {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        let mut buffer = std::mem::take(&mut self.buffer);
+        let empty = self.settle().await?;
+        let full = std::mem::replace(&mut self.buffer, empty);
         let file = Arc::clone(&self.file);
-        let (written, mut buffer) = blocking(move || {
-            let written = (&*file).write_all(&buffer);
-            buffer.clear();
-            Ok((written, buffer))
-        })
-        .await?;
+        self.written = Some(tokio::task::spawn_blocking(move || {
+            let written = (&*file).write_all(&full);
+            (written, full)
+        }));
+        Ok(())
+    }
+
+    /// Waits for what is being written; an empty buffer.
+    async fn settle(&mut self) -> Result<Vec<u8>, HttpError> {
+        let Some(writing) = self.written.take() else {
+            return Ok(Vec::with_capacity(BUFFER));
+        };
+        let (written, mut buffer) = writing
+            .await
+            .map_err(|_| HttpError::fixed(500, "the operation panicked"))?;
         written.map_err(|fault| io_error("write", &self.path, &fault))?;
         buffer.clear();
-        self.buffer = buffer;
-        Ok(())
+        Ok(buffer)
     }
 }
 
