@@ -16,7 +16,7 @@ use hyper_util::{
 use tokio::{
     io::AsyncWriteExt as _,
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
 use tower::ServiceExt as _;
@@ -31,9 +31,11 @@ const MAX_CONNECTIONS: usize = 1024;
 const CONNECTION_WAIT: Duration = Duration::from_secs(5);
 const MAX_STREAMS: u32 = 1024;
 const MAX_HEADERS: usize = 64 * 1024;
-/// How long a connection may say nothing, and how long its first request may take to begin.
+/// How long a connection may say nothing, and how long its first request may take to begin and then to be
+/// there with all its headers.
 const IDLE_TIME: Duration = Duration::from_secs(620);
 const FIRST_BYTE_TIME: Duration = Duration::from_secs(10);
+const HEADER_TIME: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const BUSY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
@@ -92,7 +94,10 @@ async fn connection(
         audience,
         connection: registered.id(),
     };
+    let heard = Arc::new(Notify::new());
+    let requested = Arc::clone(&heard);
     let service = router.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
+        requested.notify_one();
         request.extensions_mut().insert(caller);
         request.map(ReadWhole::new)
     });
@@ -112,11 +117,17 @@ async fn connection(
         .keep_alive_timeout(IDLE_TIME);
     let io = TokioIo::new(stream);
     let serving = builder.serve_connection(io, TowerToHyperService::new(service));
+    let dawdles = async {
+        if timeout(HEADER_TIME, heard.notified()).await.is_ok() {
+            std::future::pending::<()>().await;
+        }
+    };
     tokio::select! {
         ended = serving => if let Err(fault) = ended {
             tracing::debug!(%fault, "a connection ended");
         },
         () = dropped.cancelled() => {}
+        () = dawdles => {}
     }
 }
 

@@ -1,5 +1,10 @@
 //! Who is let in, and what everybody is told.
 
+use std::{
+    io::{Read as _, Write as _},
+    time::{Duration, Instant},
+};
+
 use wrenn_rpc::connectrpc::client::CallOptions;
 
 use crate::{
@@ -159,4 +164,22 @@ async fn the_deadline_of_a_stream_ends_it_and_nothing_else() {
         &format!(r#"{{"process":{{"pid":{pid}}}}}"#),
     );
     assert!(is_running(pid));
+}
+
+#[test]
+fn who_dawdles_with_the_first_request_is_cut_and_large_headers_are_refused() {
+    let envd = Envd::start(&[]);
+    let mut slow = std::net::TcpStream::connect(envd.address).unwrap();
+    slow.set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
+    let begun = Instant::now();
+    slow.write_all(b"GET /health HTTP/1.1\r\nHost:").unwrap();
+    let large = format!("X-Large: {}\r\n", "x".repeat(70 << 10));
+    assert_eq!(envd.http("GET /health", &large, b"").0, 431);
+    let mut rest = Vec::new();
+    // The end may come as a reset.
+    let _ = slow.read_to_end(&mut rest);
+    let waited = begun.elapsed();
+    assert!(rest.is_empty());
+    assert!((9..25).contains(&waited.as_secs()), "{waited:?}");
 }
