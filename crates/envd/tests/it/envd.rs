@@ -84,7 +84,11 @@ impl Envd {
 
     fn config(&self, codec: CodecFormat) -> ClientConfig {
         let uri = format!("http://{}", self.address).parse().unwrap();
-        ClientConfig::new(uri).with_codec_format(codec)
+        // A listing of everything that a listing may hold is larger than a client takes by itself.
+        ClientConfig::new(uri)
+            .with_codec_format(codec)
+            .with_default_max_message_size(256 << 20)
+            .with_default_element_memory_limit(1 << 30)
     }
 
     pub(crate) fn processes(&self, codec: CodecFormat) -> ProcessClient<HttpClient> {
