@@ -1,6 +1,9 @@
 //! Creation: failing at every step, repeated, overtaken, and many at once.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use wrenn_ids::SandboxId;
 use wrenn_rpc::{
@@ -124,6 +127,19 @@ fn operations_are_idempotent_and_generations_never_fall() {
     assert_eq!(reason(&late), Reason::STALE_GENERATION);
 }
 
+/// Half a second is what guest.md §9 allows a guest without a hardware clock.
+fn its_clock_is_right(host: &AgentHost, id: SandboxId) {
+    let millis = |text: String| text.trim().parse::<u64>().expect("milliseconds");
+    let now = |host: &AgentHost| millis(host.shell("date +%s%3N").expect("the host's time"));
+    let before = now(host);
+    let guest = millis(sh(host, id, "date +%s%3N"));
+    let after = now(host);
+    assert!(
+        (before.saturating_sub(500)..=after + 500).contains(&guest),
+        "the guest says {guest}, the host {before} to {after}"
+    );
+}
+
 /// Waits until the agent knows the sandbox.
 async fn begun(host: &AgentHost, id: SandboxId) {
     let until = Instant::now() + Duration::from_secs(60);
@@ -162,17 +178,30 @@ fn a_destroy_overtakes_a_creation() {
 }
 
 #[test]
-fn many_creations_at_once_all_succeed() {
+fn many_creations_at_once_all_succeed_and_no_two_are_alike() {
     let host = host();
     let before = host.census().expect("count");
     let ids = if std::env::var_os("WRENN_SOAK").is_some() {
         create_at_once::<20>(&host).to_vec()
     } else {
-        create_at_once::<5>(&host).to_vec()
+        create_at_once::<8>(&host).to_vec()
     };
+    let mut seen = HashSet::new();
     for id in &ids {
-        assert_eq!(sh(&host, *id, "hostname").trim(), id.to_string());
+        let said = sh(
+            &host,
+            *id,
+            "hostname; cat /etc/machine-id /proc/sys/kernel/random/uuid; head -c 1024 /dev/urandom | sha256sum",
+        );
+        let (hostname, unique) = said.split_once('\n').expect("lines");
+        assert_eq!(hostname, id.to_string());
+        for line in unique.lines() {
+            assert!(line.len() >= 32, "{id}: {unique}");
+            assert!(seen.insert(line.to_owned()), "{id}: {line} is another's");
+        }
+        its_clock_is_right(&host, *id);
     }
+    assert_eq!(seen.len(), 3 * ids.len());
     for id in ids {
         destroy(&host, id);
     }

@@ -6,6 +6,7 @@ mod crashes;
 mod creation;
 mod files;
 mod fixture;
+mod guest;
 mod isolation;
 mod lifecycle;
 mod programs;
