@@ -169,7 +169,11 @@ impl Vmm {
                         after.unwrap_or(After::Live)
                     });
                 }
-                Some(Ok(After::Dead)) = connections.join_next() => return,
+                Some(ended) = connections.join_next() => {
+                    if matches!(ended, Ok(After::Dead)) {
+                        return;
+                    }
+                }
             }
         }
     }
