@@ -389,15 +389,19 @@ mod tests {
         }
     }
 
-    async fn wait_for(component: &Component, phase: Phase) -> Status {
+    async fn until(component: &Component, holds: impl Fn() -> bool) {
         for _ in 0..3000 {
-            let status = component.status();
-            if status.phase == phase {
-                return status;
+            if holds() {
+                return;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("never {phase:?}: {:?}", component.status());
+        panic!("never: {:?}, {:?}", component.status(), component.tail());
+    }
+
+    async fn wait_for(component: &Component, phase: Phase) -> Status {
+        until(component, || component.status().phase == phase).await;
+        component.status()
     }
 
     #[tokio::test]
@@ -407,19 +411,18 @@ mod tests {
             dir.path(),
             "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done",
         ));
-        let first = wait_for(&component, Phase::Running)
-            .await
-            .pid
-            .expect("a pid");
+        let lives = || component.tail().iter().filter(|line| *line == "up").count();
+        let first = wait_for(&component, Phase::Running).await;
+        let first = first.pid.expect("a pid");
+        until(&component, || lives() == 1).await;
         kill_process(Pid::from_raw(first as i32).expect("a pid"), Signal::KILL).expect("killed");
-        wait_for(&component, Phase::Waiting).await;
-        let second = wait_for(&component, Phase::Running).await;
-        assert_ne!(second.pid, Some(first));
-        assert_eq!(second.restarts, 1);
-        // The log holds the words of both lives; only the second "up" says that this one has its trap.
-        while component.tail().iter().filter(|line| *line == "up").count() < 2 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        until(&component, || {
+            component.status().pid.is_some_and(|pid| pid != first)
+        })
+        .await;
+        assert_eq!(component.status().restarts, 1);
+        // It has its trap by then.
+        until(&component, || lives() == 2).await;
         component.stop().await;
         assert_eq!(component.status().phase, Phase::Stopped);
         assert!(

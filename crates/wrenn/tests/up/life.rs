@@ -29,6 +29,7 @@ fn a_platform_lives_from_up_to_purge() {
 
     the_sandbox_survives_every_service(&user, &id);
     a_killed_vm_is_reported(&user, &id);
+    a_virtual_host_that_lost_its_power_starts_again(&user);
 
     let id = user.run(&["-q", "create"], 0).trim().to_owned();
     user.try_run(&["down"]).failed(6, &[&id, "--destroy"]);
@@ -184,6 +185,26 @@ fn the_sandbox_survives_every_service(user: &User, id: &str) {
     );
 }
 
+fn reported_dead(user: &User, id: &str) {
+    eventually("the dead sandbox is reported", || {
+        let output = user.command(&["--json", "sandbox", "get", id]).output();
+        let sandbox: Value = serde_json::from_slice(&output.unwrap().stdout).unwrap_or(Value::Null);
+        sandbox["status"] == "stopped"
+    });
+}
+
+/// Kills QEMU, where there is one: its sandboxes cannot be back, that is said, and new ones run.
+fn a_virtual_host_that_lost_its_power_starts_again(user: &User) {
+    if user.pid("host-agent").is_some() {
+        return; // the sandboxes run on this machine itself
+    }
+    let id = user.run(&["-q", "create"], 0).trim().to_owned();
+    user.kill_and_wait("virtual-host");
+    reported_dead(user, &id);
+    assert_eq!(user.run(&["run", "--", "echo", "anew"], 0), "anew\n");
+    user.run(&["sandbox", "rm", &id], 0);
+}
+
 /// Kills the sandbox's Firecracker: the sandbox cannot be back, and that is said.
 fn a_killed_vm_is_reported(user: &User, id: &str) {
     let kill = format!("pkill -KILL -f -- 'firecracker.*{id}'");
@@ -192,13 +213,7 @@ fn a_killed_vm_is_reported(user: &User, id: &str) {
     } else {
         user.run(&["machine", "ssh", "--", &kill], 0);
     }
-    let sandbox = || -> Value {
-        let output = user.command(&["--json", "sandbox", "get", id]).output();
-        serde_json::from_slice(&output.unwrap().stdout).unwrap_or(Value::Null)
-    };
-    eventually("the dead sandbox is reported", || {
-        sandbox()["status"] == "stopped"
-    });
+    reported_dead(user, id);
     let shown = user.run(&["sandbox", "get", id], 0);
     assert!(shown.contains("vm_exited"), "{shown}");
     let said = user.try_run(&["exec", id, "--", "true"]);
