@@ -22,6 +22,7 @@ const REPORT: &str = "target/bench.json";
 pub(crate) fn run() -> Result<()> {
     programs::cargo(&["build", "--bins"])?;
     envd::run()?;
+    envd::speed()?;
     let mut rows = Vec::new();
     for program in PROGRAMS {
         rows.extend(measure(program).with_context(|| format!("run {program}"))?);

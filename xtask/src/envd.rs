@@ -30,24 +30,7 @@ pub(crate) fn run() -> Result<()> {
 
 /// Builds envd; the path of the binary.
 pub(crate) fn binary() -> Result<PathBuf> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args([
-            "build",
-            "--quiet",
-            "--profile",
-            "envd",
-            "--target",
-            TARGET,
-            "--package",
-            "wrenn-envd",
-        ])
-        .current_dir(root())
-        .env("RUSTFLAGS", "-C target-feature=+crt-static")
-        .status()
-        .context("start cargo")?;
-    ensure!(status.success(), "the build of envd failed");
-
+    build(&["--bin", "envd"])?;
     let path = target_directory().join(TARGET).join("envd/envd");
     let binary = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
     ensure!(is_static_pie(&binary), "envd is not a static-pie binary");
@@ -62,6 +45,25 @@ pub(crate) fn binary() -> Result<PathBuf> {
 /// Where cargo puts what it builds.
 pub(crate) fn target_directory() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// Builds the program that measures envd within a guest, as static as envd is.
+pub(crate) fn speed() -> Result<()> {
+    build(&["--example", "speed"])
+}
+
+fn build(what: &[&str]) -> Result<()> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["build", "--quiet", "--profile", "envd", "--target", TARGET])
+        .args(["--package", "wrenn-envd"])
+        .args(what)
+        .current_dir(root())
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .status()
+        .context("start cargo")?;
+    ensure!(status.success(), "the build of envd failed");
+    Ok(())
 }
 
 fn root() -> PathBuf {

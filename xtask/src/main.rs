@@ -4,6 +4,7 @@ mod bench;
 #[cfg(feature = "codegen")]
 mod codegen;
 mod envd;
+mod fuzz;
 #[cfg(test)]
 mod invariants;
 mod programs;

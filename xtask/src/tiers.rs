@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
-    envd,
+    envd, fuzz,
     programs::{self, Program},
     sdk,
 };
@@ -38,7 +38,7 @@ struct Tier {
     work: fn(&mut Run) -> Result<()>,
 }
 
-const TIERS: [Tier; 8] = [
+const TIERS: [Tier; 9] = [
     Tier {
         name: "style",
         proves: "formatting",
@@ -78,6 +78,16 @@ const TIERS: [Tier; 8] = [
         name: "sdk",
         proves: "the guest agent, driven by the published Python package",
         work: |_| sdk::run(),
+    },
+    Tier {
+        name: "fuzz",
+        proves: "no bytes make a parser of the guest agent panic, hang or grow",
+        work: |run| {
+            fuzz::run(match run.length {
+                Length::Short => Duration::from_secs(20),
+                Length::Whole => Duration::from_secs(600),
+            })
+        },
     },
     Tier {
         name: "host",

@@ -3,6 +3,7 @@
 use std::{fmt, net::SocketAddr};
 
 use anyhow::{Context as _, Result, ensure};
+use bytes::Bytes;
 use futures::stream;
 use wrenn_ids::{SandboxId, TemplateId};
 use wrenn_rpc::hostagent::{
@@ -128,11 +129,12 @@ impl Agent {
         String::from_utf8(done.stdout).context("read what a program printed")
     }
 
-    /// Writes a file of `count` bytes.
+    /// Writes a file.
     ///
     /// # Errors
-    /// When the agent fails, or wrote another number.
-    pub async fn upload(&self, sandbox: &Sandbox, path: &str, count: usize) -> Result<()> {
+    /// When the agent fails, or wrote another number of bytes.
+    pub async fn upload(&self, sandbox: &Sandbox, path: &str, content: Bytes) -> Result<()> {
+        let count = content.len();
         let part = |part| WriteFileStreamRequest {
             part: Some(part),
             ..WriteFileStreamRequest::default()
@@ -142,7 +144,10 @@ impl Agent {
             path: path.to_owned(),
             ..Head::default()
         };
-        let pieces = (0..count / PIECE).map(move |_| part(Part::Data(vec![0x5a; PIECE])));
+        let pieces = (0..count).step_by(PIECE).map(move |from| {
+            let piece = content.slice(from..count.min(from + PIECE));
+            part(Part::Data(piece.to_vec()))
+        });
         let parts = std::iter::once(part(Part::from(head)))
             .chain(pieces)
             .chain(std::iter::once(part(Part::from(End::default()))));

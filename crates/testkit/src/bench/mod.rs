@@ -8,24 +8,24 @@ pub mod bare_vm;
 pub mod load;
 pub mod raw;
 
-use std::{io::Write as _, time::Duration};
+use std::{borrow::Cow, io::Write as _, time::Duration};
 
 use anyhow::{Context as _, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One line of the table.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Row {
     /// What was measured.
     pub what: String,
     /// Of value and floor.
-    pub unit: &'static str,
+    pub unit: Cow<'static, str>,
     /// With Wrenn.
     pub value: f64,
     /// Without it; none where there is nothing to compare with.
     pub floor: Option<f64>,
     /// What the specification asks for, in its words.
-    pub target: Option<&'static str>,
+    pub target: Option<Cow<'static, str>>,
 }
 
 impl Row {
@@ -34,7 +34,7 @@ impl Row {
     pub fn new(what: impl Into<String>, unit: &'static str, value: f64) -> Self {
         Self {
             what: what.into(),
-            unit,
+            unit: unit.into(),
             value,
             floor: None,
             target: None,
@@ -54,7 +54,7 @@ impl Row {
     #[must_use]
     pub fn target(self, target: &'static str) -> Self {
         Self {
-            target: Some(target),
+            target: Some(target.into()),
             ..self
         }
     }

@@ -13,6 +13,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use bytes::Bytes;
 use wrenn_testkit::{
     agent_authority::Credentials,
     bench::{
@@ -32,6 +33,7 @@ const DEADLINE: Duration = Duration::from_secs(25 * 60);
 /// In the virtual host.
 const PROGRAM: &str = "/tmp/bench/bench-host";
 const CREDENTIALS: &str = "/tmp/bench/credentials.json";
+const SPEED: &str = "/tmp/bench/speed";
 const BARE: &str = "/var/lib/wrenn/bench";
 const AGENT_PORT: u16 = 9443;
 const PID: &str = "/run/agent.pid";
@@ -44,6 +46,9 @@ const TRANSFERS: usize = 1;
 const FILE: &str = "/root/bench";
 const FILE_BYTES: usize = 64 << 20;
 const ECHO_PORT: u16 = 7000;
+/// In a guest.
+const GUEST_SPEED: &str = "/root/speed";
+const GUEST_SPEED_MIB: &str = "16";
 
 fn main() -> Result<()> {
     tracing_subscriber::fmt()
@@ -63,10 +68,15 @@ fn start() -> Result<()> {
     ensure!(wrenn.exists(), "{} is not built", wrenn.display());
     let host = AgentHost::start(&wrenn)?;
     let program = std::fs::read(std::env::current_exe()?).context("read this program")?;
+    let speed = images::target_directory()?.join("x86_64-unknown-linux-gnu/envd/examples/speed");
+    let speed = std::fs::read(&speed).with_context(|| format!("read {}", speed.display()))?;
     let credentials = host.authority.credentials(Some("wrenn://control-plane"))?;
     host.machine
         .put(PROGRAM, &program)
         .context("hand over this program")?;
+    host.machine
+        .put(SPEED, &speed)
+        .context("hand over the guest's program")?;
     host.machine
         .put(CREDENTIALS, &serde_json::to_vec(&credentials)?)
         .context("hand over the credentials")?;
@@ -126,6 +136,7 @@ async fn measure(credentials: &Path) -> Result<Vec<Row>> {
     }
     rows.extend(round_trips(&agent, &sandbox).await?);
     rows.extend(transfers(&agent, &sandbox).await?);
+    rows.extend(inside(&agent, &sandbox).await?);
     agent.destroy(sandbox).await?;
     Ok(rows)
 }
@@ -197,7 +208,8 @@ async fn transfers(agent: &Agent, sandbox: &Sandbox) -> Result<[Row; 3]> {
         bare_ups.push(up);
         bare_downs.push(down);
         let begun = Instant::now();
-        agent.upload(sandbox, FILE, FILE_BYTES).await?;
+        let content = Bytes::from(vec![0x5a; FILE_BYTES]);
+        agent.upload(sandbox, FILE, content).await?;
         ups.push(begun.elapsed());
         let begun = Instant::now();
         agent.download(sandbox, FILE, FILE_BYTES).await?;
@@ -226,6 +238,28 @@ async fn transfers(agent: &Agent, sandbox: &Sandbox) -> Result<[Row; 3]> {
         ),
         row("download", &downs, &bare_downs),
     ])
+}
+
+/// The image, and envd beside its floors within the guest.
+async fn inside(agent: &Agent, sandbox: &Sandbox) -> Result<Vec<Row>> {
+    // What the transfers wrote is not the image's.
+    let own = format!("{FILE}.own");
+    agent.exec(sandbox, &["rm", FILE, &own]).await?;
+    let used = agent
+        .exec(sandbox, &["df", "--block-size=1", "--output=used", "/"])
+        .await?;
+    let used: f64 = used.lines().last().unwrap_or_default().trim().parse()?;
+    let image = Row::new("guest image: space used", "MiB", used / f64::from(1 << 20));
+    let speed = std::fs::read(SPEED).context("read the guest's program")?;
+    agent.upload(sandbox, GUEST_SPEED, speed.into()).await?;
+    agent.exec(sandbox, &["chmod", "+x", GUEST_SPEED]).await?;
+    let words = [GUEST_SPEED, "/usr/local/bin/envd", GUEST_SPEED_MIB];
+    let rows = agent.exec(sandbox, &words).await?;
+    let rows: Vec<Row> = serde_json::from_str(&rows).context("read the guest's rows")?;
+    Ok([image.target("≤ 450 MiB")]
+        .into_iter()
+        .chain(rows)
+        .collect())
 }
 
 fn median(times: &[Duration]) -> f64 {
