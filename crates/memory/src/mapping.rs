@@ -344,10 +344,8 @@ fn leave_out_unused(layers: &mut Vec<LayerId>, mut runs: Vec<Run>) -> Vec<Run> {
             numbers[index as usize] = Some(0);
         }
     }
-    let mut next = 0;
-    for number in numbers.iter_mut().flatten() {
+    for (number, next) in numbers.iter_mut().flatten().zip(0..) {
         *number = next;
-        next += 1;
     }
     for run in &mut runs {
         if let Source::Layer { index, .. } = &mut run.source {
@@ -533,13 +531,14 @@ mod tests {
             assert_eq!(Mapping::zero(pages), Err(MappingError::Size(pages)));
         }
         let zero = Mapping::zero(8).unwrap();
-        let written = |pieces: &[Range<u64>]| {
-            let pieces: Vec<_> = pieces.iter().cloned().map(Written::Zero).collect();
-            zero.overlaid(layer(1), &pieces)
-        };
-        assert_eq!(written(&[2..4, 3..5]), Err(MappingError::Order(3)));
-        assert_eq!(written(&[2..9]), Err(MappingError::Length(2)));
-        assert_eq!(written(&[2..2]), Err(MappingError::Length(2)));
+        let written = |pieces: &[Written]| zero.overlaid(layer(1), pieces);
+        let zeros = |start, end| Written::Zero(start..end);
+        assert_eq!(
+            written(&[zeros(2, 4), zeros(3, 5)]),
+            Err(MappingError::Order(3))
+        );
+        assert_eq!(written(&[zeros(2, 9)]), Err(MappingError::Length(2)));
+        assert_eq!(written(&[zeros(2, 2)]), Err(MappingError::Length(2)));
         let beyond = [Written::Data {
             pages: 2..4,
             at: u64::MAX,
