@@ -1,9 +1,11 @@
 """What every test stands on: a running envd, a sandbox object of the SDK, a folder of one's own.
 
-The tests speak to envd through the SDK alone, as a user's program does; only this file knows that envd runs in
-the same little machine. After each test no process may be left: whoever starts one ends it.
+The tests speak to envd through the SDK alone, as a user's program does; only this file knows where it runs: in
+the same little machine, or in the guest that WRENN_GUEST_URL and WRENN_GUEST_TOKEN name. After each test no
+process may be left: whoever starts one ends it.
 """
 
+import functools
 import itertools
 import json
 import os
@@ -18,8 +20,9 @@ from packaging.version import Version
 
 from waiting import eventually
 
-ENVD = os.environ["WRENN_ENVD"]
+GUEST_URL = os.environ.get("WRENN_GUEST_URL")
 SECURED_PORT = 49984
+SECURED_URL = GUEST_URL or f"http://localhost:{SECURED_PORT}"
 
 # The SDK's HTTP client refuses to start without certificates, even for plain HTTP.
 os.environ["SSL_CERT_FILE"] = certifi.where()
@@ -40,7 +43,7 @@ def healthy(port):
 
 def serving(port):
     """An envd that answers on this port; ended afterwards, and it must have lived until then."""
-    command = [ENVD, "--no-vm", "--listen", f"127.0.0.1:{port}"]
+    command = [os.environ["WRENN_ENVD"], "--no-vm", "--listen", f"127.0.0.1:{port}"]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL) as envd:
         try:
             eventually(lambda: healthy(port), "envd answers")
@@ -50,18 +53,50 @@ def serving(port):
             envd.kill()
 
 
+def connected(kind, token, **options):
+    """A sandbox object for the envd that asks for a token; it carries this one, or none."""
+    headers = {} if token is None else {"X-Access-Token": token}
+    return kind(
+        sandbox_id="secured",
+        sandbox_domain=None,
+        envd_version=Version("0.6.4"),
+        envd_access_token=token,
+        traffic_access_token=None,
+        connection_config=e2b.ConnectionConfig(
+            sandbox_url=SECURED_URL, extra_sandbox_headers=headers, request_timeout=20, **options
+        ),
+    )
+
+
 @pytest.fixture(scope="session")
 def envd():
-    yield from serving(e2b.ConnectionConfig.envd_port)
+    if GUEST_URL:
+        yield
+    else:
+        yield from serving(e2b.ConnectionConfig.envd_port)
 
 
 @pytest.fixture(scope="session")
-def sandbox(envd):
-    return e2b.Sandbox.create(request_timeout=20)
+def opened(envd):
+    """Makes sandbox objects with options of the SDK's connection."""
+
+    def opened(**options):
+        if GUEST_URL:
+            return connected(e2b.Sandbox, os.environ["WRENN_GUEST_TOKEN"], **options)
+        return e2b.Sandbox.create(request_timeout=20, **options)
+
+    return opened
+
+
+@pytest.fixture(scope="session")
+def sandbox(opened):
+    return opened()
 
 
 @pytest.fixture
 async def async_sandbox(envd):
+    if GUEST_URL:
+        return connected(e2b.AsyncSandbox, os.environ["WRENN_GUEST_TOKEN"])
     return await e2b.AsyncSandbox.create(request_timeout=20)
 
 
@@ -87,7 +122,10 @@ def folder(sandbox):
 
 @pytest.fixture(scope="session")
 def token():
-    """The access token of a second envd, one that asks for it."""
+    """The access token of the guest, or of a second envd, one that asks for it."""
+    if GUEST_URL:
+        yield os.environ["WRENN_GUEST_TOKEN"]
+        return
     token = "a-token-of-the-tests"
     envd = serving(SECURED_PORT)
     next(envd)
@@ -104,21 +142,5 @@ def token():
 
 @pytest.fixture
 def secured():
-    """Makes sandbox objects for the second envd that carry this token, or none."""
-
-    def secured(token):
-        headers = {} if token is None else {"X-Access-Token": token}
-        return e2b.Sandbox(
-            sandbox_id="secured",
-            sandbox_domain=None,
-            envd_version=Version("0.6.4"),
-            envd_access_token=token,
-            traffic_access_token=None,
-            connection_config=e2b.ConnectionConfig(
-                sandbox_url=f"http://localhost:{SECURED_PORT}",
-                extra_sandbox_headers=headers,
-                request_timeout=20,
-            ),
-        )
-
-    return secured
+    """Makes sandbox objects that carry this token, or none."""
+    return functools.partial(connected, e2b.Sandbox)

@@ -84,6 +84,6 @@ async def test_a_file_is_written_from_an_asynchronous_iterator(async_sandbox, fo
 
 
 @pytest.mark.parametrize("version", ["1.1", "2"])
-def test_either_setting_of_the_http_version_works(envd, version):
-    sandbox = e2b.Sandbox.create(http_version=version)
+def test_either_setting_of_the_http_version_works(opened, version):
+    sandbox = opened(http_version=version)
     assert sandbox.commands.run("echo on").stdout == "on\n"

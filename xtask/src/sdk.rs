@@ -34,6 +34,14 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
+/// The virtual environment with the newest pinned version.
+pub(crate) fn newest() -> Result<PathBuf> {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sdk-tests/python");
+    let mut pinned = pinned(&tests.join("requirements"))?;
+    let newest = pinned.pop().context("no version is pinned")?;
+    environment(&envd::target_directory().join("sdk"), &newest)
+}
+
 fn pinned(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory).with_context(|| format!("list {}", directory.display()))? {

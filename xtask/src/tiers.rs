@@ -4,6 +4,7 @@
 //! tested is what is shipped and a cold run compiles each crate once.
 
 use std::{
+    path::PathBuf,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -170,7 +171,9 @@ fn host(run: &mut Run) -> Result<()> {
         inside.push(programs::find(&run.programs, package, "host")?.path.clone());
     }
     run.command(Command::new("target/release/in-virtual-host").args(inside))?;
-    run.one("wrenn-host-agent", "host", &["--test-threads=1"])
+    let program = programs::find(&run.programs, "wrenn-host-agent", "host")?;
+    let environment = ("WRENN_SDK_ENVIRONMENT", sdk::newest()?);
+    run.start(program, &["--test-threads=1"], &[environment])
 }
 
 impl Run {
@@ -180,22 +183,29 @@ impl Run {
             .programs
             .iter()
             .filter(|program| program.target == target);
-        programs.try_for_each(|program| self.start(program, arguments))
+        programs.try_for_each(|program| self.start(program, arguments, &[]))
     }
 
     fn one(&self, package: &str, target: &str, arguments: &[&str]) -> Result<()> {
-        self.start(programs::find(&self.programs, package, target)?, arguments)
+        let program = programs::find(&self.programs, package, target)?;
+        self.start(program, arguments, &[])
     }
 
     /// Starts a test program as `cargo test` would.
-    fn start(&self, program: &Program, arguments: &[&str]) -> Result<()> {
+    fn start(
+        &self,
+        program: &Program,
+        arguments: &[&str],
+        variables: &[(&str, PathBuf)],
+    ) -> Result<()> {
         say(&format!("── {} {}", program.package, program.target));
         self.command(
             Command::new(&program.path)
                 .args(arguments)
                 .arg("--quiet")
                 .current_dir(&program.directory)
-                .env("CARGO_MANIFEST_DIR", &program.directory),
+                .env("CARGO_MANIFEST_DIR", &program.directory)
+                .envs(variables.iter().map(|(name, value)| (name, value))),
         )
     }
 

@@ -12,15 +12,17 @@ use crate::fixture::{create, destroy, exec, get, host, sh};
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A guest's agent, with both secrets of its sandbox.
-struct Envd<'a> {
+pub(crate) struct Envd<'a> {
     host: &'a AgentHost,
-    address: String,
+    pub(crate) address: String,
+    pub(crate) access_token: String,
+    /// The same for `curl`, and the host's key.
     token: String,
     key: String,
 }
 
 impl<'a> Envd<'a> {
-    fn of(host: &'a AgentHost, id: SandboxId) -> Self {
+    pub(crate) fn of(host: &'a AgentHost, id: SandboxId) -> Self {
         let manifest = format!("cat /var/lib/wrenn/sandboxes/{id}/manifest.json");
         let manifest = host.shell(&manifest).expect("the manifest is there");
         let manifest: Value = serde_json::from_str(&manifest).expect("it is JSON");
@@ -31,6 +33,7 @@ impl<'a> Envd<'a> {
         Self {
             host,
             address: get(host, id).expect("it runs").host_ip,
+            access_token: secret("access_token"),
             token: format!("-H 'X-Access-Token: {}'", secret("access_token")),
             key: format!("-H 'X-Wrenn-Host-Key: {}'", secret("host_key")),
         }
@@ -69,7 +72,7 @@ fn begin_to_count(host: &AgentHost, id: SandboxId) {
     sh(host, id, &line);
 }
 
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < DEADLINE, "{what}");

@@ -10,3 +10,4 @@ mod guest;
 mod isolation;
 mod lifecycle;
 mod programs;
+mod sdk;
