@@ -22,29 +22,36 @@ const PYTHON: &str = "/usr/bin/python3";
 /// Runs the tests with every pinned version of the package against the static guest agent.
 pub(crate) fn run() -> Result<()> {
     let agent = envd::binary()?;
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sdk-tests/python");
-    let work = envd::target_directory().join("sdk");
-    for requirements in pinned(&tests.join("requirements"))? {
+    for requirements in pinned()? {
         let version = requirements.file_stem().context("a file without a name")?;
         say(&format!("── {}", version.display()));
-        let environment = environment(&work, &requirements)?;
-        let root = work.join("root").join(version);
-        succeed(Command::new(tests.join("namespace")).args([&root, &environment, &agent]))?;
+        let environment = environment(&requirements)?;
+        let root = work().join("root").join(version);
+        succeed(Command::new(tests().join("namespace")).args([&root, &environment, &agent]))?;
     }
     Ok(())
 }
 
 /// The virtual environment with the newest pinned version.
 pub(crate) fn newest() -> Result<PathBuf> {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sdk-tests/python");
-    let mut pinned = pinned(&tests.join("requirements"))?;
-    let newest = pinned.pop().context("no version is pinned")?;
-    environment(&envd::target_directory().join("sdk"), &newest)
+    environment(&pinned()?.pop().context("no version is pinned")?)
 }
 
-fn pinned(directory: &Path) -> Result<Vec<PathBuf>> {
+fn tests() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../sdk-tests/python")
+}
+
+fn work() -> PathBuf {
+    envd::target_directory().join("sdk")
+}
+
+/// The requirements of each version, oldest first.
+fn pinned() -> Result<Vec<PathBuf>> {
+    let directory = tests().join("requirements");
     let mut files = Vec::new();
-    for entry in fs::read_dir(directory).with_context(|| format!("list {}", directory.display()))? {
+    for entry in
+        fs::read_dir(&directory).with_context(|| format!("list {}", directory.display()))?
+    {
         files.push(entry?.path());
     }
     files.sort();
@@ -52,7 +59,7 @@ fn pinned(directory: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// The virtual environment with these requirements, made if it is not there.
-fn environment(work: &Path, requirements: &Path) -> Result<PathBuf> {
+fn environment(requirements: &Path) -> Result<PathBuf> {
     let mut hasher = DefaultHasher::new();
     fs::read(requirements)
         .with_context(|| format!("read {}", requirements.display()))?
@@ -61,7 +68,7 @@ fn environment(work: &Path, requirements: &Path) -> Result<PathBuf> {
     fs::canonicalize(PYTHON)
         .with_context(|| format!("find {PYTHON}"))?
         .hash(&mut hasher);
-    let made = work.join(format!("venv-{:016x}", hasher.finish()));
+    let made = work().join(format!("venv-{:016x}", hasher.finish()));
     if made.exists() {
         return Ok(made);
     }

@@ -3,6 +3,9 @@
 //! Dots are removed from the text and not by following links, as the protocol says; whoever opens the
 //! result follows links with envd's own rights.
 
+use std::io;
+
+use rustix::io::Errno;
 use thiserror::Error;
 
 const MAX_PATH: usize = 4096;
@@ -16,6 +19,14 @@ pub(crate) enum PathError {
     Nul,
     #[error("'{0}': only the own home directory can be named by '~'")]
     OtherHome(String),
+}
+
+/// Why looking a path up failed: below a file there is nothing, whatever the kernel calls that.
+pub(crate) fn looked_up(fault: io::Error) -> io::Error {
+    match fault.kind() {
+        io::ErrorKind::NotADirectory => Errno::NOENT.into(),
+        _ => fault,
+    }
 }
 
 /// The absolute path that `path` means to a user with this home and this default directory.

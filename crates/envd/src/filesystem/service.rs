@@ -57,14 +57,7 @@ impl Service for Filesystem {
         request: ServiceRequest<'_, StatRequest>,
     ) -> ServiceResult<StatResponse> {
         let (_, path) = self.locate(&context, request.path)?;
-        let work = move |agent: &Agent| match fs::symlink_metadata(&path) {
-            // Below a file there is nothing.
-            Err(fault) if fault.kind() == io::ErrorKind::NotADirectory => {
-                Err(failed("read", &path, &Errno::NOENT.into()))
-            }
-            _ => describe(agent, &path),
-        };
-        let entry = self.run(work).await?;
+        let entry = self.run(move |agent| describe(agent, &path)).await?;
         Response::ok(StatResponse {
             entry: entry.into(),
             ..StatResponse::default()
@@ -164,12 +157,13 @@ impl Service for Filesystem {
         request: ServiceRequest<'_, WatchDirRequest>,
     ) -> ServiceResult<ServiceStream<WatchDirResponse>> {
         let (_, path) = self.locate(&context, request.path)?;
-        let (tree, entry, network) = (
+        let target = target(
+            path,
             request.recursive,
             request.include_entry,
             request.allow_network_mounts,
         );
-        let watcher = self.watch(target(path, tree, entry, network)).await?;
+        let watcher = self.watch(target).await?;
         let events = watch_events(watcher, gate::keepalive(context.headers()));
         Response::ok(Box::pin(events))
     }
@@ -180,12 +174,13 @@ impl Service for Filesystem {
         request: ServiceRequest<'_, CreateWatcherRequest>,
     ) -> ServiceResult<CreateWatcherResponse> {
         let (_, path) = self.locate(&context, request.path)?;
-        let (tree, entry, network) = (
+        let target = target(
+            path,
             request.recursive,
             request.include_entry,
             request.allow_network_mounts,
         );
-        let watcher = self.watch(target(path, tree, entry, network)).await?;
+        let watcher = self.watch(target).await?;
         let id = self.agent.watchers.keep(&self.agent, watcher);
         Response::ok(CreateWatcherResponse {
             watcher_id: id.map_err(|_| ConnectError::internal("there is no randomness"))?,
@@ -311,7 +306,8 @@ impl Filesystem {
 }
 
 fn describe(agent: &Agent, path: &str) -> Result<EntryInfo, ConnectError> {
-    entry::describe(path.as_ref(), path, &agent.users).map_err(|fault| failed("read", path, &fault))
+    let found = entry::describe(path.as_ref(), path, &agent.users).map_err(paths::looked_up);
+    found.map_err(|fault| failed("read", path, &fault))
 }
 
 /// A failed step in the protocol's codes, with the path that the caller knows and the kernel's word.

@@ -13,6 +13,7 @@ use axum::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, Method, StatusCode, header::AUTHORIZATION, request::Parts};
+use thiserror::Error;
 use wrenn_rpc::connectrpc::{ConnectError, ErrorCode};
 
 use super::connections;
@@ -51,9 +52,6 @@ enum Class {
     Files,
     Token,
 }
-
-/// What a request is told that names nobody where nobody is the default.
-pub(crate) const NO_USER: &str = "no user given";
 
 const ACCESS_TOKEN: &str = "x-access-token";
 const HOST_KEY: &str = "x-wrenn-host-key";
@@ -191,31 +189,44 @@ fn grpc_timeout(text: &str) -> Option<Duration> {
 }
 
 /// Finds the user that a request acts for: the one it names, else the sandbox's default.
-pub(crate) fn user(agent: &Agent, headers: &HeaderMap) -> Result<User, ConnectError> {
+pub(crate) fn user(agent: &Agent, headers: &HeaderMap) -> Result<User, UserError> {
     let named = headers
         .get(AUTHORIZATION)
         .map(|value| basic_user(value.as_bytes()));
     let name = match named {
         Some(Some(name)) if !name.is_empty() => name,
         Some(None) => {
-            return Err(ConnectError::unauthenticated(
-                "cannot read the authorization header",
-            ));
+            return Err(UserError::Unreadable);
         }
         _ => agent.sandbox.state().default_user.clone(),
     };
     if name.is_empty() {
-        return Err(ConnectError::unauthenticated(NO_USER));
+        return Err(UserError::Missing);
     }
     find_user(agent, &name)
 }
 
 /// Finds a user by name.
-pub(crate) fn find_user(agent: &Agent, name: &str) -> Result<User, ConnectError> {
-    agent
-        .users
-        .find(name)
-        .ok_or_else(|| ConnectError::unauthenticated(format!("unknown user '{}'", short(name))))
+pub(crate) fn find_user(agent: &Agent, name: &str) -> Result<User, UserError> {
+    let found = agent.users.find(name);
+    found.ok_or_else(|| UserError::Unknown(short(name)))
+}
+
+/// Why a request has no user.
+#[derive(Debug, Error)]
+pub(crate) enum UserError {
+    #[error("no user given")]
+    Missing,
+    #[error("cannot read the authorization header")]
+    Unreadable,
+    #[error("unknown user '{0}'")]
+    Unknown(String),
+}
+
+impl From<UserError> for ConnectError {
+    fn from(fault: UserError) -> Self {
+        Self::unauthenticated(fault.to_string())
+    }
 }
 
 /// The name of `Basic base64("name:password")`; the password means nothing here.

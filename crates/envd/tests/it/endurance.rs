@@ -10,15 +10,12 @@ use std::{
 use wrenn_rpc::{
     connectrpc::{CodecFormat, ErrorCode, client::CallOptions},
     filesystem::ListDirRequest,
-    process::{
-        ConnectRequest, ListRequest, ProcessInput, SendInputRequest, StartResponse,
-        process_input::Input,
-    },
+    process::{ConnectRequest, ListRequest, StartResponse},
 };
 
 use crate::{
     envd::{Envd, Kept, Ran, by_pid, is_soak, program, shell},
-    processes::{ends, started},
+    processes::{ends, input, started},
 };
 
 const MIB: u64 = 1 << 20;
@@ -61,7 +58,7 @@ async fn who_stops_reading_is_cut_and_others_get_everything() {
     // Its head comes when it is attached.
     let mut stuck = Kept::stream(&envd, "/process.Process/Connect", &request);
     let begun = Instant::now();
-    send(&envd, pid, b"go\n").await;
+    input(&envd, pid, b"go\n").await.unwrap();
     let ran = follower.await.unwrap().unwrap();
     assert_eq!(ran.stdout.len() as u64, length);
     assert_eq!(ran.status(), "exit status 0");
@@ -76,20 +73,6 @@ async fn who_stops_reading_is_cut_and_others_get_everything() {
         end.contains(r#"{"error":{"code":"resource_exhausted""#),
         "{end}"
     );
-}
-
-async fn send(envd: &Envd, pid: u32, bytes: &[u8]) {
-    let input = ProcessInput {
-        input: Some(Input::Stdin(bytes.to_vec())),
-        ..Default::default()
-    };
-    let request = SendInputRequest {
-        process: by_pid(pid).into(),
-        input: input.into(),
-        ..Default::default()
-    };
-    let client = envd.processes(CodecFormat::Proto);
-    client.send_input(request).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,7 +94,9 @@ async fn two_hundred_processes_at_once_each_have_their_own_words() {
     let list = client.list(ListRequest::default()).await.unwrap();
     assert_eq!(list.into_owned().processes.len(), 200);
     for (number, pid, _) in &all {
-        send(&envd, *pid, format!("word-{number}\n").as_bytes()).await;
+        input(&envd, *pid, format!("word-{number}\n").as_bytes())
+            .await
+            .unwrap();
     }
     for (number, _, follower) in all {
         let ran: Ran = follower.await.unwrap().unwrap();
@@ -125,8 +110,8 @@ async fn characters_that_are_cut_arrive_whole() {
     // Two writes, and a read between them: the halves cannot be in one chunk.
     let script = r"printf 'a\303'; read go; printf '\244\360\237'; read go; printf '\246\200'";
     let (pid, follower) = started(&envd, shell(script)).await;
-    send(&envd, pid, b"\n").await;
-    send(&envd, pid, b"\n").await;
+    input(&envd, pid, b"\n").await.unwrap();
+    input(&envd, pid, b"\n").await.unwrap();
     assert_eq!(follower.await.unwrap().unwrap().text(), "a\u{e4}\u{1f980}");
 }
 

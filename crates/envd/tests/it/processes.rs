@@ -83,7 +83,7 @@ async fn signal(envd: &Envd, process: ProcessSelector, signal: Signal) -> Result
         .map(drop)
 }
 
-async fn input(envd: &Envd, pid: u32, bytes: &[u8]) -> Result<(), ConnectError> {
+pub(crate) async fn input(envd: &Envd, pid: u32, bytes: &[u8]) -> Result<(), ConnectError> {
     let input = ProcessInput {
         input: Some(Input::Stdin(bytes.to_vec())),
         ..Default::default()

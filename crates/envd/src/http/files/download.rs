@@ -5,7 +5,7 @@
 
 use std::{
     fs::{File, Metadata},
-    io::{self, Seek as _, SeekFrom},
+    io::{Seek as _, SeekFrom},
     os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
     path::Path,
     sync::Arc,
@@ -26,7 +26,6 @@ use http::{
         CONTENT_TYPE, LAST_MODIFIED, RANGE, VARY,
     },
 };
-use rustix::io::Errno;
 use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
 
@@ -39,7 +38,8 @@ use super::{
     user,
 };
 use crate::{
-    agent::Agent, http::HttpError, http::signature::FileQuery, reason::Reason, server::gate::short,
+    agent::Agent, http::HttpError, http::signature::FileQuery, paths, reason::Reason,
+    server::gate::short,
 };
 
 const BUFFER: usize = 64 << 10;
@@ -153,11 +153,9 @@ pub(super) fn open(path: &str) -> Result<(File, Metadata), HttpError> {
         .read(true)
         .custom_flags(libc::O_NONBLOCK)
         .open(path);
-    let file = opened.map_err(|fault| match fault.kind() {
-        // Below a file there is nothing.
-        io::ErrorKind::NotADirectory => io_error("read", path, &Errno::NOENT.into()),
-        _ => io_error("read", path, &fault),
-    })?;
+    let file = opened
+        .map_err(paths::looked_up)
+        .map_err(|fault| io_error("read", path, &fault))?;
     let metadata = file
         .metadata()
         .map_err(|fault| io_error("read", path, &fault))?;

@@ -16,7 +16,13 @@ use std::{borrow::Cow, io};
 use http::HeaderMap;
 
 use super::{HttpError, signature::FileQuery};
-use crate::{agent::Agent, paths, reason::Reason, server::gate, users::User};
+use crate::{
+    agent::Agent,
+    paths,
+    reason::Reason,
+    server::gate::{self, UserError},
+    users::User,
+};
 
 /// The user that the query names, else the header, else the default.
 fn user(agent: &Agent, headers: &HeaderMap, query: &FileQuery<'_>) -> Result<User, HttpError> {
@@ -29,12 +35,11 @@ fn user_called(agent: &Agent, headers: &HeaderMap, name: Option<&str>) -> Result
         None => gate::user(agent, headers),
     };
     found.map_err(|fault| {
-        let message = fault.message.unwrap_or_default();
-        if message == gate::NO_USER {
-            HttpError::fixed(400, gate::NO_USER)
-        } else {
-            HttpError::new(401, message)
-        }
+        let status = match fault {
+            UserError::Missing => 400,
+            UserError::Unreadable | UserError::Unknown(_) => 401,
+        };
+        HttpError::new(status, fault.to_string())
     })
 }
 
