@@ -10,15 +10,19 @@ use wrenn_rpc::{
         ServiceStream,
     },
     hostagent::{
-        self as wire, CreateSandboxRequest, CreateSandboxResponse, DestroySandboxRequest,
-        DestroySandboxResponse, ExecRequest, ExecResponse, ExecStreamRequest, ExecStreamResponse,
+        self as wire, CreateSandboxRequest, CreateSandboxResponse, CreateSnapshotRequest,
+        CreateSnapshotResponse, DeleteSnapshotRequest, DeleteSnapshotResponse,
+        DestroySandboxRequest, DestroySandboxResponse, ExecRequest, ExecResponse,
+        ExecStreamRequest, ExecStreamResponse, ForkSandboxRequest, ForkSandboxResponse,
         GetHostInfoRequest, GetHostInfoResponse, GetSandboxRequest, GetSandboxResponse, HostAgent,
         KillProcessRequest, KillProcessResponse, ListProcessesRequest, ListProcessesResponse,
         ListSandboxesRequest, ListSandboxesResponse, ListTemplatesRequest, ListTemplatesResponse,
-        PingSandboxRequest, PingSandboxResponse, ReadFileStreamRequest, ReadFileStreamResponse,
+        PauseSandboxRequest, PauseSandboxResponse, PingSandboxRequest, PingSandboxResponse,
+        ReadFileStreamRequest, ReadFileStreamResponse, ResumeSandboxRequest, ResumeSandboxResponse,
         SendProcessInputRequest, SendProcessInputResponse, StartBackgroundRequest,
-        StartBackgroundResponse, SyncRequest, SyncResponse, WatchEventsRequest,
-        WatchEventsResponse, WriteFileStreamRequest, WriteFileStreamResponse, kill_process_request,
+        StartBackgroundResponse, SyncRequest, SyncResponse, UpdateSandboxRequest,
+        UpdateSandboxResponse, WatchEventsRequest, WatchEventsResponse, WriteFileStreamRequest,
+        WriteFileStreamResponse, kill_process_request,
     },
     process::{Signal, process_selector::Selector},
 };
@@ -137,6 +141,54 @@ impl HostAgent for Service {
     ) -> ServiceResult<PingSandboxResponse> {
         self.in_use(request.sandbox_id)?.touch();
         Response::ok(PingSandboxResponse::default())
+    }
+
+    async fn pause_sandbox(
+        &self,
+        _: RequestContext,
+        _: ServiceRequest<'_, PauseSandboxRequest>,
+    ) -> ServiceResult<PauseSandboxResponse> {
+        Err(ConnectError::unimplemented("PauseSandbox"))
+    }
+
+    async fn resume_sandbox(
+        &self,
+        _: RequestContext,
+        _: ServiceRequest<'_, ResumeSandboxRequest>,
+    ) -> ServiceResult<ResumeSandboxResponse> {
+        Err(ConnectError::unimplemented("ResumeSandbox"))
+    }
+
+    async fn fork_sandbox(
+        &self,
+        _: RequestContext,
+        _: ServiceRequest<'_, ForkSandboxRequest>,
+    ) -> ServiceResult<ForkSandboxResponse> {
+        Err(ConnectError::unimplemented("ForkSandbox"))
+    }
+
+    async fn update_sandbox(
+        &self,
+        _: RequestContext,
+        _: ServiceRequest<'_, UpdateSandboxRequest>,
+    ) -> ServiceResult<UpdateSandboxResponse> {
+        Err(ConnectError::unimplemented("UpdateSandbox"))
+    }
+
+    async fn create_snapshot(
+        &self,
+        _: RequestContext,
+        _: ServiceRequest<'_, CreateSnapshotRequest>,
+    ) -> ServiceResult<CreateSnapshotResponse> {
+        Err(ConnectError::unimplemented("CreateSnapshot"))
+    }
+
+    async fn delete_snapshot(
+        &self,
+        _: RequestContext,
+        _: ServiceRequest<'_, DeleteSnapshotRequest>,
+    ) -> ServiceResult<DeleteSnapshotResponse> {
+        Err(ConnectError::unimplemented("DeleteSnapshot"))
     }
 
     async fn exec(

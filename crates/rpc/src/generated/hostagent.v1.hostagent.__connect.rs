@@ -38,6 +38,38 @@ pub type OwnedPingSandboxRequestView = ::buffa::view::OwnedView<
 pub type OwnedPingSandboxResponseView = ::buffa::view::OwnedView<
     __buffa::view::PingSandboxResponseView<'static>,
 >;
+///Shorthand for `OwnedView<PauseSandboxRequestView<'static>>`.
+pub type OwnedPauseSandboxRequestView = ::buffa::view::OwnedView<
+    __buffa::view::PauseSandboxRequestView<'static>,
+>;
+///Shorthand for `OwnedView<PauseSandboxResponseView<'static>>`.
+pub type OwnedPauseSandboxResponseView = ::buffa::view::OwnedView<
+    __buffa::view::PauseSandboxResponseView<'static>,
+>;
+///Shorthand for `OwnedView<ResumeSandboxRequestView<'static>>`.
+pub type OwnedResumeSandboxRequestView = ::buffa::view::OwnedView<
+    __buffa::view::ResumeSandboxRequestView<'static>,
+>;
+///Shorthand for `OwnedView<ResumeSandboxResponseView<'static>>`.
+pub type OwnedResumeSandboxResponseView = ::buffa::view::OwnedView<
+    __buffa::view::ResumeSandboxResponseView<'static>,
+>;
+///Shorthand for `OwnedView<ForkSandboxRequestView<'static>>`.
+pub type OwnedForkSandboxRequestView = ::buffa::view::OwnedView<
+    __buffa::view::ForkSandboxRequestView<'static>,
+>;
+///Shorthand for `OwnedView<ForkSandboxResponseView<'static>>`.
+pub type OwnedForkSandboxResponseView = ::buffa::view::OwnedView<
+    __buffa::view::ForkSandboxResponseView<'static>,
+>;
+///Shorthand for `OwnedView<UpdateSandboxRequestView<'static>>`.
+pub type OwnedUpdateSandboxRequestView = ::buffa::view::OwnedView<
+    __buffa::view::UpdateSandboxRequestView<'static>,
+>;
+///Shorthand for `OwnedView<UpdateSandboxResponseView<'static>>`.
+pub type OwnedUpdateSandboxResponseView = ::buffa::view::OwnedView<
+    __buffa::view::UpdateSandboxResponseView<'static>,
+>;
 ///Shorthand for `OwnedView<ExecRequestView<'static>>`.
 pub type OwnedExecRequestView = ::buffa::view::OwnedView<
     __buffa::view::ExecRequestView<'static>,
@@ -109,6 +141,22 @@ pub type OwnedListTemplatesRequestView = ::buffa::view::OwnedView<
 ///Shorthand for `OwnedView<ListTemplatesResponseView<'static>>`.
 pub type OwnedListTemplatesResponseView = ::buffa::view::OwnedView<
     __buffa::view::ListTemplatesResponseView<'static>,
+>;
+///Shorthand for `OwnedView<CreateSnapshotRequestView<'static>>`.
+pub type OwnedCreateSnapshotRequestView = ::buffa::view::OwnedView<
+    __buffa::view::CreateSnapshotRequestView<'static>,
+>;
+///Shorthand for `OwnedView<CreateSnapshotResponseView<'static>>`.
+pub type OwnedCreateSnapshotResponseView = ::buffa::view::OwnedView<
+    __buffa::view::CreateSnapshotResponseView<'static>,
+>;
+///Shorthand for `OwnedView<DeleteSnapshotRequestView<'static>>`.
+pub type OwnedDeleteSnapshotRequestView = ::buffa::view::OwnedView<
+    __buffa::view::DeleteSnapshotRequestView<'static>,
+>;
+///Shorthand for `OwnedView<DeleteSnapshotResponseView<'static>>`.
+pub type OwnedDeleteSnapshotResponseView = ::buffa::view::OwnedView<
+    __buffa::view::DeleteSnapshotResponseView<'static>,
 >;
 ///Shorthand for `OwnedView<GetHostInfoRequestView<'static>>`.
 pub type OwnedGetHostInfoRequestView = ::buffa::view::OwnedView<
@@ -273,6 +321,134 @@ for __buffa::view::PingSandboxResponseView<'_> {
 }
 impl ::connectrpc::Encodable<PingSandboxResponse>
 for ::buffa::view::OwnedView<__buffa::view::PingSandboxResponseView<'static>> {
+    fn encode(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::buffa::bytes::Bytes, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body(self.reborrow(), codec)
+    }
+    /// An `OwnedView` still holds the buffer it was decoded from, so
+    /// its large fields can be handed to the response body by
+    /// reference count instead of copied. The bare view impl above
+    /// cannot do this: it has borrows but no buffer to name.
+    fn encode_segments(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::connectrpc::EncodedBody, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body_segments(
+            self.reborrow(),
+            self.bytes(),
+            codec,
+        )
+    }
+}
+impl ::connectrpc::Encodable<PauseSandboxResponse>
+for __buffa::view::PauseSandboxResponseView<'_> {
+    fn encode(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::buffa::bytes::Bytes, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body(self, codec)
+    }
+}
+impl ::connectrpc::Encodable<PauseSandboxResponse>
+for ::buffa::view::OwnedView<__buffa::view::PauseSandboxResponseView<'static>> {
+    fn encode(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::buffa::bytes::Bytes, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body(self.reborrow(), codec)
+    }
+    /// An `OwnedView` still holds the buffer it was decoded from, so
+    /// its large fields can be handed to the response body by
+    /// reference count instead of copied. The bare view impl above
+    /// cannot do this: it has borrows but no buffer to name.
+    fn encode_segments(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::connectrpc::EncodedBody, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body_segments(
+            self.reborrow(),
+            self.bytes(),
+            codec,
+        )
+    }
+}
+impl ::connectrpc::Encodable<ResumeSandboxResponse>
+for __buffa::view::ResumeSandboxResponseView<'_> {
+    fn encode(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::buffa::bytes::Bytes, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body(self, codec)
+    }
+}
+impl ::connectrpc::Encodable<ResumeSandboxResponse>
+for ::buffa::view::OwnedView<__buffa::view::ResumeSandboxResponseView<'static>> {
+    fn encode(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::buffa::bytes::Bytes, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body(self.reborrow(), codec)
+    }
+    /// An `OwnedView` still holds the buffer it was decoded from, so
+    /// its large fields can be handed to the response body by
+    /// reference count instead of copied. The bare view impl above
+    /// cannot do this: it has borrows but no buffer to name.
+    fn encode_segments(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::connectrpc::EncodedBody, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body_segments(
+            self.reborrow(),
+            self.bytes(),
+            codec,
+        )
+    }
+}
+impl ::connectrpc::Encodable<ForkSandboxResponse>
+for __buffa::view::ForkSandboxResponseView<'_> {
+    fn encode(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::buffa::bytes::Bytes, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body(self, codec)
+    }
+}
+impl ::connectrpc::Encodable<ForkSandboxResponse>
+for ::buffa::view::OwnedView<__buffa::view::ForkSandboxResponseView<'static>> {
+    fn encode(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::buffa::bytes::Bytes, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body(self.reborrow(), codec)
+    }
+    /// An `OwnedView` still holds the buffer it was decoded from, so
+    /// its large fields can be handed to the response body by
+    /// reference count instead of copied. The bare view impl above
+    /// cannot do this: it has borrows but no buffer to name.
+    fn encode_segments(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::connectrpc::EncodedBody, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body_segments(
+            self.reborrow(),
+            self.bytes(),
+            codec,
+        )
+    }
+}
+impl ::connectrpc::Encodable<UpdateSandboxResponse>
+for __buffa::view::UpdateSandboxResponseView<'_> {
+    fn encode(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::buffa::bytes::Bytes, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body(self, codec)
+    }
+}
+impl ::connectrpc::Encodable<UpdateSandboxResponse>
+for ::buffa::view::OwnedView<__buffa::view::UpdateSandboxResponseView<'static>> {
     fn encode(
         &self,
         codec: ::connectrpc::CodecFormat,
@@ -581,6 +757,70 @@ for ::buffa::view::OwnedView<__buffa::view::ListTemplatesResponseView<'static>> 
         )
     }
 }
+impl ::connectrpc::Encodable<CreateSnapshotResponse>
+for __buffa::view::CreateSnapshotResponseView<'_> {
+    fn encode(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::buffa::bytes::Bytes, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body(self, codec)
+    }
+}
+impl ::connectrpc::Encodable<CreateSnapshotResponse>
+for ::buffa::view::OwnedView<__buffa::view::CreateSnapshotResponseView<'static>> {
+    fn encode(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::buffa::bytes::Bytes, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body(self.reborrow(), codec)
+    }
+    /// An `OwnedView` still holds the buffer it was decoded from, so
+    /// its large fields can be handed to the response body by
+    /// reference count instead of copied. The bare view impl above
+    /// cannot do this: it has borrows but no buffer to name.
+    fn encode_segments(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::connectrpc::EncodedBody, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body_segments(
+            self.reborrow(),
+            self.bytes(),
+            codec,
+        )
+    }
+}
+impl ::connectrpc::Encodable<DeleteSnapshotResponse>
+for __buffa::view::DeleteSnapshotResponseView<'_> {
+    fn encode(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::buffa::bytes::Bytes, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body(self, codec)
+    }
+}
+impl ::connectrpc::Encodable<DeleteSnapshotResponse>
+for ::buffa::view::OwnedView<__buffa::view::DeleteSnapshotResponseView<'static>> {
+    fn encode(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::buffa::bytes::Bytes, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body(self.reborrow(), codec)
+    }
+    /// An `OwnedView` still holds the buffer it was decoded from, so
+    /// its large fields can be handed to the response body by
+    /// reference count instead of copied. The bare view impl above
+    /// cannot do this: it has borrows but no buffer to name.
+    fn encode_segments(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::connectrpc::EncodedBody, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body_segments(
+            self.reborrow(),
+            self.bytes(),
+            codec,
+        )
+    }
+}
 impl ::connectrpc::Encodable<GetHostInfoResponse>
 for __buffa::view::GetHostInfoResponseView<'_> {
     fn encode(
@@ -708,6 +948,30 @@ pub const HOST_AGENT_PING_SANDBOX_SPEC: ::connectrpc::Spec = ::connectrpc::Spec:
         ::connectrpc::StreamType::Unary,
     )
     .with_idempotency_level(::connectrpc::IdempotencyLevel::Unknown);
+/// Static [`Spec`](::connectrpc::Spec) for the `PauseSandbox` RPC, as seen by the server; the generated client passes it with [`origin`](::connectrpc::Spec::origin) `Client` (compare across sides with [`Spec::same_method`](::connectrpc::Spec::same_method)).
+pub const HOST_AGENT_PAUSE_SANDBOX_SPEC: ::connectrpc::Spec = ::connectrpc::Spec::server(
+        "/wrenn.hostagent.v1.HostAgent/PauseSandbox",
+        ::connectrpc::StreamType::Unary,
+    )
+    .with_idempotency_level(::connectrpc::IdempotencyLevel::Unknown);
+/// Static [`Spec`](::connectrpc::Spec) for the `ResumeSandbox` RPC, as seen by the server; the generated client passes it with [`origin`](::connectrpc::Spec::origin) `Client` (compare across sides with [`Spec::same_method`](::connectrpc::Spec::same_method)).
+pub const HOST_AGENT_RESUME_SANDBOX_SPEC: ::connectrpc::Spec = ::connectrpc::Spec::server(
+        "/wrenn.hostagent.v1.HostAgent/ResumeSandbox",
+        ::connectrpc::StreamType::Unary,
+    )
+    .with_idempotency_level(::connectrpc::IdempotencyLevel::Unknown);
+/// Static [`Spec`](::connectrpc::Spec) for the `ForkSandbox` RPC, as seen by the server; the generated client passes it with [`origin`](::connectrpc::Spec::origin) `Client` (compare across sides with [`Spec::same_method`](::connectrpc::Spec::same_method)).
+pub const HOST_AGENT_FORK_SANDBOX_SPEC: ::connectrpc::Spec = ::connectrpc::Spec::server(
+        "/wrenn.hostagent.v1.HostAgent/ForkSandbox",
+        ::connectrpc::StreamType::Unary,
+    )
+    .with_idempotency_level(::connectrpc::IdempotencyLevel::Unknown);
+/// Static [`Spec`](::connectrpc::Spec) for the `UpdateSandbox` RPC, as seen by the server; the generated client passes it with [`origin`](::connectrpc::Spec::origin) `Client` (compare across sides with [`Spec::same_method`](::connectrpc::Spec::same_method)).
+pub const HOST_AGENT_UPDATE_SANDBOX_SPEC: ::connectrpc::Spec = ::connectrpc::Spec::server(
+        "/wrenn.hostagent.v1.HostAgent/UpdateSandbox",
+        ::connectrpc::StreamType::Unary,
+    )
+    .with_idempotency_level(::connectrpc::IdempotencyLevel::Unknown);
 /// Static [`Spec`](::connectrpc::Spec) for the `Exec` RPC, as seen by the server; the generated client passes it with [`origin`](::connectrpc::Spec::origin) `Client` (compare across sides with [`Spec::same_method`](::connectrpc::Spec::same_method)).
 pub const HOST_AGENT_EXEC_SPEC: ::connectrpc::Spec = ::connectrpc::Spec::server(
         "/wrenn.hostagent.v1.HostAgent/Exec",
@@ -759,6 +1023,18 @@ pub const HOST_AGENT_WRITE_FILE_STREAM_SPEC: ::connectrpc::Spec = ::connectrpc::
 /// Static [`Spec`](::connectrpc::Spec) for the `ListTemplates` RPC, as seen by the server; the generated client passes it with [`origin`](::connectrpc::Spec::origin) `Client` (compare across sides with [`Spec::same_method`](::connectrpc::Spec::same_method)).
 pub const HOST_AGENT_LIST_TEMPLATES_SPEC: ::connectrpc::Spec = ::connectrpc::Spec::server(
         "/wrenn.hostagent.v1.HostAgent/ListTemplates",
+        ::connectrpc::StreamType::Unary,
+    )
+    .with_idempotency_level(::connectrpc::IdempotencyLevel::Unknown);
+/// Static [`Spec`](::connectrpc::Spec) for the `CreateSnapshot` RPC, as seen by the server; the generated client passes it with [`origin`](::connectrpc::Spec::origin) `Client` (compare across sides with [`Spec::same_method`](::connectrpc::Spec::same_method)).
+pub const HOST_AGENT_CREATE_SNAPSHOT_SPEC: ::connectrpc::Spec = ::connectrpc::Spec::server(
+        "/wrenn.hostagent.v1.HostAgent/CreateSnapshot",
+        ::connectrpc::StreamType::Unary,
+    )
+    .with_idempotency_level(::connectrpc::IdempotencyLevel::Unknown);
+/// Static [`Spec`](::connectrpc::Spec) for the `DeleteSnapshot` RPC, as seen by the server; the generated client passes it with [`origin`](::connectrpc::Spec::origin) `Client` (compare across sides with [`Spec::same_method`](::connectrpc::Spec::same_method)).
+pub const HOST_AGENT_DELETE_SNAPSHOT_SPEC: ::connectrpc::Spec = ::connectrpc::Spec::server(
+        "/wrenn.hostagent.v1.HostAgent/DeleteSnapshot",
         ::connectrpc::StreamType::Unary,
     )
     .with_idempotency_level(::connectrpc::IdempotencyLevel::Unknown);
@@ -921,6 +1197,78 @@ pub trait HostAgent: Send + Sync + 'static {
             impl ::connectrpc::Encodable<PingSandboxResponse> + Send + use<'a, Self>,
         >,
     > + Send;
+    /// Answers when the snapshot is durable; pausing what is paused answers with it.
+    ///
+    /// `'a` lets the response body borrow from `&self` (e.g. server-resident state).
+    ///
+    /// `request` is borrowed from the request body and is valid for the
+    /// duration of the call; message fields are read directly on it
+    /// (zero-copy). The response cannot borrow from `request` — use
+    /// `.to_owned_message()` (or copy the specific fields) for anything
+    /// returned, stored, or moved into `tokio::spawn`.
+    fn pause_sandbox<'a>(
+        &'a self,
+        ctx: ::connectrpc::RequestContext,
+        request: ::connectrpc::ServiceRequest<'_, PauseSandboxRequest>,
+    ) -> impl ::std::future::Future<
+        Output = ::connectrpc::ServiceResult<
+            impl ::connectrpc::Encodable<PauseSandboxResponse> + Send + use<'a, Self>,
+        >,
+    > + Send;
+    /// Answers when the guest is usable; resuming what runs answers with it. Failed, it is still paused.
+    ///
+    /// `'a` lets the response body borrow from `&self` (e.g. server-resident state).
+    ///
+    /// `request` is borrowed from the request body and is valid for the
+    /// duration of the call; message fields are read directly on it
+    /// (zero-copy). The response cannot borrow from `request` — use
+    /// `.to_owned_message()` (or copy the specific fields) for anything
+    /// returned, stored, or moved into `tokio::spawn`.
+    fn resume_sandbox<'a>(
+        &'a self,
+        ctx: ::connectrpc::RequestContext,
+        request: ::connectrpc::ServiceRequest<'_, ResumeSandboxRequest>,
+    ) -> impl ::std::future::Future<
+        Output = ::connectrpc::ServiceResult<
+            impl ::connectrpc::Encodable<ResumeSandboxResponse> + Send + use<'a, Self>,
+        >,
+    > + Send;
+    /// Many from one, all or none; the source ends in the state that it had.
+    ///
+    /// `'a` lets the response body borrow from `&self` (e.g. server-resident state).
+    ///
+    /// `request` is borrowed from the request body and is valid for the
+    /// duration of the call; message fields are read directly on it
+    /// (zero-copy). The response cannot borrow from `request` — use
+    /// `.to_owned_message()` (or copy the specific fields) for anything
+    /// returned, stored, or moved into `tokio::spawn`.
+    fn fork_sandbox<'a>(
+        &'a self,
+        ctx: ::connectrpc::RequestContext,
+        request: ::connectrpc::ServiceRequest<'_, ForkSandboxRequest>,
+    ) -> impl ::std::future::Future<
+        Output = ::connectrpc::ServiceResult<
+            impl ::connectrpc::Encodable<ForkSandboxResponse> + Send + use<'a, Self>,
+        >,
+    > + Send;
+    /// Changes what may change while it lives.
+    ///
+    /// `'a` lets the response body borrow from `&self` (e.g. server-resident state).
+    ///
+    /// `request` is borrowed from the request body and is valid for the
+    /// duration of the call; message fields are read directly on it
+    /// (zero-copy). The response cannot borrow from `request` — use
+    /// `.to_owned_message()` (or copy the specific fields) for anything
+    /// returned, stored, or moved into `tokio::spawn`.
+    fn update_sandbox<'a>(
+        &'a self,
+        ctx: ::connectrpc::RequestContext,
+        request: ::connectrpc::ServiceRequest<'_, UpdateSandboxRequest>,
+    ) -> impl ::std::future::Future<
+        Output = ::connectrpc::ServiceResult<
+            impl ::connectrpc::Encodable<UpdateSandboxResponse> + Send + use<'a, Self>,
+        >,
+    > + Send;
     /// Processes.
     ///
     /// `'a` lets the response body borrow from `&self` (e.g. server-resident state).
@@ -1080,6 +1428,42 @@ pub trait HostAgent: Send + Sync + 'static {
     ) -> impl ::std::future::Future<
         Output = ::connectrpc::ServiceResult<
             impl ::connectrpc::Encodable<ListTemplatesResponse> + Send + use<'a, Self>,
+        >,
+    > + Send;
+    /// A template from a sandbox, with its memory; the source ends in the state that it had.
+    ///
+    /// `'a` lets the response body borrow from `&self` (e.g. server-resident state).
+    ///
+    /// `request` is borrowed from the request body and is valid for the
+    /// duration of the call; message fields are read directly on it
+    /// (zero-copy). The response cannot borrow from `request` — use
+    /// `.to_owned_message()` (or copy the specific fields) for anything
+    /// returned, stored, or moved into `tokio::spawn`.
+    fn create_snapshot<'a>(
+        &'a self,
+        ctx: ::connectrpc::RequestContext,
+        request: ::connectrpc::ServiceRequest<'_, CreateSnapshotRequest>,
+    ) -> impl ::std::future::Future<
+        Output = ::connectrpc::ServiceResult<
+            impl ::connectrpc::Encodable<CreateSnapshotResponse> + Send + use<'a, Self>,
+        >,
+    > + Send;
+    /// Of a snapshot template; one that is not here is success.
+    ///
+    /// `'a` lets the response body borrow from `&self` (e.g. server-resident state).
+    ///
+    /// `request` is borrowed from the request body and is valid for the
+    /// duration of the call; message fields are read directly on it
+    /// (zero-copy). The response cannot borrow from `request` — use
+    /// `.to_owned_message()` (or copy the specific fields) for anything
+    /// returned, stored, or moved into `tokio::spawn`.
+    fn delete_snapshot<'a>(
+        &'a self,
+        ctx: ::connectrpc::RequestContext,
+        request: ::connectrpc::ServiceRequest<'_, DeleteSnapshotRequest>,
+    ) -> impl ::std::future::Future<
+        Output = ::connectrpc::ServiceResult<
+            impl ::connectrpc::Encodable<DeleteSnapshotResponse> + Send + use<'a, Self>,
         >,
     > + Send;
     /// Host.
@@ -1293,6 +1677,106 @@ impl<S: HostAgent> HostAgentExt for S {
                 },
             )
             .with_spec(HOST_AGENT_PING_SANDBOX_SPEC)
+            .route_view(
+                HOST_AGENT_SERVICE_NAME,
+                "PauseSandbox",
+                {
+                    let svc = ::std::sync::Arc::clone(&self);
+                    ::connectrpc::view_handler_fn(move |
+                        ctx,
+                        req: ::buffa::view::OwnedView<
+                            __buffa::view::PauseSandboxRequestView<'static>,
+                        >,
+                        format|
+                    {
+                        let svc = ::std::sync::Arc::clone(&svc);
+                        async move {
+                            let sreq = ::connectrpc::ServiceRequest::<
+                                PauseSandboxRequest,
+                            >::from_parts(req.reborrow(), req.bytes());
+                            svc.pause_sandbox(ctx, sreq)
+                                .await?
+                                .encode::<PauseSandboxResponse>(format)
+                        }
+                    })
+                },
+            )
+            .with_spec(HOST_AGENT_PAUSE_SANDBOX_SPEC)
+            .route_view(
+                HOST_AGENT_SERVICE_NAME,
+                "ResumeSandbox",
+                {
+                    let svc = ::std::sync::Arc::clone(&self);
+                    ::connectrpc::view_handler_fn(move |
+                        ctx,
+                        req: ::buffa::view::OwnedView<
+                            __buffa::view::ResumeSandboxRequestView<'static>,
+                        >,
+                        format|
+                    {
+                        let svc = ::std::sync::Arc::clone(&svc);
+                        async move {
+                            let sreq = ::connectrpc::ServiceRequest::<
+                                ResumeSandboxRequest,
+                            >::from_parts(req.reborrow(), req.bytes());
+                            svc.resume_sandbox(ctx, sreq)
+                                .await?
+                                .encode::<ResumeSandboxResponse>(format)
+                        }
+                    })
+                },
+            )
+            .with_spec(HOST_AGENT_RESUME_SANDBOX_SPEC)
+            .route_view(
+                HOST_AGENT_SERVICE_NAME,
+                "ForkSandbox",
+                {
+                    let svc = ::std::sync::Arc::clone(&self);
+                    ::connectrpc::view_handler_fn(move |
+                        ctx,
+                        req: ::buffa::view::OwnedView<
+                            __buffa::view::ForkSandboxRequestView<'static>,
+                        >,
+                        format|
+                    {
+                        let svc = ::std::sync::Arc::clone(&svc);
+                        async move {
+                            let sreq = ::connectrpc::ServiceRequest::<
+                                ForkSandboxRequest,
+                            >::from_parts(req.reborrow(), req.bytes());
+                            svc.fork_sandbox(ctx, sreq)
+                                .await?
+                                .encode::<ForkSandboxResponse>(format)
+                        }
+                    })
+                },
+            )
+            .with_spec(HOST_AGENT_FORK_SANDBOX_SPEC)
+            .route_view(
+                HOST_AGENT_SERVICE_NAME,
+                "UpdateSandbox",
+                {
+                    let svc = ::std::sync::Arc::clone(&self);
+                    ::connectrpc::view_handler_fn(move |
+                        ctx,
+                        req: ::buffa::view::OwnedView<
+                            __buffa::view::UpdateSandboxRequestView<'static>,
+                        >,
+                        format|
+                    {
+                        let svc = ::std::sync::Arc::clone(&svc);
+                        async move {
+                            let sreq = ::connectrpc::ServiceRequest::<
+                                UpdateSandboxRequest,
+                            >::from_parts(req.reborrow(), req.bytes());
+                            svc.update_sandbox(ctx, sreq)
+                                .await?
+                                .encode::<UpdateSandboxResponse>(format)
+                        }
+                    })
+                },
+            )
+            .with_spec(HOST_AGENT_UPDATE_SANDBOX_SPEC)
             .route_view(
                 HOST_AGENT_SERVICE_NAME,
                 "Exec",
@@ -1514,6 +1998,56 @@ impl<S: HostAgent> HostAgentExt for S {
             .with_spec(HOST_AGENT_LIST_TEMPLATES_SPEC)
             .route_view(
                 HOST_AGENT_SERVICE_NAME,
+                "CreateSnapshot",
+                {
+                    let svc = ::std::sync::Arc::clone(&self);
+                    ::connectrpc::view_handler_fn(move |
+                        ctx,
+                        req: ::buffa::view::OwnedView<
+                            __buffa::view::CreateSnapshotRequestView<'static>,
+                        >,
+                        format|
+                    {
+                        let svc = ::std::sync::Arc::clone(&svc);
+                        async move {
+                            let sreq = ::connectrpc::ServiceRequest::<
+                                CreateSnapshotRequest,
+                            >::from_parts(req.reborrow(), req.bytes());
+                            svc.create_snapshot(ctx, sreq)
+                                .await?
+                                .encode::<CreateSnapshotResponse>(format)
+                        }
+                    })
+                },
+            )
+            .with_spec(HOST_AGENT_CREATE_SNAPSHOT_SPEC)
+            .route_view(
+                HOST_AGENT_SERVICE_NAME,
+                "DeleteSnapshot",
+                {
+                    let svc = ::std::sync::Arc::clone(&self);
+                    ::connectrpc::view_handler_fn(move |
+                        ctx,
+                        req: ::buffa::view::OwnedView<
+                            __buffa::view::DeleteSnapshotRequestView<'static>,
+                        >,
+                        format|
+                    {
+                        let svc = ::std::sync::Arc::clone(&svc);
+                        async move {
+                            let sreq = ::connectrpc::ServiceRequest::<
+                                DeleteSnapshotRequest,
+                            >::from_parts(req.reborrow(), req.bytes());
+                            svc.delete_snapshot(ctx, sreq)
+                                .await?
+                                .encode::<DeleteSnapshotResponse>(format)
+                        }
+                    })
+                },
+            )
+            .with_spec(HOST_AGENT_DELETE_SNAPSHOT_SPEC)
+            .route_view(
+                HOST_AGENT_SERVICE_NAME,
                 "GetHostInfo",
                 {
                     let svc = ::std::sync::Arc::clone(&self);
@@ -1670,6 +2204,30 @@ impl<T: HostAgent> ::connectrpc::Dispatcher for HostAgentServer<T> {
                         .with_spec(HOST_AGENT_PING_SANDBOX_SPEC),
                 )
             }
+            "PauseSandbox" => {
+                Some(
+                    ::connectrpc::dispatcher::codegen::MethodDescriptor::unary(false)
+                        .with_spec(HOST_AGENT_PAUSE_SANDBOX_SPEC),
+                )
+            }
+            "ResumeSandbox" => {
+                Some(
+                    ::connectrpc::dispatcher::codegen::MethodDescriptor::unary(false)
+                        .with_spec(HOST_AGENT_RESUME_SANDBOX_SPEC),
+                )
+            }
+            "ForkSandbox" => {
+                Some(
+                    ::connectrpc::dispatcher::codegen::MethodDescriptor::unary(false)
+                        .with_spec(HOST_AGENT_FORK_SANDBOX_SPEC),
+                )
+            }
+            "UpdateSandbox" => {
+                Some(
+                    ::connectrpc::dispatcher::codegen::MethodDescriptor::unary(false)
+                        .with_spec(HOST_AGENT_UPDATE_SANDBOX_SPEC),
+                )
+            }
             "Exec" => {
                 Some(
                     ::connectrpc::dispatcher::codegen::MethodDescriptor::unary(false)
@@ -1722,6 +2280,18 @@ impl<T: HostAgent> ::connectrpc::Dispatcher for HostAgentServer<T> {
                 Some(
                     ::connectrpc::dispatcher::codegen::MethodDescriptor::unary(false)
                         .with_spec(HOST_AGENT_LIST_TEMPLATES_SPEC),
+                )
+            }
+            "CreateSnapshot" => {
+                Some(
+                    ::connectrpc::dispatcher::codegen::MethodDescriptor::unary(false)
+                        .with_spec(HOST_AGENT_CREATE_SNAPSHOT_SPEC),
+                )
+            }
+            "DeleteSnapshot" => {
+                Some(
+                    ::connectrpc::dispatcher::codegen::MethodDescriptor::unary(false)
+                        .with_spec(HOST_AGENT_DELETE_SNAPSHOT_SPEC),
                 )
             }
             "GetHostInfo" => {
@@ -1845,6 +2415,78 @@ impl<T: HostAgent> ::connectrpc::Dispatcher for HostAgentServer<T> {
                         .encode::<PingSandboxResponse>(format)
                 })
             }
+            "PauseSandbox" => {
+                let svc = ::std::sync::Arc::clone(&self.inner);
+                Box::pin(async move {
+                    let body = ::connectrpc::dispatcher::codegen::request_proto_bytes::<
+                        PauseSandboxRequest,
+                    >(request.encoded()?, format)?;
+                    let req: __buffa::view::PauseSandboxRequestView<'_> = ::connectrpc::dispatcher::codegen::decode_borrowed_request_view(
+                        &body,
+                        ctx.decode_options(),
+                    )?;
+                    let req = ::connectrpc::ServiceRequest::<
+                        PauseSandboxRequest,
+                    >::from_parts(&req, &body);
+                    svc.pause_sandbox(ctx, req)
+                        .await?
+                        .encode::<PauseSandboxResponse>(format)
+                })
+            }
+            "ResumeSandbox" => {
+                let svc = ::std::sync::Arc::clone(&self.inner);
+                Box::pin(async move {
+                    let body = ::connectrpc::dispatcher::codegen::request_proto_bytes::<
+                        ResumeSandboxRequest,
+                    >(request.encoded()?, format)?;
+                    let req: __buffa::view::ResumeSandboxRequestView<'_> = ::connectrpc::dispatcher::codegen::decode_borrowed_request_view(
+                        &body,
+                        ctx.decode_options(),
+                    )?;
+                    let req = ::connectrpc::ServiceRequest::<
+                        ResumeSandboxRequest,
+                    >::from_parts(&req, &body);
+                    svc.resume_sandbox(ctx, req)
+                        .await?
+                        .encode::<ResumeSandboxResponse>(format)
+                })
+            }
+            "ForkSandbox" => {
+                let svc = ::std::sync::Arc::clone(&self.inner);
+                Box::pin(async move {
+                    let body = ::connectrpc::dispatcher::codegen::request_proto_bytes::<
+                        ForkSandboxRequest,
+                    >(request.encoded()?, format)?;
+                    let req: __buffa::view::ForkSandboxRequestView<'_> = ::connectrpc::dispatcher::codegen::decode_borrowed_request_view(
+                        &body,
+                        ctx.decode_options(),
+                    )?;
+                    let req = ::connectrpc::ServiceRequest::<
+                        ForkSandboxRequest,
+                    >::from_parts(&req, &body);
+                    svc.fork_sandbox(ctx, req)
+                        .await?
+                        .encode::<ForkSandboxResponse>(format)
+                })
+            }
+            "UpdateSandbox" => {
+                let svc = ::std::sync::Arc::clone(&self.inner);
+                Box::pin(async move {
+                    let body = ::connectrpc::dispatcher::codegen::request_proto_bytes::<
+                        UpdateSandboxRequest,
+                    >(request.encoded()?, format)?;
+                    let req: __buffa::view::UpdateSandboxRequestView<'_> = ::connectrpc::dispatcher::codegen::decode_borrowed_request_view(
+                        &body,
+                        ctx.decode_options(),
+                    )?;
+                    let req = ::connectrpc::ServiceRequest::<
+                        UpdateSandboxRequest,
+                    >::from_parts(&req, &body);
+                    svc.update_sandbox(ctx, req)
+                        .await?
+                        .encode::<UpdateSandboxResponse>(format)
+                })
+            }
             "Exec" => {
                 let svc = ::std::sync::Arc::clone(&self.inner);
                 Box::pin(async move {
@@ -1949,6 +2591,42 @@ impl<T: HostAgent> ::connectrpc::Dispatcher for HostAgentServer<T> {
                     svc.list_templates(ctx, req)
                         .await?
                         .encode::<ListTemplatesResponse>(format)
+                })
+            }
+            "CreateSnapshot" => {
+                let svc = ::std::sync::Arc::clone(&self.inner);
+                Box::pin(async move {
+                    let body = ::connectrpc::dispatcher::codegen::request_proto_bytes::<
+                        CreateSnapshotRequest,
+                    >(request.encoded()?, format)?;
+                    let req: __buffa::view::CreateSnapshotRequestView<'_> = ::connectrpc::dispatcher::codegen::decode_borrowed_request_view(
+                        &body,
+                        ctx.decode_options(),
+                    )?;
+                    let req = ::connectrpc::ServiceRequest::<
+                        CreateSnapshotRequest,
+                    >::from_parts(&req, &body);
+                    svc.create_snapshot(ctx, req)
+                        .await?
+                        .encode::<CreateSnapshotResponse>(format)
+                })
+            }
+            "DeleteSnapshot" => {
+                let svc = ::std::sync::Arc::clone(&self.inner);
+                Box::pin(async move {
+                    let body = ::connectrpc::dispatcher::codegen::request_proto_bytes::<
+                        DeleteSnapshotRequest,
+                    >(request.encoded()?, format)?;
+                    let req: __buffa::view::DeleteSnapshotRequestView<'_> = ::connectrpc::dispatcher::codegen::decode_borrowed_request_view(
+                        &body,
+                        ctx.decode_options(),
+                    )?;
+                    let req = ::connectrpc::ServiceRequest::<
+                        DeleteSnapshotRequest,
+                    >::from_parts(&req, &body);
+                    svc.delete_snapshot(ctx, req)
+                        .await?
+                        .encode::<DeleteSnapshotResponse>(format)
                 })
             }
             "GetHostInfo" => {
@@ -2383,6 +3061,154 @@ where
             )
             .await
     }
+    /// Call the PauseSandbox RPC. Sends a request to /wrenn.hostagent.v1.HostAgent/PauseSandbox.
+    pub async fn pause_sandbox(
+        &self,
+        request: PauseSandboxRequest,
+    ) -> Result<
+        ::connectrpc::client::UnaryResponse<
+            ::buffa::view::OwnedView<__buffa::view::PauseSandboxResponseView<'static>>,
+        >,
+        ::connectrpc::ConnectError,
+    > {
+        self.pause_sandbox_with_options(
+                request,
+                ::connectrpc::client::CallOptions::default(),
+            )
+            .await
+    }
+    /// Call the PauseSandbox RPC with explicit per-call options. Options override [`ClientConfig`](::connectrpc::client::ClientConfig) defaults.
+    pub async fn pause_sandbox_with_options(
+        &self,
+        request: PauseSandboxRequest,
+        options: ::connectrpc::client::CallOptions,
+    ) -> Result<
+        ::connectrpc::client::UnaryResponse<
+            ::buffa::view::OwnedView<__buffa::view::PauseSandboxResponseView<'static>>,
+        >,
+        ::connectrpc::ConnectError,
+    > {
+        ::connectrpc::client::call_unary(
+                &self.transport,
+                &self.config,
+                HOST_AGENT_PAUSE_SANDBOX_SPEC
+                    .with_origin(::connectrpc::SpecOrigin::Client),
+                request,
+                options,
+            )
+            .await
+    }
+    /// Call the ResumeSandbox RPC. Sends a request to /wrenn.hostagent.v1.HostAgent/ResumeSandbox.
+    pub async fn resume_sandbox(
+        &self,
+        request: ResumeSandboxRequest,
+    ) -> Result<
+        ::connectrpc::client::UnaryResponse<
+            ::buffa::view::OwnedView<__buffa::view::ResumeSandboxResponseView<'static>>,
+        >,
+        ::connectrpc::ConnectError,
+    > {
+        self.resume_sandbox_with_options(
+                request,
+                ::connectrpc::client::CallOptions::default(),
+            )
+            .await
+    }
+    /// Call the ResumeSandbox RPC with explicit per-call options. Options override [`ClientConfig`](::connectrpc::client::ClientConfig) defaults.
+    pub async fn resume_sandbox_with_options(
+        &self,
+        request: ResumeSandboxRequest,
+        options: ::connectrpc::client::CallOptions,
+    ) -> Result<
+        ::connectrpc::client::UnaryResponse<
+            ::buffa::view::OwnedView<__buffa::view::ResumeSandboxResponseView<'static>>,
+        >,
+        ::connectrpc::ConnectError,
+    > {
+        ::connectrpc::client::call_unary(
+                &self.transport,
+                &self.config,
+                HOST_AGENT_RESUME_SANDBOX_SPEC
+                    .with_origin(::connectrpc::SpecOrigin::Client),
+                request,
+                options,
+            )
+            .await
+    }
+    /// Call the ForkSandbox RPC. Sends a request to /wrenn.hostagent.v1.HostAgent/ForkSandbox.
+    pub async fn fork_sandbox(
+        &self,
+        request: ForkSandboxRequest,
+    ) -> Result<
+        ::connectrpc::client::UnaryResponse<
+            ::buffa::view::OwnedView<__buffa::view::ForkSandboxResponseView<'static>>,
+        >,
+        ::connectrpc::ConnectError,
+    > {
+        self.fork_sandbox_with_options(
+                request,
+                ::connectrpc::client::CallOptions::default(),
+            )
+            .await
+    }
+    /// Call the ForkSandbox RPC with explicit per-call options. Options override [`ClientConfig`](::connectrpc::client::ClientConfig) defaults.
+    pub async fn fork_sandbox_with_options(
+        &self,
+        request: ForkSandboxRequest,
+        options: ::connectrpc::client::CallOptions,
+    ) -> Result<
+        ::connectrpc::client::UnaryResponse<
+            ::buffa::view::OwnedView<__buffa::view::ForkSandboxResponseView<'static>>,
+        >,
+        ::connectrpc::ConnectError,
+    > {
+        ::connectrpc::client::call_unary(
+                &self.transport,
+                &self.config,
+                HOST_AGENT_FORK_SANDBOX_SPEC
+                    .with_origin(::connectrpc::SpecOrigin::Client),
+                request,
+                options,
+            )
+            .await
+    }
+    /// Call the UpdateSandbox RPC. Sends a request to /wrenn.hostagent.v1.HostAgent/UpdateSandbox.
+    pub async fn update_sandbox(
+        &self,
+        request: UpdateSandboxRequest,
+    ) -> Result<
+        ::connectrpc::client::UnaryResponse<
+            ::buffa::view::OwnedView<__buffa::view::UpdateSandboxResponseView<'static>>,
+        >,
+        ::connectrpc::ConnectError,
+    > {
+        self.update_sandbox_with_options(
+                request,
+                ::connectrpc::client::CallOptions::default(),
+            )
+            .await
+    }
+    /// Call the UpdateSandbox RPC with explicit per-call options. Options override [`ClientConfig`](::connectrpc::client::ClientConfig) defaults.
+    pub async fn update_sandbox_with_options(
+        &self,
+        request: UpdateSandboxRequest,
+        options: ::connectrpc::client::CallOptions,
+    ) -> Result<
+        ::connectrpc::client::UnaryResponse<
+            ::buffa::view::OwnedView<__buffa::view::UpdateSandboxResponseView<'static>>,
+        >,
+        ::connectrpc::ConnectError,
+    > {
+        ::connectrpc::client::call_unary(
+                &self.transport,
+                &self.config,
+                HOST_AGENT_UPDATE_SANDBOX_SPEC
+                    .with_origin(::connectrpc::SpecOrigin::Client),
+                request,
+                options,
+            )
+            .await
+    }
     /// Call the Exec RPC. Sends a request to /wrenn.hostagent.v1.HostAgent/Exec.
     pub async fn exec(
         &self,
@@ -2740,6 +3566,80 @@ where
                 &self.transport,
                 &self.config,
                 HOST_AGENT_LIST_TEMPLATES_SPEC
+                    .with_origin(::connectrpc::SpecOrigin::Client),
+                request,
+                options,
+            )
+            .await
+    }
+    /// Call the CreateSnapshot RPC. Sends a request to /wrenn.hostagent.v1.HostAgent/CreateSnapshot.
+    pub async fn create_snapshot(
+        &self,
+        request: CreateSnapshotRequest,
+    ) -> Result<
+        ::connectrpc::client::UnaryResponse<
+            ::buffa::view::OwnedView<__buffa::view::CreateSnapshotResponseView<'static>>,
+        >,
+        ::connectrpc::ConnectError,
+    > {
+        self.create_snapshot_with_options(
+                request,
+                ::connectrpc::client::CallOptions::default(),
+            )
+            .await
+    }
+    /// Call the CreateSnapshot RPC with explicit per-call options. Options override [`ClientConfig`](::connectrpc::client::ClientConfig) defaults.
+    pub async fn create_snapshot_with_options(
+        &self,
+        request: CreateSnapshotRequest,
+        options: ::connectrpc::client::CallOptions,
+    ) -> Result<
+        ::connectrpc::client::UnaryResponse<
+            ::buffa::view::OwnedView<__buffa::view::CreateSnapshotResponseView<'static>>,
+        >,
+        ::connectrpc::ConnectError,
+    > {
+        ::connectrpc::client::call_unary(
+                &self.transport,
+                &self.config,
+                HOST_AGENT_CREATE_SNAPSHOT_SPEC
+                    .with_origin(::connectrpc::SpecOrigin::Client),
+                request,
+                options,
+            )
+            .await
+    }
+    /// Call the DeleteSnapshot RPC. Sends a request to /wrenn.hostagent.v1.HostAgent/DeleteSnapshot.
+    pub async fn delete_snapshot(
+        &self,
+        request: DeleteSnapshotRequest,
+    ) -> Result<
+        ::connectrpc::client::UnaryResponse<
+            ::buffa::view::OwnedView<__buffa::view::DeleteSnapshotResponseView<'static>>,
+        >,
+        ::connectrpc::ConnectError,
+    > {
+        self.delete_snapshot_with_options(
+                request,
+                ::connectrpc::client::CallOptions::default(),
+            )
+            .await
+    }
+    /// Call the DeleteSnapshot RPC with explicit per-call options. Options override [`ClientConfig`](::connectrpc::client::ClientConfig) defaults.
+    pub async fn delete_snapshot_with_options(
+        &self,
+        request: DeleteSnapshotRequest,
+        options: ::connectrpc::client::CallOptions,
+    ) -> Result<
+        ::connectrpc::client::UnaryResponse<
+            ::buffa::view::OwnedView<__buffa::view::DeleteSnapshotResponseView<'static>>,
+        >,
+        ::connectrpc::ConnectError,
+    > {
+        ::connectrpc::client::call_unary(
+                &self.transport,
+                &self.config,
+                HOST_AGENT_DELETE_SNAPSHOT_SPEC
                     .with_origin(::connectrpc::SpecOrigin::Client),
                 request,
                 options,

@@ -180,6 +180,13 @@ pub mod host_event {
     #[derive(Clone, PartialEq, Debug)]
     pub enum Kind {
         Exited(::buffa::alloc::boxed::Box<super::super::super::host_event::Exited>),
+        Paused(::buffa::alloc::boxed::Box<super::super::super::host_event::Paused>),
+        IdleDestroyed(
+            ::buffa::alloc::boxed::Box<super::super::super::host_event::IdleDestroyed>,
+        ),
+        PauseFailed(
+            ::buffa::alloc::boxed::Box<super::super::super::host_event::PauseFailed>,
+        ),
     }
     impl ::buffa::Oneof for Kind {}
     impl From<super::super::super::host_event::Exited> for Kind {
@@ -189,6 +196,38 @@ pub mod host_event {
     }
     impl From<super::super::super::host_event::Exited> for ::core::option::Option<Kind> {
         fn from(v: super::super::super::host_event::Exited) -> Self {
+            Self::Some(Kind::from(v))
+        }
+    }
+    impl From<super::super::super::host_event::Paused> for Kind {
+        fn from(v: super::super::super::host_event::Paused) -> Self {
+            Self::Paused(::buffa::alloc::boxed::Box::new(v))
+        }
+    }
+    impl From<super::super::super::host_event::Paused> for ::core::option::Option<Kind> {
+        fn from(v: super::super::super::host_event::Paused) -> Self {
+            Self::Some(Kind::from(v))
+        }
+    }
+    impl From<super::super::super::host_event::IdleDestroyed> for Kind {
+        fn from(v: super::super::super::host_event::IdleDestroyed) -> Self {
+            Self::IdleDestroyed(::buffa::alloc::boxed::Box::new(v))
+        }
+    }
+    impl From<super::super::super::host_event::IdleDestroyed>
+    for ::core::option::Option<Kind> {
+        fn from(v: super::super::super::host_event::IdleDestroyed) -> Self {
+            Self::Some(Kind::from(v))
+        }
+    }
+    impl From<super::super::super::host_event::PauseFailed> for Kind {
+        fn from(v: super::super::super::host_event::PauseFailed) -> Self {
+            Self::PauseFailed(::buffa::alloc::boxed::Box::new(v))
+        }
+    }
+    impl From<super::super::super::host_event::PauseFailed>
+    for ::core::option::Option<Kind> {
+        fn from(v: super::super::super::host_event::PauseFailed) -> Self {
             Self::Some(Kind::from(v))
         }
     }
@@ -202,6 +241,15 @@ pub mod host_event {
             match self {
                 Self::Exited(v) => {
                     map.serialize_entry("exited", &**v)?;
+                }
+                Self::Paused(v) => {
+                    map.serialize_entry("paused", &**v)?;
+                }
+                Self::IdleDestroyed(v) => {
+                    map.serialize_entry("idleDestroyed", &**v)?;
+                }
+                Self::PauseFailed(v) => {
+                    map.serialize_entry("pauseFailed", &**v)?;
                 }
             }
             map.end()

@@ -72,5 +72,24 @@ pub mod host_event {
                 super::super::super::super::__buffa::view::host_event::ExitedView<'a>,
             >,
         ),
+        Paused(
+            ::buffa::alloc::boxed::Box<
+                super::super::super::super::__buffa::view::host_event::PausedView<'a>,
+            >,
+        ),
+        IdleDestroyed(
+            ::buffa::alloc::boxed::Box<
+                super::super::super::super::__buffa::view::host_event::IdleDestroyedView<
+                    'a,
+                >,
+            >,
+        ),
+        PauseFailed(
+            ::buffa::alloc::boxed::Box<
+                super::super::super::super::__buffa::view::host_event::PauseFailedView<
+                    'a,
+                >,
+            >,
+        ),
     }
 }

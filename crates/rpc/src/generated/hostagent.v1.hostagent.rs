@@ -11,6 +11,10 @@ pub enum SandboxState {
     SANDBOX_STATE_STOPPING = 3i32,
     /// The VM ended by itself; its resources are being released.
     SANDBOX_STATE_CRASHED = 4i32,
+    SANDBOX_STATE_PAUSING = 5i32,
+    /// Durable on this host's disk; nothing of it runs.
+    SANDBOX_STATE_PAUSED = 6i32,
+    SANDBOX_STATE_RESUMING = 7i32,
 }
 impl SandboxState {
     ///Idiomatic alias for [`Self::SANDBOX_STATE_UNSPECIFIED`]; `Debug` prints the variant name.
@@ -28,6 +32,15 @@ impl SandboxState {
     ///Idiomatic alias for [`Self::SANDBOX_STATE_CRASHED`]; `Debug` prints the variant name.
     #[allow(non_upper_case_globals)]
     pub const Crashed: Self = Self::SANDBOX_STATE_CRASHED;
+    ///Idiomatic alias for [`Self::SANDBOX_STATE_PAUSING`]; `Debug` prints the variant name.
+    #[allow(non_upper_case_globals)]
+    pub const Pausing: Self = Self::SANDBOX_STATE_PAUSING;
+    ///Idiomatic alias for [`Self::SANDBOX_STATE_PAUSED`]; `Debug` prints the variant name.
+    #[allow(non_upper_case_globals)]
+    pub const Paused: Self = Self::SANDBOX_STATE_PAUSED;
+    ///Idiomatic alias for [`Self::SANDBOX_STATE_RESUMING`]; `Debug` prints the variant name.
+    #[allow(non_upper_case_globals)]
+    pub const Resuming: Self = Self::SANDBOX_STATE_RESUMING;
 }
 impl ::core::default::Default for SandboxState {
     fn default() -> Self {
@@ -128,6 +141,9 @@ impl ::buffa::Enumeration for SandboxState {
             2i32 => ::core::option::Option::Some(Self::SANDBOX_STATE_RUNNING),
             3i32 => ::core::option::Option::Some(Self::SANDBOX_STATE_STOPPING),
             4i32 => ::core::option::Option::Some(Self::SANDBOX_STATE_CRASHED),
+            5i32 => ::core::option::Option::Some(Self::SANDBOX_STATE_PAUSING),
+            6i32 => ::core::option::Option::Some(Self::SANDBOX_STATE_PAUSED),
+            7i32 => ::core::option::Option::Some(Self::SANDBOX_STATE_RESUMING),
             _ => ::core::option::Option::None,
         }
     }
@@ -141,6 +157,9 @@ impl ::buffa::Enumeration for SandboxState {
             Self::SANDBOX_STATE_RUNNING => "SANDBOX_STATE_RUNNING",
             Self::SANDBOX_STATE_STOPPING => "SANDBOX_STATE_STOPPING",
             Self::SANDBOX_STATE_CRASHED => "SANDBOX_STATE_CRASHED",
+            Self::SANDBOX_STATE_PAUSING => "SANDBOX_STATE_PAUSING",
+            Self::SANDBOX_STATE_PAUSED => "SANDBOX_STATE_PAUSED",
+            Self::SANDBOX_STATE_RESUMING => "SANDBOX_STATE_RESUMING",
         }
     }
     fn from_proto_name(name: &str) -> ::core::option::Option<Self> {
@@ -160,6 +179,15 @@ impl ::buffa::Enumeration for SandboxState {
             "SANDBOX_STATE_CRASHED" => {
                 ::core::option::Option::Some(Self::SANDBOX_STATE_CRASHED)
             }
+            "SANDBOX_STATE_PAUSING" => {
+                ::core::option::Option::Some(Self::SANDBOX_STATE_PAUSING)
+            }
+            "SANDBOX_STATE_PAUSED" => {
+                ::core::option::Option::Some(Self::SANDBOX_STATE_PAUSED)
+            }
+            "SANDBOX_STATE_RESUMING" => {
+                ::core::option::Option::Some(Self::SANDBOX_STATE_RESUMING)
+            }
             _ => ::core::option::Option::None,
         }
     }
@@ -170,7 +198,333 @@ impl ::buffa::Enumeration for SandboxState {
             Self::SANDBOX_STATE_RUNNING,
             Self::SANDBOX_STATE_STOPPING,
             Self::SANDBOX_STATE_CRASHED,
+            Self::SANDBOX_STATE_PAUSING,
+            Self::SANDBOX_STATE_PAUSED,
+            Self::SANDBOX_STATE_RESUMING,
         ]
+    }
+}
+/// Why a sandbox is paused.
+#[allow(non_camel_case_types)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(i32)]
+pub enum PauseReason {
+    PAUSE_REASON_UNSPECIFIED = 0i32,
+    PAUSE_REASON_USER = 1i32,
+    PAUSE_REASON_IDLE = 2i32,
+    PAUSE_REASON_HOST_DRAIN = 3i32,
+    PAUSE_REASON_HOST_DISCONNECTED = 4i32,
+    PAUSE_REASON_PAUSE_ALL = 5i32,
+}
+impl PauseReason {
+    ///Idiomatic alias for [`Self::PAUSE_REASON_UNSPECIFIED`]; `Debug` prints the variant name.
+    #[allow(non_upper_case_globals)]
+    pub const Unspecified: Self = Self::PAUSE_REASON_UNSPECIFIED;
+    ///Idiomatic alias for [`Self::PAUSE_REASON_USER`]; `Debug` prints the variant name.
+    #[allow(non_upper_case_globals)]
+    pub const User: Self = Self::PAUSE_REASON_USER;
+    ///Idiomatic alias for [`Self::PAUSE_REASON_IDLE`]; `Debug` prints the variant name.
+    #[allow(non_upper_case_globals)]
+    pub const Idle: Self = Self::PAUSE_REASON_IDLE;
+    ///Idiomatic alias for [`Self::PAUSE_REASON_HOST_DRAIN`]; `Debug` prints the variant name.
+    #[allow(non_upper_case_globals)]
+    pub const HostDrain: Self = Self::PAUSE_REASON_HOST_DRAIN;
+    ///Idiomatic alias for [`Self::PAUSE_REASON_HOST_DISCONNECTED`]; `Debug` prints the variant name.
+    #[allow(non_upper_case_globals)]
+    pub const HostDisconnected: Self = Self::PAUSE_REASON_HOST_DISCONNECTED;
+    ///Idiomatic alias for [`Self::PAUSE_REASON_PAUSE_ALL`]; `Debug` prints the variant name.
+    #[allow(non_upper_case_globals)]
+    pub const PauseAll: Self = Self::PAUSE_REASON_PAUSE_ALL;
+}
+impl ::core::default::Default for PauseReason {
+    fn default() -> Self {
+        Self::PAUSE_REASON_UNSPECIFIED
+    }
+}
+impl ::serde::Serialize for PauseReason {
+    fn serialize<S: ::serde::Serializer>(
+        &self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        s.serialize_str(::buffa::Enumeration::proto_name(self))
+    }
+}
+impl<'de> ::serde::Deserialize<'de> for PauseReason {
+    fn deserialize<D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        struct _V;
+        impl ::serde::de::Visitor<'_> for _V {
+            type Value = PauseReason;
+            fn expecting(
+                &self,
+                f: &mut ::core::fmt::Formatter<'_>,
+            ) -> ::core::fmt::Result {
+                f.write_str(
+                    concat!("a string, integer, or null for ", stringify!(PauseReason)),
+                )
+            }
+            fn visit_str<E: ::serde::de::Error>(
+                self,
+                v: &str,
+            ) -> ::core::result::Result<PauseReason, E> {
+                <PauseReason as ::buffa::Enumeration>::from_proto_name(v)
+                    .ok_or_else(|| { ::serde::de::Error::unknown_variant(v, &[]) })
+            }
+            fn visit_i64<E: ::serde::de::Error>(
+                self,
+                v: i64,
+            ) -> ::core::result::Result<PauseReason, E> {
+                let v32 = i32::try_from(v)
+                    .map_err(|_| {
+                        ::serde::de::Error::custom(
+                            ::buffa::alloc::format!("enum value {v} out of i32 range"),
+                        )
+                    })?;
+                <PauseReason as ::buffa::Enumeration>::from_i32(v32)
+                    .ok_or_else(|| {
+                        ::serde::de::Error::custom(
+                            ::buffa::alloc::format!("unknown enum value {v32}"),
+                        )
+                    })
+            }
+            fn visit_u64<E: ::serde::de::Error>(
+                self,
+                v: u64,
+            ) -> ::core::result::Result<PauseReason, E> {
+                let v32 = i32::try_from(v)
+                    .map_err(|_| {
+                        ::serde::de::Error::custom(
+                            ::buffa::alloc::format!("enum value {v} out of i32 range"),
+                        )
+                    })?;
+                <PauseReason as ::buffa::Enumeration>::from_i32(v32)
+                    .ok_or_else(|| {
+                        ::serde::de::Error::custom(
+                            ::buffa::alloc::format!("unknown enum value {v32}"),
+                        )
+                    })
+            }
+            fn visit_unit<E: ::serde::de::Error>(
+                self,
+            ) -> ::core::result::Result<PauseReason, E> {
+                ::core::result::Result::Ok(::core::default::Default::default())
+            }
+        }
+        d.deserialize_any(_V)
+    }
+}
+impl ::buffa::json_helpers::ProtoElemJson for PauseReason {
+    fn serialize_proto_json<S: ::serde::Serializer>(
+        v: &Self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        ::serde::Serialize::serialize(v, s)
+    }
+    fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        <Self as ::serde::Deserialize>::deserialize(d)
+    }
+}
+impl ::buffa::Enumeration for PauseReason {
+    fn from_i32(value: i32) -> ::core::option::Option<Self> {
+        match value {
+            0i32 => ::core::option::Option::Some(Self::PAUSE_REASON_UNSPECIFIED),
+            1i32 => ::core::option::Option::Some(Self::PAUSE_REASON_USER),
+            2i32 => ::core::option::Option::Some(Self::PAUSE_REASON_IDLE),
+            3i32 => ::core::option::Option::Some(Self::PAUSE_REASON_HOST_DRAIN),
+            4i32 => ::core::option::Option::Some(Self::PAUSE_REASON_HOST_DISCONNECTED),
+            5i32 => ::core::option::Option::Some(Self::PAUSE_REASON_PAUSE_ALL),
+            _ => ::core::option::Option::None,
+        }
+    }
+    fn to_i32(&self) -> i32 {
+        *self as i32
+    }
+    fn proto_name(&self) -> &'static str {
+        match self {
+            Self::PAUSE_REASON_UNSPECIFIED => "PAUSE_REASON_UNSPECIFIED",
+            Self::PAUSE_REASON_USER => "PAUSE_REASON_USER",
+            Self::PAUSE_REASON_IDLE => "PAUSE_REASON_IDLE",
+            Self::PAUSE_REASON_HOST_DRAIN => "PAUSE_REASON_HOST_DRAIN",
+            Self::PAUSE_REASON_HOST_DISCONNECTED => "PAUSE_REASON_HOST_DISCONNECTED",
+            Self::PAUSE_REASON_PAUSE_ALL => "PAUSE_REASON_PAUSE_ALL",
+        }
+    }
+    fn from_proto_name(name: &str) -> ::core::option::Option<Self> {
+        match name {
+            "PAUSE_REASON_UNSPECIFIED" => {
+                ::core::option::Option::Some(Self::PAUSE_REASON_UNSPECIFIED)
+            }
+            "PAUSE_REASON_USER" => ::core::option::Option::Some(Self::PAUSE_REASON_USER),
+            "PAUSE_REASON_IDLE" => ::core::option::Option::Some(Self::PAUSE_REASON_IDLE),
+            "PAUSE_REASON_HOST_DRAIN" => {
+                ::core::option::Option::Some(Self::PAUSE_REASON_HOST_DRAIN)
+            }
+            "PAUSE_REASON_HOST_DISCONNECTED" => {
+                ::core::option::Option::Some(Self::PAUSE_REASON_HOST_DISCONNECTED)
+            }
+            "PAUSE_REASON_PAUSE_ALL" => {
+                ::core::option::Option::Some(Self::PAUSE_REASON_PAUSE_ALL)
+            }
+            _ => ::core::option::Option::None,
+        }
+    }
+    fn values() -> &'static [Self] {
+        &[
+            Self::PAUSE_REASON_UNSPECIFIED,
+            Self::PAUSE_REASON_USER,
+            Self::PAUSE_REASON_IDLE,
+            Self::PAUSE_REASON_HOST_DRAIN,
+            Self::PAUSE_REASON_HOST_DISCONNECTED,
+            Self::PAUSE_REASON_PAUSE_ALL,
+        ]
+    }
+}
+/// What the agent does with a sandbox that was not used for its idle_timeout_sec.
+#[allow(non_camel_case_types)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(i32)]
+pub enum OnIdle {
+    /// The same as pause.
+    ON_IDLE_UNSPECIFIED = 0i32,
+    ON_IDLE_PAUSE = 1i32,
+    ON_IDLE_DESTROY = 2i32,
+}
+impl OnIdle {
+    ///Idiomatic alias for [`Self::ON_IDLE_UNSPECIFIED`]; `Debug` prints the variant name.
+    #[allow(non_upper_case_globals)]
+    pub const Unspecified: Self = Self::ON_IDLE_UNSPECIFIED;
+    ///Idiomatic alias for [`Self::ON_IDLE_PAUSE`]; `Debug` prints the variant name.
+    #[allow(non_upper_case_globals)]
+    pub const Pause: Self = Self::ON_IDLE_PAUSE;
+    ///Idiomatic alias for [`Self::ON_IDLE_DESTROY`]; `Debug` prints the variant name.
+    #[allow(non_upper_case_globals)]
+    pub const Destroy: Self = Self::ON_IDLE_DESTROY;
+}
+impl ::core::default::Default for OnIdle {
+    fn default() -> Self {
+        Self::ON_IDLE_UNSPECIFIED
+    }
+}
+impl ::serde::Serialize for OnIdle {
+    fn serialize<S: ::serde::Serializer>(
+        &self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        s.serialize_str(::buffa::Enumeration::proto_name(self))
+    }
+}
+impl<'de> ::serde::Deserialize<'de> for OnIdle {
+    fn deserialize<D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        struct _V;
+        impl ::serde::de::Visitor<'_> for _V {
+            type Value = OnIdle;
+            fn expecting(
+                &self,
+                f: &mut ::core::fmt::Formatter<'_>,
+            ) -> ::core::fmt::Result {
+                f.write_str(
+                    concat!("a string, integer, or null for ", stringify!(OnIdle)),
+                )
+            }
+            fn visit_str<E: ::serde::de::Error>(
+                self,
+                v: &str,
+            ) -> ::core::result::Result<OnIdle, E> {
+                <OnIdle as ::buffa::Enumeration>::from_proto_name(v)
+                    .ok_or_else(|| { ::serde::de::Error::unknown_variant(v, &[]) })
+            }
+            fn visit_i64<E: ::serde::de::Error>(
+                self,
+                v: i64,
+            ) -> ::core::result::Result<OnIdle, E> {
+                let v32 = i32::try_from(v)
+                    .map_err(|_| {
+                        ::serde::de::Error::custom(
+                            ::buffa::alloc::format!("enum value {v} out of i32 range"),
+                        )
+                    })?;
+                <OnIdle as ::buffa::Enumeration>::from_i32(v32)
+                    .ok_or_else(|| {
+                        ::serde::de::Error::custom(
+                            ::buffa::alloc::format!("unknown enum value {v32}"),
+                        )
+                    })
+            }
+            fn visit_u64<E: ::serde::de::Error>(
+                self,
+                v: u64,
+            ) -> ::core::result::Result<OnIdle, E> {
+                let v32 = i32::try_from(v)
+                    .map_err(|_| {
+                        ::serde::de::Error::custom(
+                            ::buffa::alloc::format!("enum value {v} out of i32 range"),
+                        )
+                    })?;
+                <OnIdle as ::buffa::Enumeration>::from_i32(v32)
+                    .ok_or_else(|| {
+                        ::serde::de::Error::custom(
+                            ::buffa::alloc::format!("unknown enum value {v32}"),
+                        )
+                    })
+            }
+            fn visit_unit<E: ::serde::de::Error>(
+                self,
+            ) -> ::core::result::Result<OnIdle, E> {
+                ::core::result::Result::Ok(::core::default::Default::default())
+            }
+        }
+        d.deserialize_any(_V)
+    }
+}
+impl ::buffa::json_helpers::ProtoElemJson for OnIdle {
+    fn serialize_proto_json<S: ::serde::Serializer>(
+        v: &Self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        ::serde::Serialize::serialize(v, s)
+    }
+    fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        <Self as ::serde::Deserialize>::deserialize(d)
+    }
+}
+impl ::buffa::Enumeration for OnIdle {
+    fn from_i32(value: i32) -> ::core::option::Option<Self> {
+        match value {
+            0i32 => ::core::option::Option::Some(Self::ON_IDLE_UNSPECIFIED),
+            1i32 => ::core::option::Option::Some(Self::ON_IDLE_PAUSE),
+            2i32 => ::core::option::Option::Some(Self::ON_IDLE_DESTROY),
+            _ => ::core::option::Option::None,
+        }
+    }
+    fn to_i32(&self) -> i32 {
+        *self as i32
+    }
+    fn proto_name(&self) -> &'static str {
+        match self {
+            Self::ON_IDLE_UNSPECIFIED => "ON_IDLE_UNSPECIFIED",
+            Self::ON_IDLE_PAUSE => "ON_IDLE_PAUSE",
+            Self::ON_IDLE_DESTROY => "ON_IDLE_DESTROY",
+        }
+    }
+    fn from_proto_name(name: &str) -> ::core::option::Option<Self> {
+        match name {
+            "ON_IDLE_UNSPECIFIED" => {
+                ::core::option::Option::Some(Self::ON_IDLE_UNSPECIFIED)
+            }
+            "ON_IDLE_PAUSE" => ::core::option::Option::Some(Self::ON_IDLE_PAUSE),
+            "ON_IDLE_DESTROY" => ::core::option::Option::Some(Self::ON_IDLE_DESTROY),
+            _ => ::core::option::Option::None,
+        }
+    }
+    fn values() -> &'static [Self] {
+        &[Self::ON_IDLE_UNSPECIFIED, Self::ON_IDLE_PAUSE, Self::ON_IDLE_DESTROY]
     }
 }
 /// Identity of one mutation. The agent refuses a generation lower than the highest it has seen for
@@ -536,6 +890,12 @@ pub mod error_detail {
         BAD_PATH = 18i32,
         PROGRAM_NOT_FOUND = 19i32,
         PROGRAM_NOT_EXECUTABLE = 20i32,
+        /// A file of the snapshot is not what was written; the sandbox stays paused.
+        SNAPSHOT_DAMAGED = 21i32,
+        /// The host has no room for what is to be written; nothing changed.
+        HOST_DISK_FULL = 22i32,
+        /// Something else still needs it.
+        IN_USE = 23i32,
     }
     impl Reason {
         ///Idiomatic alias for [`Self::REASON_UNSPECIFIED`]; `Debug` prints the variant name.
@@ -601,6 +961,15 @@ pub mod error_detail {
         ///Idiomatic alias for [`Self::PROGRAM_NOT_EXECUTABLE`]; `Debug` prints the variant name.
         #[allow(non_upper_case_globals)]
         pub const ProgramNotExecutable: Self = Self::PROGRAM_NOT_EXECUTABLE;
+        ///Idiomatic alias for [`Self::SNAPSHOT_DAMAGED`]; `Debug` prints the variant name.
+        #[allow(non_upper_case_globals)]
+        pub const SnapshotDamaged: Self = Self::SNAPSHOT_DAMAGED;
+        ///Idiomatic alias for [`Self::HOST_DISK_FULL`]; `Debug` prints the variant name.
+        #[allow(non_upper_case_globals)]
+        pub const HostDiskFull: Self = Self::HOST_DISK_FULL;
+        ///Idiomatic alias for [`Self::IN_USE`]; `Debug` prints the variant name.
+        #[allow(non_upper_case_globals)]
+        pub const InUse: Self = Self::IN_USE;
     }
     impl ::core::default::Default for Reason {
         fn default() -> Self {
@@ -717,6 +1086,9 @@ pub mod error_detail {
                 18i32 => ::core::option::Option::Some(Self::BAD_PATH),
                 19i32 => ::core::option::Option::Some(Self::PROGRAM_NOT_FOUND),
                 20i32 => ::core::option::Option::Some(Self::PROGRAM_NOT_EXECUTABLE),
+                21i32 => ::core::option::Option::Some(Self::SNAPSHOT_DAMAGED),
+                22i32 => ::core::option::Option::Some(Self::HOST_DISK_FULL),
+                23i32 => ::core::option::Option::Some(Self::IN_USE),
                 _ => ::core::option::Option::None,
             }
         }
@@ -746,6 +1118,9 @@ pub mod error_detail {
                 Self::BAD_PATH => "BAD_PATH",
                 Self::PROGRAM_NOT_FOUND => "PROGRAM_NOT_FOUND",
                 Self::PROGRAM_NOT_EXECUTABLE => "PROGRAM_NOT_EXECUTABLE",
+                Self::SNAPSHOT_DAMAGED => "SNAPSHOT_DAMAGED",
+                Self::HOST_DISK_FULL => "HOST_DISK_FULL",
+                Self::IN_USE => "IN_USE",
             }
         }
         fn from_proto_name(name: &str) -> ::core::option::Option<Self> {
@@ -789,6 +1164,11 @@ pub mod error_detail {
                 "PROGRAM_NOT_EXECUTABLE" => {
                     ::core::option::Option::Some(Self::PROGRAM_NOT_EXECUTABLE)
                 }
+                "SNAPSHOT_DAMAGED" => {
+                    ::core::option::Option::Some(Self::SNAPSHOT_DAMAGED)
+                }
+                "HOST_DISK_FULL" => ::core::option::Option::Some(Self::HOST_DISK_FULL),
+                "IN_USE" => ::core::option::Option::Some(Self::IN_USE),
                 _ => ::core::option::Option::None,
             }
         }
@@ -815,6 +1195,9 @@ pub mod error_detail {
                 Self::BAD_PATH,
                 Self::PROGRAM_NOT_FOUND,
                 Self::PROGRAM_NOT_EXECUTABLE,
+                Self::SNAPSHOT_DAMAGED,
+                Self::HOST_DISK_FULL,
+                Self::IN_USE,
             ]
         }
     }
@@ -1301,6 +1684,42 @@ pub struct Sandbox {
         skip_serializing_if = "::buffa::json_helpers::skip_if::is_zero_u64"
     )]
     pub disk_used_bytes: u64,
+    /// Field 14: `idle_timeout_sec`
+    #[serde(
+        rename = "idleTimeoutSec",
+        alias = "idle_timeout_sec",
+        with = "::buffa::json_helpers::uint32",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_zero_u32"
+    )]
+    pub idle_timeout_sec: u32,
+    /// Field 15: `on_idle`
+    #[serde(
+        rename = "onIdle",
+        alias = "on_idle",
+        with = "::buffa::json_helpers::proto_enum",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_default_enum_value"
+    )]
+    pub on_idle: ::buffa::EnumValue<OnIdle>,
+    /// Of a paused one.
+    ///
+    /// Field 16: `pause_reason`
+    #[serde(
+        rename = "pauseReason",
+        alias = "pause_reason",
+        with = "::buffa::json_helpers::proto_enum",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_default_enum_value"
+    )]
+    pub pause_reason: ::buffa::EnumValue<PauseReason>,
+    /// Allocated bytes of a paused one's memory and device state, shared layers included.
+    ///
+    /// Field 17: `snapshot_bytes`
+    #[serde(
+        rename = "snapshotBytes",
+        alias = "snapshot_bytes",
+        with = "::buffa::json_helpers::uint64",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_zero_u64"
+    )]
+    pub snapshot_bytes: u64,
     #[serde(skip)]
     #[doc(hidden)]
     pub __buffa_unknown_fields: ::buffa::UnknownFields,
@@ -1321,6 +1740,10 @@ impl ::core::fmt::Debug for Sandbox {
             .field("started_at_ms", &self.started_at_ms)
             .field("last_active_at_ms", &self.last_active_at_ms)
             .field("disk_used_bytes", &self.disk_used_bytes)
+            .field("idle_timeout_sec", &self.idle_timeout_sec)
+            .field("on_idle", &self.on_idle)
+            .field("pause_reason", &self.pause_reason)
+            .field("snapshot_bytes", &self.snapshot_bytes)
             .finish()
     }
 }
@@ -1402,6 +1825,27 @@ impl ::buffa::Message for Sandbox {
                 += 1u64
                     + ::buffa::types::uint64_encoded_len(self.disk_used_bytes) as u64;
         }
+        if self.idle_timeout_sec != 0u32 {
+            size
+                += 1u64
+                    + ::buffa::types::uint32_encoded_len(self.idle_timeout_sec) as u64;
+        }
+        {
+            let val = self.on_idle.to_i32();
+            if val != 0 {
+                size += 1u64 + ::buffa::types::int32_encoded_len(val) as u64;
+            }
+        }
+        {
+            let val = self.pause_reason.to_i32();
+            if val != 0 {
+                size += 2u64 + ::buffa::types::int32_encoded_len(val) as u64;
+            }
+        }
+        if self.snapshot_bytes != 0u64 {
+            size
+                += 2u64 + ::buffa::types::uint64_encoded_len(self.snapshot_bytes) as u64;
+        }
         size += self.__buffa_unknown_fields.encoded_len() as u64;
         ::buffa::saturate_size(size)
     }
@@ -1458,6 +1902,24 @@ impl ::buffa::Message for Sandbox {
         }
         if self.disk_used_bytes != 0u64 {
             ::buffa::types::put_uint64_field(13u32, self.disk_used_bytes, buf);
+        }
+        if self.idle_timeout_sec != 0u32 {
+            ::buffa::types::put_uint32_field(14u32, self.idle_timeout_sec, buf);
+        }
+        {
+            let val = self.on_idle.to_i32();
+            if val != 0 {
+                ::buffa::types::put_int32_field(15u32, val, buf);
+            }
+        }
+        {
+            let val = self.pause_reason.to_i32();
+            if val != 0 {
+                ::buffa::types::put_int32_field(16u32, val, buf);
+            }
+        }
+        if self.snapshot_bytes != 0u64 {
+            ::buffa::types::put_uint64_field(17u32, self.snapshot_bytes, buf);
         }
         self.__buffa_unknown_fields.write_to(buf);
     }
@@ -1569,6 +2031,38 @@ impl ::buffa::Message for Sandbox {
                 )?;
                 self.disk_used_bytes = ::buffa::types::decode_uint64(buf)?;
             }
+            14u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.idle_timeout_sec = ::buffa::types::decode_uint32(buf)?;
+            }
+            15u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.on_idle = ::buffa::EnumValue::from(
+                    ::buffa::types::decode_int32(buf)?,
+                );
+            }
+            16u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.pause_reason = ::buffa::EnumValue::from(
+                    ::buffa::types::decode_int32(buf)?,
+                );
+            }
+            17u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.snapshot_bytes = ::buffa::types::decode_uint64(buf)?;
+            }
             _ => {
                 self.__buffa_unknown_fields
                     .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
@@ -1590,6 +2084,10 @@ impl ::buffa::Message for Sandbox {
         self.started_at_ms = 0i64;
         self.last_active_at_ms = 0i64;
         self.disk_used_bytes = 0u64;
+        self.idle_timeout_sec = 0u32;
+        self.on_idle = ::buffa::EnumValue::from(0);
+        self.pause_reason = ::buffa::EnumValue::from(0);
+        self.snapshot_bytes = 0u64;
         self.__buffa_unknown_fields.clear();
     }
 }
@@ -1707,6 +2205,14 @@ pub struct CreateSandboxRequest {
         skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
     )]
     pub default_user: ::buffa::alloc::string::String,
+    /// Field 11: `on_idle`
+    #[serde(
+        rename = "onIdle",
+        alias = "on_idle",
+        with = "::buffa::json_helpers::proto_enum",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_default_enum_value"
+    )]
+    pub on_idle: ::buffa::EnumValue<OnIdle>,
     #[serde(skip)]
     #[doc(hidden)]
     pub __buffa_unknown_fields: ::buffa::UnknownFields,
@@ -1724,6 +2230,7 @@ impl ::core::fmt::Debug for CreateSandboxRequest {
             .field("network", &self.network)
             .field("idle_timeout_sec", &self.idle_timeout_sec)
             .field("default_user", &self.default_user)
+            .field("on_idle", &self.on_idle)
             .finish()
     }
 }
@@ -1799,6 +2306,12 @@ impl ::buffa::Message for CreateSandboxRequest {
         if !self.default_user.is_empty() {
             size += 1u64 + ::buffa::types::string_encoded_len(&self.default_user) as u64;
         }
+        {
+            let val = self.on_idle.to_i32();
+            if val != 0 {
+                size += 1u64 + ::buffa::types::int32_encoded_len(val) as u64;
+            }
+        }
         size += self.__buffa_unknown_fields.encoded_len() as u64;
         ::buffa::saturate_size(size)
     }
@@ -1850,6 +2363,12 @@ impl ::buffa::Message for CreateSandboxRequest {
         }
         if !self.default_user.is_empty() {
             ::buffa::types::put_string_field(10u32, &self.default_user, buf);
+        }
+        {
+            let val = self.on_idle.to_i32();
+            if val != 0 {
+                ::buffa::types::put_int32_field(11u32, val, buf);
+            }
         }
         self.__buffa_unknown_fields.write_to(buf);
     }
@@ -1946,6 +2465,15 @@ impl ::buffa::Message for CreateSandboxRequest {
                 )?;
                 ::buffa::types::merge_string(&mut self.default_user, buf)?;
             }
+            11u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.on_idle = ::buffa::EnumValue::from(
+                    ::buffa::types::decode_int32(buf)?,
+                );
+            }
             _ => {
                 self.__buffa_unknown_fields
                     .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
@@ -1964,6 +2492,7 @@ impl ::buffa::Message for CreateSandboxRequest {
         self.network = ::buffa::MessageField::none();
         self.idle_timeout_sec = 0u32;
         self.default_user.clear();
+        self.on_idle = ::buffa::EnumValue::from(0);
         self.__buffa_unknown_fields.clear();
     }
 }
@@ -3134,6 +3663,1483 @@ pub const __PING_SANDBOX_RESPONSE_JSON_ANY: ::buffa::type_registry::JsonAnyEntry
     type_url: "type.googleapis.com/wrenn.hostagent.v1.PingSandboxResponse",
     to_json: ::buffa::type_registry::any_to_json::<PingSandboxResponse>,
     from_json: ::buffa::type_registry::any_from_json::<PingSandboxResponse>,
+    is_wkt: false,
+};
+#[derive(Clone, PartialEq, Default)]
+#[derive(::serde::Serialize, ::serde::Deserialize)]
+#[serde(default)]
+pub struct PauseSandboxRequest {
+    /// Field 1: `operation`
+    #[serde(
+        rename = "operation",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_unset_message_field"
+    )]
+    pub operation: ::buffa::MessageField<Operation, ::buffa::Inline<Operation>>,
+    /// Field 2: `sandbox_id`
+    #[serde(
+        rename = "sandboxId",
+        alias = "sandbox_id",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub sandbox_id: ::buffa::alloc::string::String,
+    /// Field 3: `reason`
+    #[serde(
+        rename = "reason",
+        with = "::buffa::json_helpers::proto_enum",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_default_enum_value"
+    )]
+    pub reason: ::buffa::EnumValue<PauseReason>,
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub __buffa_unknown_fields: ::buffa::UnknownFields,
+}
+impl ::core::fmt::Debug for PauseSandboxRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("PauseSandboxRequest")
+            .field("operation", &self.operation)
+            .field("sandbox_id", &self.sandbox_id)
+            .field("reason", &self.reason)
+            .finish()
+    }
+}
+impl PauseSandboxRequest {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/wrenn.hostagent.v1.PauseSandboxRequest";
+}
+::buffa::impl_default_instance!(PauseSandboxRequest);
+impl ::buffa::MessageName for PauseSandboxRequest {
+    const PACKAGE: &'static str = "wrenn.hostagent.v1";
+    const NAME: &'static str = "PauseSandboxRequest";
+    const FULL_NAME: &'static str = "wrenn.hostagent.v1.PauseSandboxRequest";
+    const TYPE_URL: &'static str = "type.googleapis.com/wrenn.hostagent.v1.PauseSandboxRequest";
+}
+impl ::buffa::Message for PauseSandboxRequest {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if self.operation.is_set() {
+            let __slot = __cache.reserve();
+            let inner_size = self.operation.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
+        if !self.sandbox_id.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.sandbox_id) as u64;
+        }
+        {
+            let val = self.reason.to_i32();
+            if val != 0 {
+                size += 1u64 + ::buffa::types::int32_encoded_len(val) as u64;
+            }
+        }
+        size += self.__buffa_unknown_fields.encoded_len() as u64;
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        __cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if self.operation.is_set() {
+            ::buffa::types::put_len_delimited_header(
+                1u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            self.operation.write_to(__cache, buf);
+        }
+        if !self.sandbox_id.is_empty() {
+            ::buffa::types::put_string_field(2u32, &self.sandbox_id, buf);
+        }
+        {
+            let val = self.reason.to_i32();
+            if val != 0 {
+                ::buffa::types::put_int32_field(3u32, val, buf);
+            }
+        }
+        self.__buffa_unknown_fields.write_to(buf);
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::Message::merge_length_delimited(
+                    self.operation.get_or_insert_default(),
+                    buf,
+                    ctx,
+                )?;
+            }
+            2u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.sandbox_id, buf)?;
+            }
+            3u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.reason = ::buffa::EnumValue::from(
+                    ::buffa::types::decode_int32(buf)?,
+                );
+            }
+            _ => {
+                self.__buffa_unknown_fields
+                    .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.operation = ::buffa::MessageField::none();
+        self.sandbox_id.clear();
+        self.reason = ::buffa::EnumValue::from(0);
+        self.__buffa_unknown_fields.clear();
+    }
+}
+impl ::buffa::ExtensionSet for PauseSandboxRequest {
+    const PROTO_FQN: &'static str = "wrenn.hostagent.v1.PauseSandboxRequest";
+    fn unknown_fields(&self) -> &::buffa::UnknownFields {
+        &self.__buffa_unknown_fields
+    }
+    fn unknown_fields_mut(&mut self) -> &mut ::buffa::UnknownFields {
+        &mut self.__buffa_unknown_fields
+    }
+}
+impl ::buffa::json_helpers::ProtoElemJson for PauseSandboxRequest {
+    fn serialize_proto_json<S: ::serde::Serializer>(
+        v: &Self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        ::serde::Serialize::serialize(v, s)
+    }
+    fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        <Self as ::serde::Deserialize>::deserialize(d)
+    }
+}
+#[doc(hidden)]
+pub const __PAUSE_SANDBOX_REQUEST_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+    type_url: "type.googleapis.com/wrenn.hostagent.v1.PauseSandboxRequest",
+    to_json: ::buffa::type_registry::any_to_json::<PauseSandboxRequest>,
+    from_json: ::buffa::type_registry::any_from_json::<PauseSandboxRequest>,
+    is_wkt: false,
+};
+#[derive(Clone, PartialEq, Default)]
+#[derive(::serde::Serialize, ::serde::Deserialize)]
+#[serde(default)]
+pub struct PauseSandboxResponse {
+    /// Field 1: `sandbox`
+    #[serde(
+        rename = "sandbox",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_unset_message_field"
+    )]
+    pub sandbox: ::buffa::MessageField<Sandbox, ::buffa::Inline<Sandbox>>,
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub __buffa_unknown_fields: ::buffa::UnknownFields,
+}
+impl ::core::fmt::Debug for PauseSandboxResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("PauseSandboxResponse").field("sandbox", &self.sandbox).finish()
+    }
+}
+impl PauseSandboxResponse {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/wrenn.hostagent.v1.PauseSandboxResponse";
+}
+::buffa::impl_default_instance!(PauseSandboxResponse);
+impl ::buffa::MessageName for PauseSandboxResponse {
+    const PACKAGE: &'static str = "wrenn.hostagent.v1";
+    const NAME: &'static str = "PauseSandboxResponse";
+    const FULL_NAME: &'static str = "wrenn.hostagent.v1.PauseSandboxResponse";
+    const TYPE_URL: &'static str = "type.googleapis.com/wrenn.hostagent.v1.PauseSandboxResponse";
+}
+impl ::buffa::Message for PauseSandboxResponse {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if self.sandbox.is_set() {
+            let __slot = __cache.reserve();
+            let inner_size = self.sandbox.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
+        size += self.__buffa_unknown_fields.encoded_len() as u64;
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        __cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if self.sandbox.is_set() {
+            ::buffa::types::put_len_delimited_header(
+                1u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            self.sandbox.write_to(__cache, buf);
+        }
+        self.__buffa_unknown_fields.write_to(buf);
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::Message::merge_length_delimited(
+                    self.sandbox.get_or_insert_default(),
+                    buf,
+                    ctx,
+                )?;
+            }
+            _ => {
+                self.__buffa_unknown_fields
+                    .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.sandbox = ::buffa::MessageField::none();
+        self.__buffa_unknown_fields.clear();
+    }
+}
+impl ::buffa::ExtensionSet for PauseSandboxResponse {
+    const PROTO_FQN: &'static str = "wrenn.hostagent.v1.PauseSandboxResponse";
+    fn unknown_fields(&self) -> &::buffa::UnknownFields {
+        &self.__buffa_unknown_fields
+    }
+    fn unknown_fields_mut(&mut self) -> &mut ::buffa::UnknownFields {
+        &mut self.__buffa_unknown_fields
+    }
+}
+impl ::buffa::json_helpers::ProtoElemJson for PauseSandboxResponse {
+    fn serialize_proto_json<S: ::serde::Serializer>(
+        v: &Self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        ::serde::Serialize::serialize(v, s)
+    }
+    fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        <Self as ::serde::Deserialize>::deserialize(d)
+    }
+}
+#[doc(hidden)]
+pub const __PAUSE_SANDBOX_RESPONSE_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+    type_url: "type.googleapis.com/wrenn.hostagent.v1.PauseSandboxResponse",
+    to_json: ::buffa::type_registry::any_to_json::<PauseSandboxResponse>,
+    from_json: ::buffa::type_registry::any_from_json::<PauseSandboxResponse>,
+    is_wkt: false,
+};
+#[derive(Clone, PartialEq, Default)]
+#[derive(::serde::Serialize, ::serde::Deserialize)]
+#[serde(default)]
+pub struct ResumeSandboxRequest {
+    /// Field 1: `operation`
+    #[serde(
+        rename = "operation",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_unset_message_field"
+    )]
+    pub operation: ::buffa::MessageField<Operation, ::buffa::Inline<Operation>>,
+    /// Field 2: `sandbox_id`
+    #[serde(
+        rename = "sandboxId",
+        alias = "sandbox_id",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub sandbox_id: ::buffa::alloc::string::String,
+    /// As on create; size and disk are those of the snapshot.
+    ///
+    /// Field 3: `idle_timeout_sec`
+    #[serde(
+        rename = "idleTimeoutSec",
+        alias = "idle_timeout_sec",
+        with = "::buffa::json_helpers::uint32",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_zero_u32"
+    )]
+    pub idle_timeout_sec: u32,
+    /// Field 4: `on_idle`
+    #[serde(
+        rename = "onIdle",
+        alias = "on_idle",
+        with = "::buffa::json_helpers::proto_enum",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_default_enum_value"
+    )]
+    pub on_idle: ::buffa::EnumValue<OnIdle>,
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub __buffa_unknown_fields: ::buffa::UnknownFields,
+}
+impl ::core::fmt::Debug for ResumeSandboxRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("ResumeSandboxRequest")
+            .field("operation", &self.operation)
+            .field("sandbox_id", &self.sandbox_id)
+            .field("idle_timeout_sec", &self.idle_timeout_sec)
+            .field("on_idle", &self.on_idle)
+            .finish()
+    }
+}
+impl ResumeSandboxRequest {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/wrenn.hostagent.v1.ResumeSandboxRequest";
+}
+::buffa::impl_default_instance!(ResumeSandboxRequest);
+impl ::buffa::MessageName for ResumeSandboxRequest {
+    const PACKAGE: &'static str = "wrenn.hostagent.v1";
+    const NAME: &'static str = "ResumeSandboxRequest";
+    const FULL_NAME: &'static str = "wrenn.hostagent.v1.ResumeSandboxRequest";
+    const TYPE_URL: &'static str = "type.googleapis.com/wrenn.hostagent.v1.ResumeSandboxRequest";
+}
+impl ::buffa::Message for ResumeSandboxRequest {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if self.operation.is_set() {
+            let __slot = __cache.reserve();
+            let inner_size = self.operation.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
+        if !self.sandbox_id.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.sandbox_id) as u64;
+        }
+        if self.idle_timeout_sec != 0u32 {
+            size
+                += 1u64
+                    + ::buffa::types::uint32_encoded_len(self.idle_timeout_sec) as u64;
+        }
+        {
+            let val = self.on_idle.to_i32();
+            if val != 0 {
+                size += 1u64 + ::buffa::types::int32_encoded_len(val) as u64;
+            }
+        }
+        size += self.__buffa_unknown_fields.encoded_len() as u64;
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        __cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if self.operation.is_set() {
+            ::buffa::types::put_len_delimited_header(
+                1u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            self.operation.write_to(__cache, buf);
+        }
+        if !self.sandbox_id.is_empty() {
+            ::buffa::types::put_string_field(2u32, &self.sandbox_id, buf);
+        }
+        if self.idle_timeout_sec != 0u32 {
+            ::buffa::types::put_uint32_field(3u32, self.idle_timeout_sec, buf);
+        }
+        {
+            let val = self.on_idle.to_i32();
+            if val != 0 {
+                ::buffa::types::put_int32_field(4u32, val, buf);
+            }
+        }
+        self.__buffa_unknown_fields.write_to(buf);
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::Message::merge_length_delimited(
+                    self.operation.get_or_insert_default(),
+                    buf,
+                    ctx,
+                )?;
+            }
+            2u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.sandbox_id, buf)?;
+            }
+            3u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.idle_timeout_sec = ::buffa::types::decode_uint32(buf)?;
+            }
+            4u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.on_idle = ::buffa::EnumValue::from(
+                    ::buffa::types::decode_int32(buf)?,
+                );
+            }
+            _ => {
+                self.__buffa_unknown_fields
+                    .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.operation = ::buffa::MessageField::none();
+        self.sandbox_id.clear();
+        self.idle_timeout_sec = 0u32;
+        self.on_idle = ::buffa::EnumValue::from(0);
+        self.__buffa_unknown_fields.clear();
+    }
+}
+impl ::buffa::ExtensionSet for ResumeSandboxRequest {
+    const PROTO_FQN: &'static str = "wrenn.hostagent.v1.ResumeSandboxRequest";
+    fn unknown_fields(&self) -> &::buffa::UnknownFields {
+        &self.__buffa_unknown_fields
+    }
+    fn unknown_fields_mut(&mut self) -> &mut ::buffa::UnknownFields {
+        &mut self.__buffa_unknown_fields
+    }
+}
+impl ::buffa::json_helpers::ProtoElemJson for ResumeSandboxRequest {
+    fn serialize_proto_json<S: ::serde::Serializer>(
+        v: &Self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        ::serde::Serialize::serialize(v, s)
+    }
+    fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        <Self as ::serde::Deserialize>::deserialize(d)
+    }
+}
+#[doc(hidden)]
+pub const __RESUME_SANDBOX_REQUEST_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+    type_url: "type.googleapis.com/wrenn.hostagent.v1.ResumeSandboxRequest",
+    to_json: ::buffa::type_registry::any_to_json::<ResumeSandboxRequest>,
+    from_json: ::buffa::type_registry::any_from_json::<ResumeSandboxRequest>,
+    is_wkt: false,
+};
+#[derive(Clone, PartialEq, Default)]
+#[derive(::serde::Serialize, ::serde::Deserialize)]
+#[serde(default)]
+pub struct ResumeSandboxResponse {
+    /// Field 1: `sandbox`
+    #[serde(
+        rename = "sandbox",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_unset_message_field"
+    )]
+    pub sandbox: ::buffa::MessageField<Sandbox, ::buffa::Inline<Sandbox>>,
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub __buffa_unknown_fields: ::buffa::UnknownFields,
+}
+impl ::core::fmt::Debug for ResumeSandboxResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("ResumeSandboxResponse").field("sandbox", &self.sandbox).finish()
+    }
+}
+impl ResumeSandboxResponse {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/wrenn.hostagent.v1.ResumeSandboxResponse";
+}
+::buffa::impl_default_instance!(ResumeSandboxResponse);
+impl ::buffa::MessageName for ResumeSandboxResponse {
+    const PACKAGE: &'static str = "wrenn.hostagent.v1";
+    const NAME: &'static str = "ResumeSandboxResponse";
+    const FULL_NAME: &'static str = "wrenn.hostagent.v1.ResumeSandboxResponse";
+    const TYPE_URL: &'static str = "type.googleapis.com/wrenn.hostagent.v1.ResumeSandboxResponse";
+}
+impl ::buffa::Message for ResumeSandboxResponse {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if self.sandbox.is_set() {
+            let __slot = __cache.reserve();
+            let inner_size = self.sandbox.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
+        size += self.__buffa_unknown_fields.encoded_len() as u64;
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        __cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if self.sandbox.is_set() {
+            ::buffa::types::put_len_delimited_header(
+                1u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            self.sandbox.write_to(__cache, buf);
+        }
+        self.__buffa_unknown_fields.write_to(buf);
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::Message::merge_length_delimited(
+                    self.sandbox.get_or_insert_default(),
+                    buf,
+                    ctx,
+                )?;
+            }
+            _ => {
+                self.__buffa_unknown_fields
+                    .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.sandbox = ::buffa::MessageField::none();
+        self.__buffa_unknown_fields.clear();
+    }
+}
+impl ::buffa::ExtensionSet for ResumeSandboxResponse {
+    const PROTO_FQN: &'static str = "wrenn.hostagent.v1.ResumeSandboxResponse";
+    fn unknown_fields(&self) -> &::buffa::UnknownFields {
+        &self.__buffa_unknown_fields
+    }
+    fn unknown_fields_mut(&mut self) -> &mut ::buffa::UnknownFields {
+        &mut self.__buffa_unknown_fields
+    }
+}
+impl ::buffa::json_helpers::ProtoElemJson for ResumeSandboxResponse {
+    fn serialize_proto_json<S: ::serde::Serializer>(
+        v: &Self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        ::serde::Serialize::serialize(v, s)
+    }
+    fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        <Self as ::serde::Deserialize>::deserialize(d)
+    }
+}
+#[doc(hidden)]
+pub const __RESUME_SANDBOX_RESPONSE_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+    type_url: "type.googleapis.com/wrenn.hostagent.v1.ResumeSandboxResponse",
+    to_json: ::buffa::type_registry::any_to_json::<ResumeSandboxResponse>,
+    from_json: ::buffa::type_registry::any_from_json::<ResumeSandboxResponse>,
+    is_wkt: false,
+};
+#[derive(Clone, PartialEq, Default)]
+#[derive(::serde::Serialize, ::serde::Deserialize)]
+#[serde(default)]
+pub struct ForkSandboxRequest {
+    /// Of the source.
+    ///
+    /// Field 1: `operation`
+    #[serde(
+        rename = "operation",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_unset_message_field"
+    )]
+    pub operation: ::buffa::MessageField<Operation, ::buffa::Inline<Operation>>,
+    /// Field 2: `sandbox_id`
+    #[serde(
+        rename = "sandboxId",
+        alias = "sandbox_id",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub sandbox_id: ::buffa::alloc::string::String,
+    /// 1 to 20. Their generation is 1; they keep the source's network policy, user and variables.
+    ///
+    /// Field 3: `child_ids`
+    #[serde(
+        rename = "childIds",
+        alias = "child_ids",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_vec",
+        deserialize_with = "::buffa::json_helpers::null_as_default"
+    )]
+    pub child_ids: ::buffa::alloc::vec::Vec<::buffa::alloc::string::String>,
+    /// Field 4: `idle_timeout_sec`
+    #[serde(
+        rename = "idleTimeoutSec",
+        alias = "idle_timeout_sec",
+        with = "::buffa::json_helpers::uint32",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_zero_u32"
+    )]
+    pub idle_timeout_sec: u32,
+    /// Field 5: `on_idle`
+    #[serde(
+        rename = "onIdle",
+        alias = "on_idle",
+        with = "::buffa::json_helpers::proto_enum",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_default_enum_value"
+    )]
+    pub on_idle: ::buffa::EnumValue<OnIdle>,
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub __buffa_unknown_fields: ::buffa::UnknownFields,
+}
+impl ::core::fmt::Debug for ForkSandboxRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("ForkSandboxRequest")
+            .field("operation", &self.operation)
+            .field("sandbox_id", &self.sandbox_id)
+            .field("child_ids", &self.child_ids)
+            .field("idle_timeout_sec", &self.idle_timeout_sec)
+            .field("on_idle", &self.on_idle)
+            .finish()
+    }
+}
+impl ForkSandboxRequest {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/wrenn.hostagent.v1.ForkSandboxRequest";
+}
+::buffa::impl_default_instance!(ForkSandboxRequest);
+impl ::buffa::MessageName for ForkSandboxRequest {
+    const PACKAGE: &'static str = "wrenn.hostagent.v1";
+    const NAME: &'static str = "ForkSandboxRequest";
+    const FULL_NAME: &'static str = "wrenn.hostagent.v1.ForkSandboxRequest";
+    const TYPE_URL: &'static str = "type.googleapis.com/wrenn.hostagent.v1.ForkSandboxRequest";
+}
+impl ::buffa::Message for ForkSandboxRequest {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if self.operation.is_set() {
+            let __slot = __cache.reserve();
+            let inner_size = self.operation.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
+        if !self.sandbox_id.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.sandbox_id) as u64;
+        }
+        for v in &self.child_ids {
+            size += 1u64 + ::buffa::types::string_encoded_len(v) as u64;
+        }
+        if self.idle_timeout_sec != 0u32 {
+            size
+                += 1u64
+                    + ::buffa::types::uint32_encoded_len(self.idle_timeout_sec) as u64;
+        }
+        {
+            let val = self.on_idle.to_i32();
+            if val != 0 {
+                size += 1u64 + ::buffa::types::int32_encoded_len(val) as u64;
+            }
+        }
+        size += self.__buffa_unknown_fields.encoded_len() as u64;
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        __cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if self.operation.is_set() {
+            ::buffa::types::put_len_delimited_header(
+                1u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            self.operation.write_to(__cache, buf);
+        }
+        if !self.sandbox_id.is_empty() {
+            ::buffa::types::put_string_field(2u32, &self.sandbox_id, buf);
+        }
+        for v in &self.child_ids {
+            ::buffa::types::put_string_field(3u32, v, buf);
+        }
+        if self.idle_timeout_sec != 0u32 {
+            ::buffa::types::put_uint32_field(4u32, self.idle_timeout_sec, buf);
+        }
+        {
+            let val = self.on_idle.to_i32();
+            if val != 0 {
+                ::buffa::types::put_int32_field(5u32, val, buf);
+            }
+        }
+        self.__buffa_unknown_fields.write_to(buf);
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::Message::merge_length_delimited(
+                    self.operation.get_or_insert_default(),
+                    buf,
+                    ctx,
+                )?;
+            }
+            2u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.sandbox_id, buf)?;
+            }
+            3u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                let __elem = ::buffa::types::decode_string(buf)?;
+                ctx.register_element_memory(
+                    ::buffa::__private::element_footprint(&__elem),
+                )?;
+                self.child_ids.push(__elem);
+            }
+            4u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.idle_timeout_sec = ::buffa::types::decode_uint32(buf)?;
+            }
+            5u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.on_idle = ::buffa::EnumValue::from(
+                    ::buffa::types::decode_int32(buf)?,
+                );
+            }
+            _ => {
+                self.__buffa_unknown_fields
+                    .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.operation = ::buffa::MessageField::none();
+        self.sandbox_id.clear();
+        self.child_ids.clear();
+        self.idle_timeout_sec = 0u32;
+        self.on_idle = ::buffa::EnumValue::from(0);
+        self.__buffa_unknown_fields.clear();
+    }
+}
+impl ::buffa::ExtensionSet for ForkSandboxRequest {
+    const PROTO_FQN: &'static str = "wrenn.hostagent.v1.ForkSandboxRequest";
+    fn unknown_fields(&self) -> &::buffa::UnknownFields {
+        &self.__buffa_unknown_fields
+    }
+    fn unknown_fields_mut(&mut self) -> &mut ::buffa::UnknownFields {
+        &mut self.__buffa_unknown_fields
+    }
+}
+impl ::buffa::json_helpers::ProtoElemJson for ForkSandboxRequest {
+    fn serialize_proto_json<S: ::serde::Serializer>(
+        v: &Self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        ::serde::Serialize::serialize(v, s)
+    }
+    fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        <Self as ::serde::Deserialize>::deserialize(d)
+    }
+}
+#[doc(hidden)]
+pub const __FORK_SANDBOX_REQUEST_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+    type_url: "type.googleapis.com/wrenn.hostagent.v1.ForkSandboxRequest",
+    to_json: ::buffa::type_registry::any_to_json::<ForkSandboxRequest>,
+    from_json: ::buffa::type_registry::any_from_json::<ForkSandboxRequest>,
+    is_wkt: false,
+};
+#[derive(Clone, PartialEq, Default)]
+#[derive(::serde::Serialize, ::serde::Deserialize)]
+#[serde(default)]
+pub struct ForkSandboxResponse {
+    /// In the order of the request.
+    ///
+    /// Field 1: `children`
+    #[serde(
+        rename = "children",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_vec",
+        deserialize_with = "::buffa::json_helpers::null_as_default"
+    )]
+    pub children: ::buffa::alloc::vec::Vec<Sandbox>,
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub __buffa_unknown_fields: ::buffa::UnknownFields,
+}
+impl ::core::fmt::Debug for ForkSandboxResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("ForkSandboxResponse").field("children", &self.children).finish()
+    }
+}
+impl ForkSandboxResponse {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/wrenn.hostagent.v1.ForkSandboxResponse";
+}
+::buffa::impl_default_instance!(ForkSandboxResponse);
+impl ::buffa::MessageName for ForkSandboxResponse {
+    const PACKAGE: &'static str = "wrenn.hostagent.v1";
+    const NAME: &'static str = "ForkSandboxResponse";
+    const FULL_NAME: &'static str = "wrenn.hostagent.v1.ForkSandboxResponse";
+    const TYPE_URL: &'static str = "type.googleapis.com/wrenn.hostagent.v1.ForkSandboxResponse";
+}
+impl ::buffa::Message for ForkSandboxResponse {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        for v in &self.children {
+            let __slot = __cache.reserve();
+            let inner_size = v.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
+        size += self.__buffa_unknown_fields.encoded_len() as u64;
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        __cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        for v in &self.children {
+            ::buffa::types::put_len_delimited_header(
+                1u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            v.write_to(__cache, buf);
+        }
+        self.__buffa_unknown_fields.write_to(buf);
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                let mut elem = ::core::default::Default::default();
+                ctx.register_element_memory(
+                    ::buffa::__private::element_footprint(&elem),
+                )?;
+                ::buffa::Message::merge_length_delimited(&mut elem, buf, ctx)?;
+                self.children.push(elem);
+            }
+            _ => {
+                self.__buffa_unknown_fields
+                    .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.children.clear();
+        self.__buffa_unknown_fields.clear();
+    }
+}
+impl ::buffa::ExtensionSet for ForkSandboxResponse {
+    const PROTO_FQN: &'static str = "wrenn.hostagent.v1.ForkSandboxResponse";
+    fn unknown_fields(&self) -> &::buffa::UnknownFields {
+        &self.__buffa_unknown_fields
+    }
+    fn unknown_fields_mut(&mut self) -> &mut ::buffa::UnknownFields {
+        &mut self.__buffa_unknown_fields
+    }
+}
+impl ::buffa::json_helpers::ProtoElemJson for ForkSandboxResponse {
+    fn serialize_proto_json<S: ::serde::Serializer>(
+        v: &Self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        ::serde::Serialize::serialize(v, s)
+    }
+    fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        <Self as ::serde::Deserialize>::deserialize(d)
+    }
+}
+#[doc(hidden)]
+pub const __FORK_SANDBOX_RESPONSE_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+    type_url: "type.googleapis.com/wrenn.hostagent.v1.ForkSandboxResponse",
+    to_json: ::buffa::type_registry::any_to_json::<ForkSandboxResponse>,
+    from_json: ::buffa::type_registry::any_from_json::<ForkSandboxResponse>,
+    is_wkt: false,
+};
+#[derive(Clone, PartialEq, Default)]
+#[derive(::serde::Serialize, ::serde::Deserialize)]
+#[serde(default)]
+pub struct UpdateSandboxRequest {
+    /// Field 1: `operation`
+    #[serde(
+        rename = "operation",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_unset_message_field"
+    )]
+    pub operation: ::buffa::MessageField<Operation, ::buffa::Inline<Operation>>,
+    /// Field 2: `sandbox_id`
+    #[serde(
+        rename = "sandboxId",
+        alias = "sandbox_id",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub sandbox_id: ::buffa::alloc::string::String,
+    /// What is absent stays.
+    ///
+    /// Field 3: `idle_timeout_sec`
+    #[serde(
+        rename = "idleTimeoutSec",
+        alias = "idle_timeout_sec",
+        with = "::buffa::json_helpers::opt_uint32",
+        skip_serializing_if = "::core::option::Option::is_none"
+    )]
+    pub idle_timeout_sec: ::core::option::Option<u32>,
+    /// Field 4: `on_idle`
+    #[serde(
+        rename = "onIdle",
+        alias = "on_idle",
+        with = "::buffa::json_helpers::proto_enum",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_default_enum_value"
+    )]
+    pub on_idle: ::buffa::EnumValue<OnIdle>,
+    /// Field 5: `network`
+    #[serde(
+        rename = "network",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_unset_message_field"
+    )]
+    pub network: ::buffa::MessageField<NetworkPolicy, ::buffa::Inline<NetworkPolicy>>,
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub __buffa_unknown_fields: ::buffa::UnknownFields,
+}
+impl ::core::fmt::Debug for UpdateSandboxRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("UpdateSandboxRequest")
+            .field("operation", &self.operation)
+            .field("sandbox_id", &self.sandbox_id)
+            .field("idle_timeout_sec", &self.idle_timeout_sec)
+            .field("on_idle", &self.on_idle)
+            .field("network", &self.network)
+            .finish()
+    }
+}
+impl UpdateSandboxRequest {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/wrenn.hostagent.v1.UpdateSandboxRequest";
+}
+impl UpdateSandboxRequest {
+    #[must_use = "with_* setters return `self` by value; assign or chain the result"]
+    #[inline]
+    ///Sets [`Self::idle_timeout_sec`] to `Some(value)`, consuming and returning `self`.
+    pub fn with_idle_timeout_sec(mut self, value: u32) -> Self {
+        self.idle_timeout_sec = Some(value);
+        self
+    }
+}
+::buffa::impl_default_instance!(UpdateSandboxRequest);
+impl ::buffa::MessageName for UpdateSandboxRequest {
+    const PACKAGE: &'static str = "wrenn.hostagent.v1";
+    const NAME: &'static str = "UpdateSandboxRequest";
+    const FULL_NAME: &'static str = "wrenn.hostagent.v1.UpdateSandboxRequest";
+    const TYPE_URL: &'static str = "type.googleapis.com/wrenn.hostagent.v1.UpdateSandboxRequest";
+}
+impl ::buffa::Message for UpdateSandboxRequest {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if self.operation.is_set() {
+            let __slot = __cache.reserve();
+            let inner_size = self.operation.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
+        if !self.sandbox_id.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.sandbox_id) as u64;
+        }
+        if let Some(v) = self.idle_timeout_sec {
+            size += 1u64 + ::buffa::types::uint32_encoded_len(v) as u64;
+        }
+        {
+            let val = self.on_idle.to_i32();
+            if val != 0 {
+                size += 1u64 + ::buffa::types::int32_encoded_len(val) as u64;
+            }
+        }
+        if self.network.is_set() {
+            let __slot = __cache.reserve();
+            let inner_size = self.network.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
+        size += self.__buffa_unknown_fields.encoded_len() as u64;
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        __cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if self.operation.is_set() {
+            ::buffa::types::put_len_delimited_header(
+                1u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            self.operation.write_to(__cache, buf);
+        }
+        if !self.sandbox_id.is_empty() {
+            ::buffa::types::put_string_field(2u32, &self.sandbox_id, buf);
+        }
+        if let Some(v) = self.idle_timeout_sec {
+            ::buffa::types::put_uint32_field(3u32, v, buf);
+        }
+        {
+            let val = self.on_idle.to_i32();
+            if val != 0 {
+                ::buffa::types::put_int32_field(4u32, val, buf);
+            }
+        }
+        if self.network.is_set() {
+            ::buffa::types::put_len_delimited_header(
+                5u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            self.network.write_to(__cache, buf);
+        }
+        self.__buffa_unknown_fields.write_to(buf);
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::Message::merge_length_delimited(
+                    self.operation.get_or_insert_default(),
+                    buf,
+                    ctx,
+                )?;
+            }
+            2u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.sandbox_id, buf)?;
+            }
+            3u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.idle_timeout_sec = ::core::option::Option::Some(
+                    ::buffa::types::decode_uint32(buf)?,
+                );
+            }
+            4u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.on_idle = ::buffa::EnumValue::from(
+                    ::buffa::types::decode_int32(buf)?,
+                );
+            }
+            5u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::Message::merge_length_delimited(
+                    self.network.get_or_insert_default(),
+                    buf,
+                    ctx,
+                )?;
+            }
+            _ => {
+                self.__buffa_unknown_fields
+                    .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.operation = ::buffa::MessageField::none();
+        self.sandbox_id.clear();
+        self.idle_timeout_sec = ::core::option::Option::None;
+        self.on_idle = ::buffa::EnumValue::from(0);
+        self.network = ::buffa::MessageField::none();
+        self.__buffa_unknown_fields.clear();
+    }
+}
+impl ::buffa::ExtensionSet for UpdateSandboxRequest {
+    const PROTO_FQN: &'static str = "wrenn.hostagent.v1.UpdateSandboxRequest";
+    fn unknown_fields(&self) -> &::buffa::UnknownFields {
+        &self.__buffa_unknown_fields
+    }
+    fn unknown_fields_mut(&mut self) -> &mut ::buffa::UnknownFields {
+        &mut self.__buffa_unknown_fields
+    }
+}
+impl ::buffa::json_helpers::ProtoElemJson for UpdateSandboxRequest {
+    fn serialize_proto_json<S: ::serde::Serializer>(
+        v: &Self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        ::serde::Serialize::serialize(v, s)
+    }
+    fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        <Self as ::serde::Deserialize>::deserialize(d)
+    }
+}
+#[doc(hidden)]
+pub const __UPDATE_SANDBOX_REQUEST_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+    type_url: "type.googleapis.com/wrenn.hostagent.v1.UpdateSandboxRequest",
+    to_json: ::buffa::type_registry::any_to_json::<UpdateSandboxRequest>,
+    from_json: ::buffa::type_registry::any_from_json::<UpdateSandboxRequest>,
+    is_wkt: false,
+};
+#[derive(Clone, PartialEq, Default)]
+#[derive(::serde::Serialize, ::serde::Deserialize)]
+#[serde(default)]
+pub struct UpdateSandboxResponse {
+    /// Field 1: `sandbox`
+    #[serde(
+        rename = "sandbox",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_unset_message_field"
+    )]
+    pub sandbox: ::buffa::MessageField<Sandbox, ::buffa::Inline<Sandbox>>,
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub __buffa_unknown_fields: ::buffa::UnknownFields,
+}
+impl ::core::fmt::Debug for UpdateSandboxResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("UpdateSandboxResponse").field("sandbox", &self.sandbox).finish()
+    }
+}
+impl UpdateSandboxResponse {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/wrenn.hostagent.v1.UpdateSandboxResponse";
+}
+::buffa::impl_default_instance!(UpdateSandboxResponse);
+impl ::buffa::MessageName for UpdateSandboxResponse {
+    const PACKAGE: &'static str = "wrenn.hostagent.v1";
+    const NAME: &'static str = "UpdateSandboxResponse";
+    const FULL_NAME: &'static str = "wrenn.hostagent.v1.UpdateSandboxResponse";
+    const TYPE_URL: &'static str = "type.googleapis.com/wrenn.hostagent.v1.UpdateSandboxResponse";
+}
+impl ::buffa::Message for UpdateSandboxResponse {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if self.sandbox.is_set() {
+            let __slot = __cache.reserve();
+            let inner_size = self.sandbox.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
+        size += self.__buffa_unknown_fields.encoded_len() as u64;
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        __cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if self.sandbox.is_set() {
+            ::buffa::types::put_len_delimited_header(
+                1u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            self.sandbox.write_to(__cache, buf);
+        }
+        self.__buffa_unknown_fields.write_to(buf);
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::Message::merge_length_delimited(
+                    self.sandbox.get_or_insert_default(),
+                    buf,
+                    ctx,
+                )?;
+            }
+            _ => {
+                self.__buffa_unknown_fields
+                    .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.sandbox = ::buffa::MessageField::none();
+        self.__buffa_unknown_fields.clear();
+    }
+}
+impl ::buffa::ExtensionSet for UpdateSandboxResponse {
+    const PROTO_FQN: &'static str = "wrenn.hostagent.v1.UpdateSandboxResponse";
+    fn unknown_fields(&self) -> &::buffa::UnknownFields {
+        &self.__buffa_unknown_fields
+    }
+    fn unknown_fields_mut(&mut self) -> &mut ::buffa::UnknownFields {
+        &mut self.__buffa_unknown_fields
+    }
+}
+impl ::buffa::json_helpers::ProtoElemJson for UpdateSandboxResponse {
+    fn serialize_proto_json<S: ::serde::Serializer>(
+        v: &Self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        ::serde::Serialize::serialize(v, s)
+    }
+    fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        <Self as ::serde::Deserialize>::deserialize(d)
+    }
+}
+#[doc(hidden)]
+pub const __UPDATE_SANDBOX_RESPONSE_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+    type_url: "type.googleapis.com/wrenn.hostagent.v1.UpdateSandboxResponse",
+    to_json: ::buffa::type_registry::any_to_json::<UpdateSandboxResponse>,
+    from_json: ::buffa::type_registry::any_from_json::<UpdateSandboxResponse>,
     is_wkt: false,
 };
 /// A program to run. Looked up in the guest's PATH when cmd has no slash.
@@ -7479,6 +9485,23 @@ pub struct Template {
         skip_serializing_if = "::buffa::json_helpers::skip_if::is_zero_u32"
     )]
     pub disk_mib: u32,
+    /// Of a snapshot template, 0 otherwise: sandboxes made from it have exactly these.
+    ///
+    /// Field 6: `vcpus`
+    #[serde(
+        rename = "vcpus",
+        with = "::buffa::json_helpers::uint32",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_zero_u32"
+    )]
+    pub vcpus: u32,
+    /// Field 7: `memory_mib`
+    #[serde(
+        rename = "memoryMib",
+        alias = "memory_mib",
+        with = "::buffa::json_helpers::uint32",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_zero_u32"
+    )]
+    pub memory_mib: u32,
     #[serde(skip)]
     #[doc(hidden)]
     pub __buffa_unknown_fields: ::buffa::UnknownFields,
@@ -7491,6 +9514,8 @@ impl ::core::fmt::Debug for Template {
             .field("size_bytes", &self.size_bytes)
             .field("envd_version", &self.envd_version)
             .field("disk_mib", &self.disk_mib)
+            .field("vcpus", &self.vcpus)
+            .field("memory_mib", &self.memory_mib)
             .finish()
     }
 }
@@ -7536,6 +9561,12 @@ impl ::buffa::Message for Template {
         if self.disk_mib != 0u32 {
             size += 1u64 + ::buffa::types::uint32_encoded_len(self.disk_mib) as u64;
         }
+        if self.vcpus != 0u32 {
+            size += 1u64 + ::buffa::types::uint32_encoded_len(self.vcpus) as u64;
+        }
+        if self.memory_mib != 0u32 {
+            size += 1u64 + ::buffa::types::uint32_encoded_len(self.memory_mib) as u64;
+        }
         size += self.__buffa_unknown_fields.encoded_len() as u64;
         ::buffa::saturate_size(size)
     }
@@ -7560,6 +9591,12 @@ impl ::buffa::Message for Template {
         }
         if self.disk_mib != 0u32 {
             ::buffa::types::put_uint32_field(5u32, self.disk_mib, buf);
+        }
+        if self.vcpus != 0u32 {
+            ::buffa::types::put_uint32_field(6u32, self.vcpus, buf);
+        }
+        if self.memory_mib != 0u32 {
+            ::buffa::types::put_uint32_field(7u32, self.memory_mib, buf);
         }
         self.__buffa_unknown_fields.write_to(buf);
     }
@@ -7609,6 +9646,20 @@ impl ::buffa::Message for Template {
                 )?;
                 self.disk_mib = ::buffa::types::decode_uint32(buf)?;
             }
+            6u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.vcpus = ::buffa::types::decode_uint32(buf)?;
+            }
+            7u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.memory_mib = ::buffa::types::decode_uint32(buf)?;
+            }
             _ => {
                 self.__buffa_unknown_fields
                     .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
@@ -7622,6 +9673,8 @@ impl ::buffa::Message for Template {
         self.size_bytes = 0u64;
         self.envd_version.clear();
         self.disk_mib = 0u32;
+        self.vcpus = 0u32;
+        self.memory_mib = 0u32;
         self.__buffa_unknown_fields.clear();
     }
 }
@@ -7896,6 +9949,586 @@ pub const __LIST_TEMPLATES_RESPONSE_JSON_ANY: ::buffa::type_registry::JsonAnyEnt
     type_url: "type.googleapis.com/wrenn.hostagent.v1.ListTemplatesResponse",
     to_json: ::buffa::type_registry::any_to_json::<ListTemplatesResponse>,
     from_json: ::buffa::type_registry::any_from_json::<ListTemplatesResponse>,
+    is_wkt: false,
+};
+#[derive(Clone, PartialEq, Default)]
+#[derive(::serde::Serialize, ::serde::Deserialize)]
+#[serde(default)]
+pub struct CreateSnapshotRequest {
+    /// Of the source.
+    ///
+    /// Field 1: `operation`
+    #[serde(
+        rename = "operation",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_unset_message_field"
+    )]
+    pub operation: ::buffa::MessageField<Operation, ::buffa::Inline<Operation>>,
+    /// Field 2: `sandbox_id`
+    #[serde(
+        rename = "sandboxId",
+        alias = "sandbox_id",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub sandbox_id: ::buffa::alloc::string::String,
+    /// New; one that exists with the same operation is answered with.
+    ///
+    /// Field 3: `template_id`
+    #[serde(
+        rename = "templateId",
+        alias = "template_id",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub template_id: ::buffa::alloc::string::String,
+    /// Field 4: `name`
+    #[serde(
+        rename = "name",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub name: ::buffa::alloc::string::String,
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub __buffa_unknown_fields: ::buffa::UnknownFields,
+}
+impl ::core::fmt::Debug for CreateSnapshotRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("CreateSnapshotRequest")
+            .field("operation", &self.operation)
+            .field("sandbox_id", &self.sandbox_id)
+            .field("template_id", &self.template_id)
+            .field("name", &self.name)
+            .finish()
+    }
+}
+impl CreateSnapshotRequest {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/wrenn.hostagent.v1.CreateSnapshotRequest";
+}
+::buffa::impl_default_instance!(CreateSnapshotRequest);
+impl ::buffa::MessageName for CreateSnapshotRequest {
+    const PACKAGE: &'static str = "wrenn.hostagent.v1";
+    const NAME: &'static str = "CreateSnapshotRequest";
+    const FULL_NAME: &'static str = "wrenn.hostagent.v1.CreateSnapshotRequest";
+    const TYPE_URL: &'static str = "type.googleapis.com/wrenn.hostagent.v1.CreateSnapshotRequest";
+}
+impl ::buffa::Message for CreateSnapshotRequest {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if self.operation.is_set() {
+            let __slot = __cache.reserve();
+            let inner_size = self.operation.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
+        if !self.sandbox_id.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.sandbox_id) as u64;
+        }
+        if !self.template_id.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.template_id) as u64;
+        }
+        if !self.name.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.name) as u64;
+        }
+        size += self.__buffa_unknown_fields.encoded_len() as u64;
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        __cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if self.operation.is_set() {
+            ::buffa::types::put_len_delimited_header(
+                1u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            self.operation.write_to(__cache, buf);
+        }
+        if !self.sandbox_id.is_empty() {
+            ::buffa::types::put_string_field(2u32, &self.sandbox_id, buf);
+        }
+        if !self.template_id.is_empty() {
+            ::buffa::types::put_string_field(3u32, &self.template_id, buf);
+        }
+        if !self.name.is_empty() {
+            ::buffa::types::put_string_field(4u32, &self.name, buf);
+        }
+        self.__buffa_unknown_fields.write_to(buf);
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::Message::merge_length_delimited(
+                    self.operation.get_or_insert_default(),
+                    buf,
+                    ctx,
+                )?;
+            }
+            2u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.sandbox_id, buf)?;
+            }
+            3u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.template_id, buf)?;
+            }
+            4u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.name, buf)?;
+            }
+            _ => {
+                self.__buffa_unknown_fields
+                    .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.operation = ::buffa::MessageField::none();
+        self.sandbox_id.clear();
+        self.template_id.clear();
+        self.name.clear();
+        self.__buffa_unknown_fields.clear();
+    }
+}
+impl ::buffa::ExtensionSet for CreateSnapshotRequest {
+    const PROTO_FQN: &'static str = "wrenn.hostagent.v1.CreateSnapshotRequest";
+    fn unknown_fields(&self) -> &::buffa::UnknownFields {
+        &self.__buffa_unknown_fields
+    }
+    fn unknown_fields_mut(&mut self) -> &mut ::buffa::UnknownFields {
+        &mut self.__buffa_unknown_fields
+    }
+}
+impl ::buffa::json_helpers::ProtoElemJson for CreateSnapshotRequest {
+    fn serialize_proto_json<S: ::serde::Serializer>(
+        v: &Self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        ::serde::Serialize::serialize(v, s)
+    }
+    fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        <Self as ::serde::Deserialize>::deserialize(d)
+    }
+}
+#[doc(hidden)]
+pub const __CREATE_SNAPSHOT_REQUEST_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+    type_url: "type.googleapis.com/wrenn.hostagent.v1.CreateSnapshotRequest",
+    to_json: ::buffa::type_registry::any_to_json::<CreateSnapshotRequest>,
+    from_json: ::buffa::type_registry::any_from_json::<CreateSnapshotRequest>,
+    is_wkt: false,
+};
+#[derive(Clone, PartialEq, Default)]
+#[derive(::serde::Serialize, ::serde::Deserialize)]
+#[serde(default)]
+pub struct CreateSnapshotResponse {
+    /// Field 1: `template`
+    #[serde(
+        rename = "template",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_unset_message_field"
+    )]
+    pub template: ::buffa::MessageField<Template, ::buffa::Inline<Template>>,
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub __buffa_unknown_fields: ::buffa::UnknownFields,
+}
+impl ::core::fmt::Debug for CreateSnapshotResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("CreateSnapshotResponse")
+            .field("template", &self.template)
+            .finish()
+    }
+}
+impl CreateSnapshotResponse {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/wrenn.hostagent.v1.CreateSnapshotResponse";
+}
+::buffa::impl_default_instance!(CreateSnapshotResponse);
+impl ::buffa::MessageName for CreateSnapshotResponse {
+    const PACKAGE: &'static str = "wrenn.hostagent.v1";
+    const NAME: &'static str = "CreateSnapshotResponse";
+    const FULL_NAME: &'static str = "wrenn.hostagent.v1.CreateSnapshotResponse";
+    const TYPE_URL: &'static str = "type.googleapis.com/wrenn.hostagent.v1.CreateSnapshotResponse";
+}
+impl ::buffa::Message for CreateSnapshotResponse {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if self.template.is_set() {
+            let __slot = __cache.reserve();
+            let inner_size = self.template.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
+        size += self.__buffa_unknown_fields.encoded_len() as u64;
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        __cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if self.template.is_set() {
+            ::buffa::types::put_len_delimited_header(
+                1u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            self.template.write_to(__cache, buf);
+        }
+        self.__buffa_unknown_fields.write_to(buf);
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::Message::merge_length_delimited(
+                    self.template.get_or_insert_default(),
+                    buf,
+                    ctx,
+                )?;
+            }
+            _ => {
+                self.__buffa_unknown_fields
+                    .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.template = ::buffa::MessageField::none();
+        self.__buffa_unknown_fields.clear();
+    }
+}
+impl ::buffa::ExtensionSet for CreateSnapshotResponse {
+    const PROTO_FQN: &'static str = "wrenn.hostagent.v1.CreateSnapshotResponse";
+    fn unknown_fields(&self) -> &::buffa::UnknownFields {
+        &self.__buffa_unknown_fields
+    }
+    fn unknown_fields_mut(&mut self) -> &mut ::buffa::UnknownFields {
+        &mut self.__buffa_unknown_fields
+    }
+}
+impl ::buffa::json_helpers::ProtoElemJson for CreateSnapshotResponse {
+    fn serialize_proto_json<S: ::serde::Serializer>(
+        v: &Self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        ::serde::Serialize::serialize(v, s)
+    }
+    fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        <Self as ::serde::Deserialize>::deserialize(d)
+    }
+}
+#[doc(hidden)]
+pub const __CREATE_SNAPSHOT_RESPONSE_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+    type_url: "type.googleapis.com/wrenn.hostagent.v1.CreateSnapshotResponse",
+    to_json: ::buffa::type_registry::any_to_json::<CreateSnapshotResponse>,
+    from_json: ::buffa::type_registry::any_from_json::<CreateSnapshotResponse>,
+    is_wkt: false,
+};
+#[derive(Clone, PartialEq, Default)]
+#[derive(::serde::Serialize, ::serde::Deserialize)]
+#[serde(default)]
+pub struct DeleteSnapshotRequest {
+    /// Field 1: `template_id`
+    #[serde(
+        rename = "templateId",
+        alias = "template_id",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub template_id: ::buffa::alloc::string::String,
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub __buffa_unknown_fields: ::buffa::UnknownFields,
+}
+impl ::core::fmt::Debug for DeleteSnapshotRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("DeleteSnapshotRequest")
+            .field("template_id", &self.template_id)
+            .finish()
+    }
+}
+impl DeleteSnapshotRequest {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/wrenn.hostagent.v1.DeleteSnapshotRequest";
+}
+::buffa::impl_default_instance!(DeleteSnapshotRequest);
+impl ::buffa::MessageName for DeleteSnapshotRequest {
+    const PACKAGE: &'static str = "wrenn.hostagent.v1";
+    const NAME: &'static str = "DeleteSnapshotRequest";
+    const FULL_NAME: &'static str = "wrenn.hostagent.v1.DeleteSnapshotRequest";
+    const TYPE_URL: &'static str = "type.googleapis.com/wrenn.hostagent.v1.DeleteSnapshotRequest";
+}
+impl ::buffa::Message for DeleteSnapshotRequest {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if !self.template_id.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.template_id) as u64;
+        }
+        size += self.__buffa_unknown_fields.encoded_len() as u64;
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        _cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if !self.template_id.is_empty() {
+            ::buffa::types::put_string_field(1u32, &self.template_id, buf);
+        }
+        self.__buffa_unknown_fields.write_to(buf);
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.template_id, buf)?;
+            }
+            _ => {
+                self.__buffa_unknown_fields
+                    .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.template_id.clear();
+        self.__buffa_unknown_fields.clear();
+    }
+}
+impl ::buffa::ExtensionSet for DeleteSnapshotRequest {
+    const PROTO_FQN: &'static str = "wrenn.hostagent.v1.DeleteSnapshotRequest";
+    fn unknown_fields(&self) -> &::buffa::UnknownFields {
+        &self.__buffa_unknown_fields
+    }
+    fn unknown_fields_mut(&mut self) -> &mut ::buffa::UnknownFields {
+        &mut self.__buffa_unknown_fields
+    }
+}
+impl ::buffa::json_helpers::ProtoElemJson for DeleteSnapshotRequest {
+    fn serialize_proto_json<S: ::serde::Serializer>(
+        v: &Self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        ::serde::Serialize::serialize(v, s)
+    }
+    fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        <Self as ::serde::Deserialize>::deserialize(d)
+    }
+}
+#[doc(hidden)]
+pub const __DELETE_SNAPSHOT_REQUEST_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+    type_url: "type.googleapis.com/wrenn.hostagent.v1.DeleteSnapshotRequest",
+    to_json: ::buffa::type_registry::any_to_json::<DeleteSnapshotRequest>,
+    from_json: ::buffa::type_registry::any_from_json::<DeleteSnapshotRequest>,
+    is_wkt: false,
+};
+#[derive(Clone, PartialEq, Default)]
+#[derive(::serde::Serialize, ::serde::Deserialize)]
+#[serde(default)]
+pub struct DeleteSnapshotResponse {
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub __buffa_unknown_fields: ::buffa::UnknownFields,
+}
+impl ::core::fmt::Debug for DeleteSnapshotResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("DeleteSnapshotResponse").finish()
+    }
+}
+impl DeleteSnapshotResponse {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/wrenn.hostagent.v1.DeleteSnapshotResponse";
+}
+::buffa::impl_default_instance!(DeleteSnapshotResponse);
+impl ::buffa::MessageName for DeleteSnapshotResponse {
+    const PACKAGE: &'static str = "wrenn.hostagent.v1";
+    const NAME: &'static str = "DeleteSnapshotResponse";
+    const FULL_NAME: &'static str = "wrenn.hostagent.v1.DeleteSnapshotResponse";
+    const TYPE_URL: &'static str = "type.googleapis.com/wrenn.hostagent.v1.DeleteSnapshotResponse";
+}
+impl ::buffa::Message for DeleteSnapshotResponse {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        size += self.__buffa_unknown_fields.encoded_len() as u64;
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        _cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        self.__buffa_unknown_fields.write_to(buf);
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            _ => {
+                self.__buffa_unknown_fields
+                    .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.__buffa_unknown_fields.clear();
+    }
+}
+impl ::buffa::ExtensionSet for DeleteSnapshotResponse {
+    const PROTO_FQN: &'static str = "wrenn.hostagent.v1.DeleteSnapshotResponse";
+    fn unknown_fields(&self) -> &::buffa::UnknownFields {
+        &self.__buffa_unknown_fields
+    }
+    fn unknown_fields_mut(&mut self) -> &mut ::buffa::UnknownFields {
+        &mut self.__buffa_unknown_fields
+    }
+}
+impl ::buffa::json_helpers::ProtoElemJson for DeleteSnapshotResponse {
+    fn serialize_proto_json<S: ::serde::Serializer>(
+        v: &Self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        ::serde::Serialize::serialize(v, s)
+    }
+    fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        <Self as ::serde::Deserialize>::deserialize(d)
+    }
+}
+#[doc(hidden)]
+pub const __DELETE_SNAPSHOT_RESPONSE_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+    type_url: "type.googleapis.com/wrenn.hostagent.v1.DeleteSnapshotResponse",
+    to_json: ::buffa::type_registry::any_to_json::<DeleteSnapshotResponse>,
+    from_json: ::buffa::type_registry::any_from_json::<DeleteSnapshotResponse>,
     is_wkt: false,
 };
 #[derive(Clone, PartialEq, Default)]
@@ -8492,6 +11125,30 @@ impl ::buffa::Message for HostEvent {
                         += 1u64 + ::buffa::encoding::varint_len(inner as u64) as u64
                             + inner as u64;
                 }
+                __buffa::oneof::host_event::Kind::Paused(x) => {
+                    let __slot = __cache.reserve();
+                    let inner = x.compute_size(__cache);
+                    __cache.set(__slot, inner);
+                    size
+                        += 1u64 + ::buffa::encoding::varint_len(inner as u64) as u64
+                            + inner as u64;
+                }
+                __buffa::oneof::host_event::Kind::IdleDestroyed(x) => {
+                    let __slot = __cache.reserve();
+                    let inner = x.compute_size(__cache);
+                    __cache.set(__slot, inner);
+                    size
+                        += 1u64 + ::buffa::encoding::varint_len(inner as u64) as u64
+                            + inner as u64;
+                }
+                __buffa::oneof::host_event::Kind::PauseFailed(x) => {
+                    let __slot = __cache.reserve();
+                    let inner = x.compute_size(__cache);
+                    __cache.set(__slot, inner);
+                    size
+                        += 1u64 + ::buffa::encoding::varint_len(inner as u64) as u64
+                            + inner as u64;
+                }
             }
         }
         size += self.__buffa_unknown_fields.encoded_len() as u64;
@@ -8521,6 +11178,30 @@ impl ::buffa::Message for HostEvent {
                 __buffa::oneof::host_event::Kind::Exited(x) => {
                     ::buffa::types::put_len_delimited_header(
                         5u32,
+                        u64::from(__cache.consume_next()),
+                        buf,
+                    );
+                    x.write_to(__cache, buf);
+                }
+                __buffa::oneof::host_event::Kind::Paused(x) => {
+                    ::buffa::types::put_len_delimited_header(
+                        6u32,
+                        u64::from(__cache.consume_next()),
+                        buf,
+                    );
+                    x.write_to(__cache, buf);
+                }
+                __buffa::oneof::host_event::Kind::IdleDestroyed(x) => {
+                    ::buffa::types::put_len_delimited_header(
+                        7u32,
+                        u64::from(__cache.consume_next()),
+                        buf,
+                    );
+                    x.write_to(__cache, buf);
+                }
+                __buffa::oneof::host_event::Kind::PauseFailed(x) => {
+                    ::buffa::types::put_len_delimited_header(
+                        8u32,
                         u64::from(__cache.consume_next()),
                         buf,
                     );
@@ -8584,6 +11265,66 @@ impl ::buffa::Message for HostEvent {
                     ::buffa::Message::merge_length_delimited(&mut val, buf, ctx)?;
                     self.kind = ::core::option::Option::Some(
                         __buffa::oneof::host_event::Kind::Exited(
+                            ::buffa::alloc::boxed::Box::new(val),
+                        ),
+                    );
+                }
+            }
+            6u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                if let ::core::option::Option::Some(
+                    __buffa::oneof::host_event::Kind::Paused(ref mut existing),
+                ) = self.kind
+                {
+                    ::buffa::Message::merge_length_delimited(&mut **existing, buf, ctx)?;
+                } else {
+                    let mut val = ::core::default::Default::default();
+                    ::buffa::Message::merge_length_delimited(&mut val, buf, ctx)?;
+                    self.kind = ::core::option::Option::Some(
+                        __buffa::oneof::host_event::Kind::Paused(
+                            ::buffa::alloc::boxed::Box::new(val),
+                        ),
+                    );
+                }
+            }
+            7u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                if let ::core::option::Option::Some(
+                    __buffa::oneof::host_event::Kind::IdleDestroyed(ref mut existing),
+                ) = self.kind
+                {
+                    ::buffa::Message::merge_length_delimited(&mut **existing, buf, ctx)?;
+                } else {
+                    let mut val = ::core::default::Default::default();
+                    ::buffa::Message::merge_length_delimited(&mut val, buf, ctx)?;
+                    self.kind = ::core::option::Option::Some(
+                        __buffa::oneof::host_event::Kind::IdleDestroyed(
+                            ::buffa::alloc::boxed::Box::new(val),
+                        ),
+                    );
+                }
+            }
+            8u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                if let ::core::option::Option::Some(
+                    __buffa::oneof::host_event::Kind::PauseFailed(ref mut existing),
+                ) = self.kind
+                {
+                    ::buffa::Message::merge_length_delimited(&mut **existing, buf, ctx)?;
+                } else {
+                    let mut val = ::core::default::Default::default();
+                    ::buffa::Message::merge_length_delimited(&mut val, buf, ctx)?;
+                    self.kind = ::core::option::Option::Some(
+                        __buffa::oneof::host_event::Kind::PauseFailed(
                             ::buffa::alloc::boxed::Box::new(val),
                         ),
                     );
@@ -8725,6 +11466,78 @@ impl<'de> ::serde::Deserialize<'de> for HostEvent {
                                 }
                                 __oneof_kind = Some(
                                     __buffa::oneof::host_event::Kind::Exited(
+                                        ::buffa::alloc::boxed::Box::new(v),
+                                    ),
+                                );
+                            }
+                        }
+                        "paused" => {
+                            let v: ::core::option::Option<host_event::Paused> = map
+                                .next_value_seed(
+                                    ::buffa::json_helpers::NullableDeserializeSeed(
+                                        ::buffa::json_helpers::DefaultDeserializeSeed::<
+                                            host_event::Paused,
+                                        >::new(),
+                                    ),
+                                )?;
+                            if let Some(v) = v {
+                                if __oneof_kind.is_some() {
+                                    return Err(
+                                        ::serde::de::Error::custom(
+                                            "multiple oneof fields set for 'kind'",
+                                        ),
+                                    );
+                                }
+                                __oneof_kind = Some(
+                                    __buffa::oneof::host_event::Kind::Paused(
+                                        ::buffa::alloc::boxed::Box::new(v),
+                                    ),
+                                );
+                            }
+                        }
+                        "idleDestroyed" | "idle_destroyed" => {
+                            let v: ::core::option::Option<host_event::IdleDestroyed> = map
+                                .next_value_seed(
+                                    ::buffa::json_helpers::NullableDeserializeSeed(
+                                        ::buffa::json_helpers::DefaultDeserializeSeed::<
+                                            host_event::IdleDestroyed,
+                                        >::new(),
+                                    ),
+                                )?;
+                            if let Some(v) = v {
+                                if __oneof_kind.is_some() {
+                                    return Err(
+                                        ::serde::de::Error::custom(
+                                            "multiple oneof fields set for 'kind'",
+                                        ),
+                                    );
+                                }
+                                __oneof_kind = Some(
+                                    __buffa::oneof::host_event::Kind::IdleDestroyed(
+                                        ::buffa::alloc::boxed::Box::new(v),
+                                    ),
+                                );
+                            }
+                        }
+                        "pauseFailed" | "pause_failed" => {
+                            let v: ::core::option::Option<host_event::PauseFailed> = map
+                                .next_value_seed(
+                                    ::buffa::json_helpers::NullableDeserializeSeed(
+                                        ::buffa::json_helpers::DefaultDeserializeSeed::<
+                                            host_event::PauseFailed,
+                                        >::new(),
+                                    ),
+                                )?;
+                            if let Some(v) = v {
+                                if __oneof_kind.is_some() {
+                                    return Err(
+                                        ::serde::de::Error::custom(
+                                            "multiple oneof fields set for 'kind'",
+                                        ),
+                                    );
+                                }
+                                __oneof_kind = Some(
+                                    __buffa::oneof::host_event::Kind::PauseFailed(
                                         ::buffa::alloc::boxed::Box::new(v),
                                     ),
                                 );
@@ -8881,12 +11694,362 @@ pub mod host_event {
         from_json: ::buffa::type_registry::any_from_json::<Exited>,
         is_wkt: false,
     };
+    #[derive(Clone, PartialEq, Default)]
+    #[derive(::serde::Serialize, ::serde::Deserialize)]
+    #[serde(default)]
+    pub struct Paused {
+        /// Field 1: `reason`
+        #[serde(
+            rename = "reason",
+            with = "::buffa::json_helpers::proto_enum",
+            skip_serializing_if = "::buffa::json_helpers::skip_if::is_default_enum_value"
+        )]
+        pub reason: ::buffa::EnumValue<super::PauseReason>,
+        #[serde(skip)]
+        #[doc(hidden)]
+        pub __buffa_unknown_fields: ::buffa::UnknownFields,
+    }
+    impl ::core::fmt::Debug for Paused {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+            f.debug_struct("Paused").field("reason", &self.reason).finish()
+        }
+    }
+    impl Paused {
+        /// Protobuf type URL for this message, for use with `Any::pack` and
+        /// `Any::unpack_if`.
+        ///
+        /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+        pub const TYPE_URL: &'static str = "type.googleapis.com/wrenn.hostagent.v1.HostEvent.Paused";
+    }
+    ::buffa::impl_default_instance!(Paused);
+    impl ::buffa::MessageName for Paused {
+        const PACKAGE: &'static str = "wrenn.hostagent.v1";
+        const NAME: &'static str = "HostEvent.Paused";
+        const FULL_NAME: &'static str = "wrenn.hostagent.v1.HostEvent.Paused";
+        const TYPE_URL: &'static str = "type.googleapis.com/wrenn.hostagent.v1.HostEvent.Paused";
+    }
+    impl ::buffa::Message for Paused {
+        /// Returns the total encoded size in bytes.
+        ///
+        /// Accumulates in `u64` (which cannot overflow for in-memory
+        /// data) and saturates to `u32` at return, so a message whose
+        /// encoded size exceeds the 2 GiB protobuf limit yields a value
+        /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+        /// points reject, never a silently wrapped size.
+        #[allow(clippy::let_and_return)]
+        fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+            #[allow(unused_imports)]
+            use ::buffa::Enumeration as _;
+            let mut size = 0u64;
+            {
+                let val = self.reason.to_i32();
+                if val != 0 {
+                    size += 1u64 + ::buffa::types::int32_encoded_len(val) as u64;
+                }
+            }
+            size += self.__buffa_unknown_fields.encoded_len() as u64;
+            ::buffa::saturate_size(size)
+        }
+        fn write_to(
+            &self,
+            _cache: &mut ::buffa::SizeCache,
+            buf: &mut impl ::buffa::EncodeSink,
+        ) {
+            #[allow(unused_imports)]
+            use ::buffa::Enumeration as _;
+            {
+                let val = self.reason.to_i32();
+                if val != 0 {
+                    ::buffa::types::put_int32_field(1u32, val, buf);
+                }
+            }
+            self.__buffa_unknown_fields.write_to(buf);
+        }
+        fn merge_field(
+            &mut self,
+            tag: ::buffa::encoding::Tag,
+            buf: &mut impl ::buffa::bytes::Buf,
+            ctx: ::buffa::DecodeContext<'_>,
+        ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+            #[allow(unused_imports)]
+            use ::buffa::bytes::Buf as _;
+            #[allow(unused_imports)]
+            use ::buffa::Enumeration as _;
+            match tag.field_number() {
+                1u32 => {
+                    ::buffa::encoding::check_wire_type(
+                        tag,
+                        ::buffa::encoding::WireType::Varint,
+                    )?;
+                    self.reason = ::buffa::EnumValue::from(
+                        ::buffa::types::decode_int32(buf)?,
+                    );
+                }
+                _ => {
+                    self.__buffa_unknown_fields
+                        .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
+                }
+            }
+            ::core::result::Result::Ok(())
+        }
+        fn clear(&mut self) {
+            self.reason = ::buffa::EnumValue::from(0);
+            self.__buffa_unknown_fields.clear();
+        }
+    }
+    impl ::buffa::ExtensionSet for Paused {
+        const PROTO_FQN: &'static str = "wrenn.hostagent.v1.HostEvent.Paused";
+        fn unknown_fields(&self) -> &::buffa::UnknownFields {
+            &self.__buffa_unknown_fields
+        }
+        fn unknown_fields_mut(&mut self) -> &mut ::buffa::UnknownFields {
+            &mut self.__buffa_unknown_fields
+        }
+    }
+    impl ::buffa::json_helpers::ProtoElemJson for Paused {
+        fn serialize_proto_json<S: ::serde::Serializer>(
+            v: &Self,
+            s: S,
+        ) -> ::core::result::Result<S::Ok, S::Error> {
+            ::serde::Serialize::serialize(v, s)
+        }
+        fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+            d: D,
+        ) -> ::core::result::Result<Self, D::Error> {
+            <Self as ::serde::Deserialize>::deserialize(d)
+        }
+    }
+    #[doc(hidden)]
+    pub const __PAUSED_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+        type_url: "type.googleapis.com/wrenn.hostagent.v1.HostEvent.Paused",
+        to_json: ::buffa::type_registry::any_to_json::<Paused>,
+        from_json: ::buffa::type_registry::any_from_json::<Paused>,
+        is_wkt: false,
+    };
+    #[derive(Clone, PartialEq, Default)]
+    #[derive(::serde::Serialize, ::serde::Deserialize)]
+    #[serde(default)]
+    pub struct IdleDestroyed {
+        #[serde(skip)]
+        #[doc(hidden)]
+        pub __buffa_unknown_fields: ::buffa::UnknownFields,
+    }
+    impl ::core::fmt::Debug for IdleDestroyed {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+            f.debug_struct("IdleDestroyed").finish()
+        }
+    }
+    impl IdleDestroyed {
+        /// Protobuf type URL for this message, for use with `Any::pack` and
+        /// `Any::unpack_if`.
+        ///
+        /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+        pub const TYPE_URL: &'static str = "type.googleapis.com/wrenn.hostagent.v1.HostEvent.IdleDestroyed";
+    }
+    ::buffa::impl_default_instance!(IdleDestroyed);
+    impl ::buffa::MessageName for IdleDestroyed {
+        const PACKAGE: &'static str = "wrenn.hostagent.v1";
+        const NAME: &'static str = "HostEvent.IdleDestroyed";
+        const FULL_NAME: &'static str = "wrenn.hostagent.v1.HostEvent.IdleDestroyed";
+        const TYPE_URL: &'static str = "type.googleapis.com/wrenn.hostagent.v1.HostEvent.IdleDestroyed";
+    }
+    impl ::buffa::Message for IdleDestroyed {
+        /// Returns the total encoded size in bytes.
+        ///
+        /// Accumulates in `u64` (which cannot overflow for in-memory
+        /// data) and saturates to `u32` at return, so a message whose
+        /// encoded size exceeds the 2 GiB protobuf limit yields a value
+        /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+        /// points reject, never a silently wrapped size.
+        #[allow(clippy::let_and_return)]
+        fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+            #[allow(unused_imports)]
+            use ::buffa::Enumeration as _;
+            let mut size = 0u64;
+            size += self.__buffa_unknown_fields.encoded_len() as u64;
+            ::buffa::saturate_size(size)
+        }
+        fn write_to(
+            &self,
+            _cache: &mut ::buffa::SizeCache,
+            buf: &mut impl ::buffa::EncodeSink,
+        ) {
+            #[allow(unused_imports)]
+            use ::buffa::Enumeration as _;
+            self.__buffa_unknown_fields.write_to(buf);
+        }
+        fn merge_field(
+            &mut self,
+            tag: ::buffa::encoding::Tag,
+            buf: &mut impl ::buffa::bytes::Buf,
+            ctx: ::buffa::DecodeContext<'_>,
+        ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+            #[allow(unused_imports)]
+            use ::buffa::bytes::Buf as _;
+            #[allow(unused_imports)]
+            use ::buffa::Enumeration as _;
+            match tag.field_number() {
+                _ => {
+                    self.__buffa_unknown_fields
+                        .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
+                }
+            }
+            ::core::result::Result::Ok(())
+        }
+        fn clear(&mut self) {
+            self.__buffa_unknown_fields.clear();
+        }
+    }
+    impl ::buffa::ExtensionSet for IdleDestroyed {
+        const PROTO_FQN: &'static str = "wrenn.hostagent.v1.HostEvent.IdleDestroyed";
+        fn unknown_fields(&self) -> &::buffa::UnknownFields {
+            &self.__buffa_unknown_fields
+        }
+        fn unknown_fields_mut(&mut self) -> &mut ::buffa::UnknownFields {
+            &mut self.__buffa_unknown_fields
+        }
+    }
+    impl ::buffa::json_helpers::ProtoElemJson for IdleDestroyed {
+        fn serialize_proto_json<S: ::serde::Serializer>(
+            v: &Self,
+            s: S,
+        ) -> ::core::result::Result<S::Ok, S::Error> {
+            ::serde::Serialize::serialize(v, s)
+        }
+        fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+            d: D,
+        ) -> ::core::result::Result<Self, D::Error> {
+            <Self as ::serde::Deserialize>::deserialize(d)
+        }
+    }
+    #[doc(hidden)]
+    pub const __IDLE_DESTROYED_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+        type_url: "type.googleapis.com/wrenn.hostagent.v1.HostEvent.IdleDestroyed",
+        to_json: ::buffa::type_registry::any_to_json::<IdleDestroyed>,
+        from_json: ::buffa::type_registry::any_from_json::<IdleDestroyed>,
+        is_wkt: false,
+    };
+    #[derive(Clone, PartialEq, Default)]
+    #[derive(::serde::Serialize, ::serde::Deserialize)]
+    #[serde(default)]
+    pub struct PauseFailed {
+        #[serde(skip)]
+        #[doc(hidden)]
+        pub __buffa_unknown_fields: ::buffa::UnknownFields,
+    }
+    impl ::core::fmt::Debug for PauseFailed {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+            f.debug_struct("PauseFailed").finish()
+        }
+    }
+    impl PauseFailed {
+        /// Protobuf type URL for this message, for use with `Any::pack` and
+        /// `Any::unpack_if`.
+        ///
+        /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+        pub const TYPE_URL: &'static str = "type.googleapis.com/wrenn.hostagent.v1.HostEvent.PauseFailed";
+    }
+    ::buffa::impl_default_instance!(PauseFailed);
+    impl ::buffa::MessageName for PauseFailed {
+        const PACKAGE: &'static str = "wrenn.hostagent.v1";
+        const NAME: &'static str = "HostEvent.PauseFailed";
+        const FULL_NAME: &'static str = "wrenn.hostagent.v1.HostEvent.PauseFailed";
+        const TYPE_URL: &'static str = "type.googleapis.com/wrenn.hostagent.v1.HostEvent.PauseFailed";
+    }
+    impl ::buffa::Message for PauseFailed {
+        /// Returns the total encoded size in bytes.
+        ///
+        /// Accumulates in `u64` (which cannot overflow for in-memory
+        /// data) and saturates to `u32` at return, so a message whose
+        /// encoded size exceeds the 2 GiB protobuf limit yields a value
+        /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+        /// points reject, never a silently wrapped size.
+        #[allow(clippy::let_and_return)]
+        fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+            #[allow(unused_imports)]
+            use ::buffa::Enumeration as _;
+            let mut size = 0u64;
+            size += self.__buffa_unknown_fields.encoded_len() as u64;
+            ::buffa::saturate_size(size)
+        }
+        fn write_to(
+            &self,
+            _cache: &mut ::buffa::SizeCache,
+            buf: &mut impl ::buffa::EncodeSink,
+        ) {
+            #[allow(unused_imports)]
+            use ::buffa::Enumeration as _;
+            self.__buffa_unknown_fields.write_to(buf);
+        }
+        fn merge_field(
+            &mut self,
+            tag: ::buffa::encoding::Tag,
+            buf: &mut impl ::buffa::bytes::Buf,
+            ctx: ::buffa::DecodeContext<'_>,
+        ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+            #[allow(unused_imports)]
+            use ::buffa::bytes::Buf as _;
+            #[allow(unused_imports)]
+            use ::buffa::Enumeration as _;
+            match tag.field_number() {
+                _ => {
+                    self.__buffa_unknown_fields
+                        .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
+                }
+            }
+            ::core::result::Result::Ok(())
+        }
+        fn clear(&mut self) {
+            self.__buffa_unknown_fields.clear();
+        }
+    }
+    impl ::buffa::ExtensionSet for PauseFailed {
+        const PROTO_FQN: &'static str = "wrenn.hostagent.v1.HostEvent.PauseFailed";
+        fn unknown_fields(&self) -> &::buffa::UnknownFields {
+            &self.__buffa_unknown_fields
+        }
+        fn unknown_fields_mut(&mut self) -> &mut ::buffa::UnknownFields {
+            &mut self.__buffa_unknown_fields
+        }
+    }
+    impl ::buffa::json_helpers::ProtoElemJson for PauseFailed {
+        fn serialize_proto_json<S: ::serde::Serializer>(
+            v: &Self,
+            s: S,
+        ) -> ::core::result::Result<S::Ok, S::Error> {
+            ::serde::Serialize::serialize(v, s)
+        }
+        fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+            d: D,
+        ) -> ::core::result::Result<Self, D::Error> {
+            <Self as ::serde::Deserialize>::deserialize(d)
+        }
+    }
+    #[doc(hidden)]
+    pub const __PAUSE_FAILED_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+        type_url: "type.googleapis.com/wrenn.hostagent.v1.HostEvent.PauseFailed",
+        to_json: ::buffa::type_registry::any_to_json::<PauseFailed>,
+        from_json: ::buffa::type_registry::any_from_json::<PauseFailed>,
+        is_wkt: false,
+    };
     #[doc(inline)]
     pub use super::__buffa::oneof::host_event::Kind;
     #[doc(inline)]
     pub use super::__buffa::view::host_event::ExitedView;
     #[doc(inline)]
     pub use super::__buffa::view::host_event::ExitedOwnedView;
+    #[doc(inline)]
+    pub use super::__buffa::view::host_event::PausedView;
+    #[doc(inline)]
+    pub use super::__buffa::view::host_event::PausedOwnedView;
+    #[doc(inline)]
+    pub use super::__buffa::view::host_event::IdleDestroyedView;
+    #[doc(inline)]
+    pub use super::__buffa::view::host_event::IdleDestroyedOwnedView;
+    #[doc(inline)]
+    pub use super::__buffa::view::host_event::PauseFailedView;
+    #[doc(inline)]
+    pub use super::__buffa::view::host_event::PauseFailedOwnedView;
     #[doc(inline)]
     pub use super::__buffa::view::oneof::host_event::Kind as KindView;
 }

@@ -47,6 +47,14 @@ pub mod __buffa {
         reg.register_json_any(super::__LIST_SANDBOXES_RESPONSE_JSON_ANY);
         reg.register_json_any(super::__PING_SANDBOX_REQUEST_JSON_ANY);
         reg.register_json_any(super::__PING_SANDBOX_RESPONSE_JSON_ANY);
+        reg.register_json_any(super::__PAUSE_SANDBOX_REQUEST_JSON_ANY);
+        reg.register_json_any(super::__PAUSE_SANDBOX_RESPONSE_JSON_ANY);
+        reg.register_json_any(super::__RESUME_SANDBOX_REQUEST_JSON_ANY);
+        reg.register_json_any(super::__RESUME_SANDBOX_RESPONSE_JSON_ANY);
+        reg.register_json_any(super::__FORK_SANDBOX_REQUEST_JSON_ANY);
+        reg.register_json_any(super::__FORK_SANDBOX_RESPONSE_JSON_ANY);
+        reg.register_json_any(super::__UPDATE_SANDBOX_REQUEST_JSON_ANY);
+        reg.register_json_any(super::__UPDATE_SANDBOX_RESPONSE_JSON_ANY);
         reg.register_json_any(super::__COMMAND_JSON_ANY);
         reg.register_json_any(super::__EXEC_REQUEST_JSON_ANY);
         reg.register_json_any(super::__EXEC_RESPONSE_JSON_ANY);
@@ -73,10 +81,17 @@ pub mod __buffa {
         reg.register_json_any(super::__TEMPLATE_JSON_ANY);
         reg.register_json_any(super::__LIST_TEMPLATES_REQUEST_JSON_ANY);
         reg.register_json_any(super::__LIST_TEMPLATES_RESPONSE_JSON_ANY);
+        reg.register_json_any(super::__CREATE_SNAPSHOT_REQUEST_JSON_ANY);
+        reg.register_json_any(super::__CREATE_SNAPSHOT_RESPONSE_JSON_ANY);
+        reg.register_json_any(super::__DELETE_SNAPSHOT_REQUEST_JSON_ANY);
+        reg.register_json_any(super::__DELETE_SNAPSHOT_RESPONSE_JSON_ANY);
         reg.register_json_any(super::__GET_HOST_INFO_REQUEST_JSON_ANY);
         reg.register_json_any(super::__GET_HOST_INFO_RESPONSE_JSON_ANY);
         reg.register_json_any(super::__HOST_EVENT_JSON_ANY);
         reg.register_json_any(super::host_event::__EXITED_JSON_ANY);
+        reg.register_json_any(super::host_event::__PAUSED_JSON_ANY);
+        reg.register_json_any(super::host_event::__IDLE_DESTROYED_JSON_ANY);
+        reg.register_json_any(super::host_event::__PAUSE_FAILED_JSON_ANY);
         reg.register_json_any(super::__SYNC_REQUEST_JSON_ANY);
         reg.register_json_any(super::__SYNC_RESPONSE_JSON_ANY);
         reg.register_json_any(super::__WATCH_EVENTS_REQUEST_JSON_ANY);
@@ -143,6 +158,38 @@ pub use self::__buffa::view::PingSandboxRequestOwnedView;
 pub use self::__buffa::view::PingSandboxResponseView;
 #[doc(inline)]
 pub use self::__buffa::view::PingSandboxResponseOwnedView;
+#[doc(inline)]
+pub use self::__buffa::view::PauseSandboxRequestView;
+#[doc(inline)]
+pub use self::__buffa::view::PauseSandboxRequestOwnedView;
+#[doc(inline)]
+pub use self::__buffa::view::PauseSandboxResponseView;
+#[doc(inline)]
+pub use self::__buffa::view::PauseSandboxResponseOwnedView;
+#[doc(inline)]
+pub use self::__buffa::view::ResumeSandboxRequestView;
+#[doc(inline)]
+pub use self::__buffa::view::ResumeSandboxRequestOwnedView;
+#[doc(inline)]
+pub use self::__buffa::view::ResumeSandboxResponseView;
+#[doc(inline)]
+pub use self::__buffa::view::ResumeSandboxResponseOwnedView;
+#[doc(inline)]
+pub use self::__buffa::view::ForkSandboxRequestView;
+#[doc(inline)]
+pub use self::__buffa::view::ForkSandboxRequestOwnedView;
+#[doc(inline)]
+pub use self::__buffa::view::ForkSandboxResponseView;
+#[doc(inline)]
+pub use self::__buffa::view::ForkSandboxResponseOwnedView;
+#[doc(inline)]
+pub use self::__buffa::view::UpdateSandboxRequestView;
+#[doc(inline)]
+pub use self::__buffa::view::UpdateSandboxRequestOwnedView;
+#[doc(inline)]
+pub use self::__buffa::view::UpdateSandboxResponseView;
+#[doc(inline)]
+pub use self::__buffa::view::UpdateSandboxResponseOwnedView;
 #[doc(inline)]
 pub use self::__buffa::view::CommandView;
 #[doc(inline)]
@@ -227,6 +274,22 @@ pub use self::__buffa::view::ListTemplatesRequestOwnedView;
 pub use self::__buffa::view::ListTemplatesResponseView;
 #[doc(inline)]
 pub use self::__buffa::view::ListTemplatesResponseOwnedView;
+#[doc(inline)]
+pub use self::__buffa::view::CreateSnapshotRequestView;
+#[doc(inline)]
+pub use self::__buffa::view::CreateSnapshotRequestOwnedView;
+#[doc(inline)]
+pub use self::__buffa::view::CreateSnapshotResponseView;
+#[doc(inline)]
+pub use self::__buffa::view::CreateSnapshotResponseOwnedView;
+#[doc(inline)]
+pub use self::__buffa::view::DeleteSnapshotRequestView;
+#[doc(inline)]
+pub use self::__buffa::view::DeleteSnapshotRequestOwnedView;
+#[doc(inline)]
+pub use self::__buffa::view::DeleteSnapshotResponseView;
+#[doc(inline)]
+pub use self::__buffa::view::DeleteSnapshotResponseOwnedView;
 #[doc(inline)]
 pub use self::__buffa::view::GetHostInfoRequestView;
 #[doc(inline)]

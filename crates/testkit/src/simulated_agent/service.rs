@@ -14,14 +14,17 @@ use wrenn_rpc::{
     },
     hostagent::{
         __buffa::oneof::write_file_stream_request::Part, CreateSandboxRequest,
-        CreateSandboxResponse, DestroySandboxRequest, DestroySandboxResponse, ExecRequest,
-        ExecResponse, ExecStreamRequest, ExecStreamResponse, GetHostInfoRequest,
-        GetHostInfoResponse, GetSandboxRequest, GetSandboxResponse, HostAgent, KillProcessRequest,
-        KillProcessResponse, ListProcessesRequest, ListProcessesResponse, ListSandboxesRequest,
-        ListSandboxesResponse, ListTemplatesRequest, ListTemplatesResponse, PingSandboxRequest,
-        PingSandboxResponse, ReadFileStreamRequest, ReadFileStreamResponse,
-        SendProcessInputRequest, SendProcessInputResponse, StartBackgroundRequest,
-        StartBackgroundResponse, SyncRequest, SyncResponse, WatchEventsRequest,
+        CreateSandboxResponse, CreateSnapshotRequest, CreateSnapshotResponse,
+        DeleteSnapshotRequest, DeleteSnapshotResponse, DestroySandboxRequest,
+        DestroySandboxResponse, ExecRequest, ExecResponse, ExecStreamRequest, ExecStreamResponse,
+        ForkSandboxRequest, ForkSandboxResponse, GetHostInfoRequest, GetHostInfoResponse,
+        GetSandboxRequest, GetSandboxResponse, HostAgent, KillProcessRequest, KillProcessResponse,
+        ListProcessesRequest, ListProcessesResponse, ListSandboxesRequest, ListSandboxesResponse,
+        ListTemplatesRequest, ListTemplatesResponse, PauseSandboxRequest, PauseSandboxResponse,
+        PingSandboxRequest, PingSandboxResponse, ReadFileStreamRequest, ReadFileStreamResponse,
+        ResumeSandboxRequest, ResumeSandboxResponse, SendProcessInputRequest,
+        SendProcessInputResponse, StartBackgroundRequest, StartBackgroundResponse, SyncRequest,
+        SyncResponse, UpdateSandboxRequest, UpdateSandboxResponse, WatchEventsRequest,
         WatchEventsResponse, WriteFileStreamRequest, WriteFileStreamResponse, error_detail::Reason,
     },
 };
@@ -128,6 +131,54 @@ impl HostAgent for Service {
         let work = async { self.state.touch(&request.sandbox_id) };
         self.state.faults.around("PingSandbox", work).await?;
         Response::ok(PingSandboxResponse::default())
+    }
+
+    async fn pause_sandbox(
+        &self,
+        _ctx: RequestContext,
+        _request: ServiceRequest<'_, PauseSandboxRequest>,
+    ) -> ServiceResult<PauseSandboxResponse> {
+        Err(ConnectError::unimplemented("PauseSandbox"))
+    }
+
+    async fn resume_sandbox(
+        &self,
+        _ctx: RequestContext,
+        _request: ServiceRequest<'_, ResumeSandboxRequest>,
+    ) -> ServiceResult<ResumeSandboxResponse> {
+        Err(ConnectError::unimplemented("ResumeSandbox"))
+    }
+
+    async fn fork_sandbox(
+        &self,
+        _ctx: RequestContext,
+        _request: ServiceRequest<'_, ForkSandboxRequest>,
+    ) -> ServiceResult<ForkSandboxResponse> {
+        Err(ConnectError::unimplemented("ForkSandbox"))
+    }
+
+    async fn update_sandbox(
+        &self,
+        _ctx: RequestContext,
+        _request: ServiceRequest<'_, UpdateSandboxRequest>,
+    ) -> ServiceResult<UpdateSandboxResponse> {
+        Err(ConnectError::unimplemented("UpdateSandbox"))
+    }
+
+    async fn create_snapshot(
+        &self,
+        _ctx: RequestContext,
+        _request: ServiceRequest<'_, CreateSnapshotRequest>,
+    ) -> ServiceResult<CreateSnapshotResponse> {
+        Err(ConnectError::unimplemented("CreateSnapshot"))
+    }
+
+    async fn delete_snapshot(
+        &self,
+        _ctx: RequestContext,
+        _request: ServiceRequest<'_, DeleteSnapshotRequest>,
+    ) -> ServiceResult<DeleteSnapshotResponse> {
+        Err(ConnectError::unimplemented("DeleteSnapshot"))
     }
 
     async fn exec(
