@@ -67,6 +67,9 @@ pub enum Error {
         name: DeviceName,
         base: DeviceNumber,
     },
+    /// What was written to the upper snapshot has not moved down in time.
+    #[error("{name} is still being merged")]
+    MergeLate { name: DeviceName },
     /// A blocking task was cancelled because the runtime is going away.
     #[error("the runtime is shutting down")]
     ShuttingDown,

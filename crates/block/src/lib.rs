@@ -10,6 +10,10 @@
 //!      └─ loop of rootfs   read-only, page cache shared         one per base file
 //! ```
 //!
+//! A disk whose CoW file must stay as it is until something is certain gets a second snapshot on top
+//! (`wrenn-<name>` over `wrenn-<name>-below`), whose writes go to a scratch file and then move down while the
+//! disk is in use.
+//!
 //! **Growing to the disk's size.** The base file system is 1 GiB, a disk may be larger, and base files
 //! are immutable. The origin is therefore extended by a `zero` target, which needs no space; the CoW
 //! store takes whatever is written there. The ext4 itself is grown *by the guest*, online

@@ -6,6 +6,8 @@ use crate::{Error, Result};
 
 /// Prefix of every dm device that is ours.
 const MARK: &str = "wrenn-";
+/// What ends the name of the lower of a disk's two snapshots.
+const BELOW: &str = "-below";
 /// What follows the mark in the names of grown origins; no disk may be named so.
 const ORIGIN: &str = "base-";
 
@@ -14,9 +16,10 @@ const ORIGIN: &str = "base-";
 pub struct DeviceName(String);
 
 impl DeviceName {
-    /// Takes the name without the mark: 1–100 characters of `a-z`, `0-9`, `-`, not beginning with `base-`.
+    /// Takes the name without the mark: 1–100 characters of `a-z`, `0-9`, `-`, not beginning with `base-` and
+    /// not ending with `-below`.
     pub fn new(name: &str) -> Result<Self> {
-        if name.starts_with(ORIGIN) {
+        if name.starts_with(ORIGIN) || name.ends_with(BELOW) {
             return Err(Error::BadName(name.to_owned()));
         }
         Self::any(name)
@@ -25,6 +28,16 @@ impl DeviceName {
     /// The name of the origin that extends a base file to a size.
     pub(crate) fn origin(device: u64, inode: u64, sectors: u64) -> Self {
         Self(format!("{MARK}{ORIGIN}{device:x}-{inode:x}-{sectors}"))
+    }
+
+    /// The name of the snapshot under the one of this name.
+    pub(crate) fn below(&self) -> Self {
+        Self(format!("{self}{BELOW}"))
+    }
+
+    /// Whether it names such a one.
+    pub(crate) fn is_below(&self) -> bool {
+        self.0.ends_with(BELOW)
     }
 
     /// Whether it names an origin.
@@ -78,6 +91,7 @@ mod tests {
         check("A", None);
         check("a\0", None);
         check("base-1", None);
+        check("sbx-1-below", None);
         check(
             &"a".repeat(100),
             Some(&format!("wrenn-{}", "a".repeat(100))),

@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::base::{BaseShare, Bases};
 use crate::census::census;
 use crate::leftover::{Held, Leftover, Piece, Reaper};
-use crate::loop_device::{self, Access, FileId};
+use crate::loop_device::{self, Access, FileId, LoopId};
 use crate::retry::{blocking, while_busy};
-use crate::{CowFile, DeviceName, DeviceNumber, DiskSize, Error, Result, SnapshotDevice, dm};
+use crate::snapshot::Merge;
+use crate::{DeviceName, DeviceNumber, DiskSize, Error, Result, SnapshotDevice, dm};
 
 /// Names of the snapshots that live under a guard (or were detached by one).
 #[derive(Clone, Debug, Default)]
@@ -64,12 +65,38 @@ impl BlockStore {
         &self,
         name: &DeviceName,
         base: &Path,
-        cow: &CowFile,
+        cow: &Path,
+        size: DiskSize,
+    ) -> Result<SnapshotDevice> {
+        self.attach_stack(name, base, cow, None, size).await
+    }
+
+    /// The same, with a second snapshot on top whose writes go to the empty file `scratch`: what `cow` holds
+    /// stays as it is until [`SnapshotDevice::merge`].
+    pub async fn attach_over(
+        &self,
+        name: &DeviceName,
+        base: &Path,
+        cow: &Path,
+        scratch: &Path,
+        size: DiskSize,
+    ) -> Result<SnapshotDevice> {
+        self.attach_stack(name, base, cow, Some(scratch), size)
+            .await
+    }
+
+    async fn attach_stack(
+        &self,
+        name: &DeviceName,
+        base: &Path,
+        cow: &Path,
+        scratch: Option<&Path>,
         size: DiskSize,
     ) -> Result<SnapshotDevice> {
         let (store, name) = (self.clone(), name.clone());
-        let (base, cow) = (base.to_owned(), cow.path().to_owned());
-        tokio::spawn(async move { store.attach_whole(name, &base, cow, size).await })
+        let (base, cow) = (base.to_owned(), cow.to_owned());
+        let scratch = scratch.map(Path::to_owned);
+        tokio::spawn(async move { store.attach_whole(name, &base, cow, scratch, size).await })
             .await
             .map_err(|_| Error::ShuttingDown)?
     }
@@ -79,12 +106,21 @@ impl BlockStore {
         name: DeviceName,
         base: &Path,
         cow: PathBuf,
+        scratch: Option<PathBuf>,
         size: DiskSize,
     ) -> Result<SnapshotDevice> {
         let share = self.bases.share(base, size).await?;
         let mut held = self.hold(share.clone());
-        match self.build(&name, &share, cow, size, &mut held).await {
-            Ok(number) => Ok(SnapshotDevice { name, number, held }),
+        match self
+            .build(&name, &share, cow, scratch, size, &mut held)
+            .await
+        {
+            Ok((number, merge)) => Ok(SnapshotDevice {
+                name,
+                number,
+                merge,
+                held,
+            }),
             Err(error) => {
                 if let Err(undo) = held.release().await {
                     tracing::warn!(%name, error = %undo, "half-made disk was left to the reaper");
@@ -103,10 +139,36 @@ impl BlockStore {
         name: &DeviceName,
         share: &BaseShare,
         cow: PathBuf,
+        scratch: Option<PathBuf>,
         size: DiskSize,
         held: &mut Held,
-    ) -> Result<DeviceNumber> {
+    ) -> Result<(DeviceNumber, Option<Merge>)> {
         let origin = share.origin().await?;
+        let Some(scratch) = scratch else {
+            let (number, _) = self.snapshot(name, origin, cow, size, held).await?;
+            return Ok((number, None));
+        };
+        let (below, _) = self
+            .snapshot(&name.below(), origin, cow, size, held)
+            .await?;
+        let (number, scratch) = self.snapshot(name, below, scratch, size, held).await?;
+        let merge = Merge {
+            below,
+            scratch,
+            sectors: size.sectors(),
+        };
+        Ok((number, Some(merge)))
+    }
+
+    /// Puts a snapshot over `origin`; gives its number and that of the loop device under it.
+    async fn snapshot(
+        &self,
+        name: &DeviceName,
+        origin: DeviceNumber,
+        cow: PathBuf,
+        size: DiskSize,
+        held: &mut Held,
+    ) -> Result<(DeviceNumber, DeviceNumber)> {
         let cow = blocking(move || loop_device::attach(&cow, Access::ReadWriteDirect)).await?;
         held.push(Piece::Loop(cow));
         let table = dm::Table::snapshot(origin, cow.device, size.sectors());
@@ -115,7 +177,7 @@ impl BlockStore {
         self.own(name, held);
         let device = name.clone();
         blocking(move || dm::activate(&device, &table)).await?;
-        Ok(number)
+        Ok((number, cow.device))
     }
 
     /// Puts the snapshot `name` on top of what `held` holds.
@@ -133,45 +195,61 @@ impl BlockStore {
     pub async fn adopt(
         &self,
         name: &DeviceName,
-        cow: &CowFile,
+        cow: &Path,
         size: DiskSize,
     ) -> Result<SnapshotDevice> {
-        let refuse = |detail| Error::NotAdoptable {
-            name: name.clone(),
-            detail,
-        };
-        let (device, cow) = (name.clone(), FileId::of(cow.path())?);
-        let (number, below, cow) = blocking(move || {
-            let Some(number) = dm::find(&device)? else {
-                return Ok((None, Vec::new(), None));
-            };
-            Ok((
-                Some(number),
-                dm::dependencies(&device)?,
-                loop_device::find(cow)?,
-            ))
-        })
-        .await?;
-        let number = number.ok_or_else(|| refuse("there is no such device"))?;
-        let cow = cow.ok_or_else(|| refuse("its CoW file has no loop device"))?;
-        let origin = match below[..] {
-            [origin, other] | [other, origin] if other == cow.device => origin,
-            _ => return Err(refuse("it lies on another CoW file")),
-        };
+        let standing = Standing::find(name, cow).await?;
+        let (origin, number) = (standing.origin, standing.number);
         let share = self.bases.share_standing(origin, size).await?;
-        let share = share.ok_or_else(|| refuse("it lies on no base of ours"))?;
+        let share = share.ok_or_else(|| not_adoptable(name, "it lies on no base of ours"))?;
         let mut held = self.hold(share.clone());
         if share.origin().await? != origin {
             held.release().await?;
-            return Err(refuse("it has another size"));
+            return Err(not_adoptable(name, "it has another size"));
         }
-        held.push(Piece::Loop(cow));
-        self.own(name, &mut held);
+        self.take_over(name, standing, &mut held);
         Ok(SnapshotDevice {
             name: name.clone(),
             number,
+            merge: None,
             held,
         })
+    }
+
+    /// The same for a disk that [`BlockStore::attach_over`] built.
+    pub async fn adopt_over(
+        &self,
+        name: &DeviceName,
+        cow: &Path,
+        scratch: &Path,
+        size: DiskSize,
+    ) -> Result<SnapshotDevice> {
+        let SnapshotDevice {
+            number: below,
+            mut held,
+            ..
+        } = self.adopt(&name.below(), cow, size).await?;
+        let standing = Standing::find(name, scratch).await?;
+        if standing.origin != below {
+            return Err(not_adoptable(name, "it does not lie on the snapshot below"));
+        }
+        let (number, scratch) = (standing.number, standing.cow.device);
+        self.take_over(name, standing, &mut held);
+        Ok(SnapshotDevice {
+            name: name.clone(),
+            number,
+            merge: Some(Merge {
+                below,
+                scratch,
+                sectors: size.sectors(),
+            }),
+            held,
+        })
+    }
+
+    fn take_over(&self, name: &DeviceName, standing: Standing, held: &mut Held) {
+        held.push(Piece::Loop(standing.cow));
+        self.own(name, held);
     }
 
     /// Removes our devices that no guard of this store knows: what a crash left. Loop devices only if their
@@ -188,7 +266,10 @@ impl BlockStore {
         let (mut removed, mut failed) = (Vec::new(), Vec::new());
         let (bases, snapshots): (Vec<_>, Vec<_>) =
             found.dm.into_iter().partition(|dm| dm.name.is_origin());
-        for entry in snapshots.into_iter().chain(bases) {
+        // What lies on top goes first.
+        let (below, upper): (Vec<_>, Vec<_>) =
+            snapshots.into_iter().partition(|dm| dm.name.is_below());
+        for entry in upper.into_iter().chain(below).chain(bases) {
             if attached.contains(&entry.name) || origins.contains(&entry.name) {
                 continue;
             }
@@ -230,6 +311,48 @@ impl BlockStore {
                 .collect())
         })
         .await
+    }
+}
+
+/// A snapshot that an earlier process left.
+struct Standing {
+    number: DeviceNumber,
+    origin: DeviceNumber,
+    cow: LoopId,
+}
+
+impl Standing {
+    /// The snapshot `name`, if it lies on this CoW file.
+    async fn find(name: &DeviceName, cow: &Path) -> Result<Self> {
+        let (device, cow) = (name.clone(), FileId::of(cow)?);
+        let (number, below, cow) = blocking(move || {
+            let Some(number) = dm::find(&device)? else {
+                return Ok((None, Vec::new(), None));
+            };
+            Ok((
+                Some(number),
+                dm::dependencies(&device)?,
+                loop_device::find(cow)?,
+            ))
+        })
+        .await?;
+        let number = number.ok_or_else(|| not_adoptable(name, "there is no such device"))?;
+        let cow = cow.ok_or_else(|| not_adoptable(name, "its CoW file has no loop device"))?;
+        match below[..] {
+            [origin, other] | [other, origin] if other == cow.device => Ok(Self {
+                number,
+                origin,
+                cow,
+            }),
+            _ => Err(not_adoptable(name, "it lies on another CoW file")),
+        }
+    }
+}
+
+fn not_adoptable(name: &DeviceName, detail: &'static str) -> Error {
+    Error::NotAdoptable {
+        name: name.clone(),
+        detail,
     }
 }
 

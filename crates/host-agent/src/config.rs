@@ -33,6 +33,9 @@ pub struct Config {
     pub metrics_listen: SocketAddr,
     /// `WRENN_TEST_FAILPOINTS`: a file that arms failpoints; for tests, see [`crate::failpoint`].
     pub failpoints: Option<PathBuf>,
+    /// The program that serves the pages of a restored VM, with its first arguments: this program's own
+    /// `page-server` command.
+    pub page_server: (PathBuf, Vec<String>),
     /// Runs a one-page test VM; given by the binary.
     pub kvm_probe: KvmProbe,
 }
@@ -142,6 +145,8 @@ impl Config {
                 guest_ca,
                 metrics_listen,
                 failpoints,
+                // The running program, also after its file was replaced by a newer one.
+                page_server: ("/proc/self/exe".into(), vec!["page-server".to_owned()]),
                 kvm_probe,
             }),
             _ => Err(ConfigError {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use wrenn_ids::SandboxId;
 
-use crate::durable;
+use crate::{durable, sandbox::PauseReason};
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,12 @@ use crate::durable;
 pub enum EventKind {
     /// The VM ended by itself.
     Exited,
+    /// The agent paused it on its own account.
+    Paused(PauseReason),
+    /// Its idle time was over, and then it was to be destroyed.
+    IdleDestroyed,
+    /// The agent was to pause it on its own account and could not; it runs on.
+    PauseFailed,
 }
 
 /// One event.

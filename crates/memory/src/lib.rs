@@ -4,11 +4,13 @@
 //! are published, and that several snapshots share. Its [`header`] is the mapping as bytes, read as hostile.
 //! This crate opens no layer and starts no process; who owns the files keeps them.
 
+mod checksum;
 pub mod header;
 mod layer;
 mod mapping;
 
 pub use self::{
+    checksum::{Checksum, Contents, contents, data_pages},
     layer::{LayerId, ParseLayerIdError},
     mapping::{
         Extent, MAX_LAYERS, MAX_PAGES, MAX_RUNS, Mapping, MappingError, Run, Source, Written,

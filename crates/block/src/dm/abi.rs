@@ -49,9 +49,11 @@ struct DmTargetSpec {
 
 pub(super) const HEADER: usize = size_of::<DmIoctl>();
 pub(super) const TARGET_SPEC: usize = size_of::<DmTargetSpec>();
+/// Where a target's kind stands in its spec.
+pub(super) const TARGET_KIND: usize = offset_of!(DmTargetSpec, target_type);
 const _: () =
     assert!(HEADER == 312 && offset_of!(DmIoctl, name) == 48 && offset_of!(DmIoctl, dev) == 40);
-const _: () = assert!(TARGET_SPEC == 40 && offset_of!(DmTargetSpec, target_type) == 24);
+const _: () = assert!(TARGET_SPEC == 40 && TARGET_KIND == 24);
 
 /// The ioctls in use, by their number in the kernel's command list.
 #[derive(Clone, Copy, Debug)]
@@ -145,10 +147,7 @@ impl Packet {
                 start + offset_of!(DmTargetSpec, next),
                 &(length as u32).to_ne_bytes(),
             );
-            self.put(
-                start + offset_of!(DmTargetSpec, target_type),
-                target.kind.as_bytes(),
-            );
+            self.put(start + TARGET_KIND, target.kind.as_bytes());
             self.put(start + TARGET_SPEC, parameters);
         }
         self.seal_size();

@@ -25,7 +25,7 @@ pub(crate) fn create(name: &DeviceName) -> Result<DeviceNumber> {
     Ok(DeviceNumber::from_raw(packet.device()))
 }
 
-/// Loads a new device's table and makes it live.
+/// Loads a device's table and makes it live, in place of the one it may have.
 pub(crate) fn activate(name: &DeviceName, table: &Table) -> Result<()> {
     let mut load = Packet::named(name);
     load.set_table(table);
@@ -79,6 +79,18 @@ pub(crate) fn dependencies(name: &DeviceName) -> Result<Vec<DeviceNumber>> {
 pub(crate) fn snapshot_usage(name: &DeviceName) -> Result<SnapshotUsage> {
     let packet = query(Command::TableStatus, || Packet::named(name), name.as_str())?;
     reply::snapshot_usage(packet.payload())
+}
+
+/// Whether a snapshot merges into its origin.
+pub(crate) fn is_merging(name: &DeviceName) -> Result<bool> {
+    let packet = query(Command::TableStatus, || Packet::named(name), name.as_str())?;
+    reply::is_merging(packet.payload())
+}
+
+/// Whether all that a merging snapshot held has moved into its origin.
+pub(crate) fn is_merged(name: &DeviceName) -> Result<bool> {
+    let packet = query(Command::TableStatus, || Packet::named(name), name.as_str())?;
+    reply::is_merged(packet.payload())
 }
 
 /// All dm devices that carry our mark.

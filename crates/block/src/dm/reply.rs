@@ -2,7 +2,7 @@
 
 use crate::{DeviceNumber, Error, Result};
 
-use super::abi::TARGET_SPEC;
+use super::abi::{TARGET_KIND, TARGET_SPEC};
 
 /// Fill level of a snapshot's CoW store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,23 +58,69 @@ pub(super) fn dependencies(bytes: &[u8]) -> Result<Vec<DeviceNumber>> {
         .collect())
 }
 
-/// Status of a single snapshot target: `<used>/<total> <metadata>` in sectors, or a word.
+/// Status of a single snapshot target.
 pub(super) fn snapshot_usage(bytes: &[u8]) -> Result<SnapshotUsage> {
+    Ok(match snapshot_status(bytes)? {
+        None => SnapshotUsage::Invalid,
+        Some(status) => SnapshotUsage::Used {
+            bytes: status.used,
+            total: status.total,
+        },
+    })
+}
+
+/// Whether the one target is of the merging kind.
+pub(super) fn is_merging(bytes: &[u8]) -> Result<bool> {
+    let kind = text_at(bytes, TARGET_KIND).ok_or(Error::MalformedReply {
+        action: "get the table status of",
+        detail: "target without a kind",
+    })?;
+    Ok(kind == "snapshot-merge")
+}
+
+/// Whether a merging snapshot target holds metadata alone.
+pub(super) fn is_merged(bytes: &[u8]) -> Result<bool> {
+    match snapshot_status(bytes)? {
+        Some(status) => Ok(status.used == status.metadata),
+        None => Err(Error::MalformedReply {
+            action: "get the table status of",
+            detail: "the merge failed",
+        }),
+    }
+}
+
+/// Bytes of a CoW store.
+struct Status {
+    used: u64,
+    total: u64,
+    metadata: u64,
+}
+
+/// `<used>/<total> <metadata>` in sectors, or a word.
+fn snapshot_status(bytes: &[u8]) -> Result<Option<Status>> {
     let bad = |detail| Error::MalformedReply {
         action: "get the table status of",
         detail,
     };
     let status = text_at(bytes, TARGET_SPEC).ok_or(bad("status without end"))?;
-    if status.starts_with("Invalid") || status.starts_with("Overflow") {
-        return Ok(SnapshotUsage::Invalid);
+    if ["Invalid", "Overflow", "Merge failed"]
+        .iter()
+        .any(|word| status.starts_with(word))
+    {
+        return Ok(None);
     }
-    let (used, rest) = status.split_once('/').ok_or(bad("no fraction"))?;
-    let total = rest.split_whitespace().next().unwrap_or_default();
-    let bytes = |sectors: &str| sectors.parse::<u64>().ok()?.checked_mul(512);
-    match (bytes(used), bytes(total)) {
-        (Some(bytes), Some(total)) => Ok(SnapshotUsage::Used { bytes, total }),
-        _ => Err(bad("fraction is not of numbers")),
-    }
+    let mut numbers = status
+        .split(['/', ' '])
+        .map(|sectors| sectors.parse::<u64>().ok()?.checked_mul(512));
+    let mut number = || {
+        let number = numbers.next().flatten();
+        number.ok_or(bad("it is not three numbers"))
+    };
+    Ok(Some(Status {
+        used: number()?,
+        total: number()?,
+        metadata: number()?,
+    }))
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {

@@ -1,4 +1,4 @@
-//! The two tables we load.
+//! The tables we load.
 
 use crate::DeviceNumber;
 
@@ -53,14 +53,24 @@ impl Table {
 
     /// A persistent snapshot: reads fall through to `origin`, writes go to `cow` and survive a restart.
     pub(crate) fn snapshot(origin: DeviceNumber, cow: DeviceNumber, sectors: u64) -> Self {
-        let parameters = format!("{origin} {cow} P {CHUNK_SECTORS}");
+        Self::over("snapshot", origin, cow, sectors)
+    }
+
+    /// The same snapshot while what `cow` holds moves into `origin`, where new writes go at once. Loaded in
+    /// place of the table above it takes over its exceptions (Linux, Documentation/admin-guide/device-mapper/
+    /// snapshot.rst).
+    pub(crate) fn merge(origin: DeviceNumber, cow: DeviceNumber, sectors: u64) -> Self {
+        Self::over("snapshot-merge", origin, cow, sectors)
+    }
+
+    fn over(kind: &'static str, origin: DeviceNumber, cow: DeviceNumber, sectors: u64) -> Self {
         Self {
             mode: Mode::ReadWrite,
             targets: vec![Target {
                 start: 0,
                 length: sectors,
-                kind: "snapshot",
-                parameters,
+                kind,
+                parameters: format!("{origin} {cow} P {CHUNK_SECTORS}"),
             }],
         }
     }

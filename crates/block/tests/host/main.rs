@@ -68,7 +68,7 @@ impl Fixture {
         let name = DeviceName::new(name).unwrap();
         (
             self.store
-                .attach(&name, &self.base, &cow, size)
+                .attach(&name, &self.base, cow.path(), size)
                 .await
                 .unwrap(),
             cow,
@@ -162,13 +162,76 @@ async fn what_was_written_survives_release_and_is_seen_by_the_next_disk_of_that_
     let name = DeviceName::new("second").unwrap();
     let disk = fixture
         .store
-        .attach(&name, &fixture.base, &cow, DiskSize::mib(16).unwrap())
+        .attach(&name, &fixture.base, cow.path(), DiskSize::mib(16).unwrap())
         .await
         .unwrap();
     assert_eq!(read_block(&disk, 100), [1; 4096]);
     assert_eq!(read_block(&disk, 101), base_block(101));
     disk.release().await.unwrap();
     cow.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_disk_over_a_kept_cow_changes_it_only_when_merged() {
+    let fixture = Fixture::new().await;
+    let before = fixture.census().await;
+    let size = DiskSize::mib(16).unwrap();
+    let (disk, cow) = fixture.disk("kept", 16).await;
+    write_block(&disk, 1, &[1; 4096]);
+    disk.release().await.unwrap();
+    let kept = std::fs::read(cow.path()).unwrap();
+    let name = DeviceName::new("kept").unwrap();
+    let (store, base) = (&fixture.store, &fixture.base);
+
+    let scratch = fixture.cow("kept.scratch", size).await;
+    let disk = store
+        .attach_over(&name, base, cow.path(), scratch.path(), size)
+        .await
+        .unwrap();
+    assert_eq!(read_block(&disk, 1), [1; 4096]);
+    write_block(&disk, 1, &[2; 4096]);
+    write_block(&disk, 2, &[2; 4096]);
+    assert_eq!(read_block(&disk, 1), [2; 4096]);
+    disk.release().await.unwrap();
+    scratch.release().await.unwrap();
+    assert!(
+        std::fs::read(cow.path()).unwrap() == kept,
+        "not a byte of it changed"
+    );
+
+    let scratch = fixture.cow("kept.scratch", size).await;
+    let disk = store
+        .attach_over(&name, base, cow.path(), scratch.path(), size)
+        .await
+        .unwrap();
+    write_block(&disk, 1, &[3; 4096]);
+    write_block(&disk, 3, &[3; 4096]);
+    disk.merge().await.unwrap();
+    write_block(&disk, 4, &[4; 4096]);
+    disk.merge().await.unwrap();
+    // An agent that restarts finds it and may ask for the merge again.
+    disk.detach();
+    let disk = store
+        .adopt_over(&name, cow.path(), scratch.path(), size)
+        .await
+        .unwrap();
+    disk.merge().await.unwrap();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    disk.merged(deadline).await.unwrap();
+    let expected = [[0; 4096], [3; 4096], base_block(2), [3; 4096], [4; 4096]];
+    for block in 1..5 {
+        assert_eq!(read_block(&disk, block), expected[block as usize]);
+    }
+    disk.release().await.unwrap();
+    scratch.release().await.unwrap();
+
+    let disk = store.attach(&name, base, cow.path(), size).await.unwrap();
+    for block in 1..5 {
+        assert_eq!(read_block(&disk, block), expected[block as usize]);
+    }
+    disk.release().await.unwrap();
+    cow.release().await.unwrap();
+    assert_eq!(fixture.census().await, before);
 }
 
 #[tokio::test]
@@ -226,14 +289,14 @@ async fn a_detached_disk_is_adopted_only_with_what_it_was_built_from() {
         (&name, &cow, bigger),
         (&absent, &cow, size),
     ] {
-        let refused = later.adopt(name, cow, size).await;
+        let refused = later.adopt(name, cow.path(), size).await;
         assert!(
             matches!(refused, Err(Error::NotAdoptable { .. })),
             "{refused:?}"
         );
     }
 
-    let disk = later.adopt(&name, &cow, size).await.unwrap();
+    let disk = later.adopt(&name, cow.path(), size).await.unwrap();
     assert_eq!(read_block(&disk, 1), [4; 4096]);
     let (swept, failed) = later.sweep(fixture.dir.path()).await.unwrap();
     assert!(
@@ -261,11 +324,11 @@ async fn a_disk_keeps_its_base_when_another_file_takes_the_path() {
         std::fs::rename(&newer, &fixture.base).unwrap();
 
         let later = BlockStore::new(fixture.reaper.clone());
-        let old = later.adopt(&name, &cow, size).await.unwrap();
+        let old = later.adopt(&name, cow.path(), size).await.unwrap();
         let new_cow = fixture.cow("new.cow", size).await;
         let new_name = DeviceName::new("new").unwrap();
         let new = later
-            .attach(&new_name, &fixture.base, &new_cow, size)
+            .attach(&new_name, &fixture.base, new_cow.path(), size)
             .await
             .unwrap();
         let (swept, failed) = later.sweep(fixture.dir.path()).await.unwrap();
@@ -299,7 +362,12 @@ async fn a_sweep_removes_what_a_crash_left_and_nothing_else() {
     let size = DiskSize::mib(32).unwrap();
     let cow = fixture.cow("kept.cow", size).await;
     let kept = later
-        .attach(&DeviceName::new("kept").unwrap(), &fixture.base, &cow, size)
+        .attach(
+            &DeviceName::new("kept").unwrap(),
+            &fixture.base,
+            cow.path(),
+            size,
+        )
         .await
         .unwrap();
     let (swept, failed) = later.sweep(fixture.dir.path()).await.unwrap();
@@ -326,7 +394,7 @@ async fn a_disk_that_is_given_up_half_way_leaves_nothing() {
     for step in 0..20 {
         let cow = fixture.cow(&format!("{step}.cow"), size).await;
         let name = DeviceName::new(&format!("given-up-{step}")).unwrap();
-        let attaching = fixture.store.attach(&name, &fixture.base, &cow, size);
+        let attaching = fixture.store.attach(&name, &fixture.base, cow.path(), size);
         let patience = Duration::from_millis(2 * step);
         drop(tokio::time::timeout(patience, attaching).await);
     }
@@ -379,7 +447,7 @@ async fn a_dropped_disk_is_reaped_and_a_failed_one_undone() {
     let second = fixture.cow("second.cow", size).await;
     let taken = fixture
         .store
-        .attach(disk.name(), &fixture.base, &second, size)
+        .attach(disk.name(), &fixture.base, second.path(), size)
         .await;
     assert!(matches!(taken, Err(Error::Dm { .. })), "{taken:?}");
     assert_eq!(
@@ -392,7 +460,7 @@ async fn a_dropped_disk_is_reaped_and_a_failed_one_undone() {
     assert!(matches!(
         fixture
             .store
-            .attach(&name, &fixture.base, &second, small)
+            .attach(&name, &fixture.base, second.path(), small)
             .await,
         Err(Error::SmallerThanBase { .. })
     ));
@@ -407,7 +475,7 @@ async fn a_dropped_disk_is_reaped_and_a_failed_one_undone() {
     let name = DeviceName::new("rubbish").unwrap();
     let refused = fixture
         .store
-        .attach(&name, &fixture.base, &rubbish, size)
+        .attach(&name, &fixture.base, rubbish.path(), size)
         .await;
     assert!(matches!(refused, Err(Error::Dm { .. })), "{refused:?}");
     assert_eq!(

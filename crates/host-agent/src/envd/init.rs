@@ -25,8 +25,8 @@ pub struct Init<'a> {
     pub generation_id: &'a str,
     /// What callers must show from now on.
     pub access_token: &'a Token,
-    /// Variables of the sandbox.
-    pub env: &'a BTreeMap<String, String>,
+    /// Variables of the sandbox; absent, it keeps those that it has.
+    pub env: Option<&'a BTreeMap<String, String>>,
     /// User of requests that name none.
     pub default_user: &'a str,
     /// Host name.
@@ -42,7 +42,8 @@ struct Body<'a> {
     timestamp: String,
     access_token: &'a str,
     entropy: String,
-    env_vars: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    env_vars: Option<&'a BTreeMap<String, String>>,
     default_user: &'a str,
     hostname: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -11,6 +11,7 @@ mod health;
 mod init;
 mod process;
 mod signals;
+mod standstill;
 
 use std::{
     fmt,

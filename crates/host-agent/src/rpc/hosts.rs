@@ -6,9 +6,11 @@ use futures::{Stream, stream};
 use tokio_util::sync::CancellationToken;
 use wrenn_ids::HostId;
 use wrenn_rpc::hostagent::{
-    GetHostInfoResponse, HostEvent, Template, WatchEventsResponse, host_event::Exited,
+    GetHostInfoResponse, HostEvent, Template, WatchEventsResponse,
+    host_event::{Exited, IdleDestroyed, PauseFailed, Paused},
 };
 
+use super::sandboxes::pause_reason;
 use crate::{
     checks,
     events::{Event, EventKind, Events},
@@ -64,6 +66,13 @@ pub(super) fn event(event: Event) -> HostEvent {
         generation: event.generation,
         kind: match event.kind {
             EventKind::Exited => Exited::default().into(),
+            EventKind::Paused(reason) => Paused {
+                reason: pause_reason(reason).into(),
+                ..Paused::default()
+            }
+            .into(),
+            EventKind::IdleDestroyed => IdleDestroyed::default().into(),
+            EventKind::PauseFailed => PauseFailed::default().into(),
         },
         ..HostEvent::default()
     }

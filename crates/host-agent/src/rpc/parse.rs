@@ -3,12 +3,14 @@
 use std::{str::FromStr, time::Duration};
 
 use wrenn_ids::{HostId, ParseIdError};
-use wrenn_rpc::hostagent;
+use wrenn_rpc::{buffa::EnumValue, hostagent};
 
 use super::error::CallError;
 use crate::{
     envd::{Launch, Stdin},
-    sandbox::{Egress, Internet, Operation, Spec, check_envs, check_user},
+    sandbox::{
+        Egress, Internet, OnIdle, Operation, PauseReason, Spec, Update, check_envs, check_user,
+    },
 };
 
 use wrenn_rpc::{connectrpc::ErrorCode, hostagent::error_detail::Reason};
@@ -53,15 +55,7 @@ pub(super) fn spec(request: hostagent::CreateSandboxRequest) -> Result<Spec, Cal
             allow_out: Vec::new(),
             deny_out: Vec::new(),
         },
-        |network| Egress {
-            internet: if network.allow_internet {
-                Internet::Open
-            } else {
-                Internet::Closed
-            },
-            allow_out: network.allow_out,
-            deny_out: network.deny_out,
-        },
+        egress,
     );
     let spec = Spec {
         sandbox_id: id("sandbox_id", &request.sandbox_id)?,
@@ -72,10 +66,61 @@ pub(super) fn spec(request: hostagent::CreateSandboxRequest) -> Result<Spec, Cal
         envs: request.envs.into_iter().collect(),
         network: egress,
         idle_timeout_sec: request.idle_timeout_sec,
+        on_idle: on_idle(request.on_idle)?.unwrap_or_default(),
         default_user: Some(request.default_user).filter(|user| !user.is_empty()),
     };
     spec.check()?;
     Ok(spec)
+}
+
+fn egress(network: hostagent::NetworkPolicy) -> Egress {
+    Egress {
+        internet: if network.allow_internet {
+            Internet::Open
+        } else {
+            Internet::Closed
+        },
+        allow_out: network.allow_out,
+        deny_out: network.deny_out,
+    }
+}
+
+/// Parses what happens to an idle sandbox; `None` when nothing is said.
+pub(super) fn on_idle(on_idle: EnumValue<hostagent::OnIdle>) -> Result<Option<OnIdle>, CallError> {
+    match on_idle.as_known() {
+        Some(hostagent::OnIdle::Unspecified) => Ok(None),
+        Some(hostagent::OnIdle::Pause) => Ok(Some(OnIdle::Pause)),
+        Some(hostagent::OnIdle::Destroy) => Ok(Some(OnIdle::Destroy)),
+        None => Err(CallError::invalid("on_idle is none that this agent knows")),
+    }
+}
+
+/// Parses why a sandbox is to be paused.
+pub(super) fn pause_reason(
+    reason: EnumValue<hostagent::PauseReason>,
+) -> Result<PauseReason, CallError> {
+    use hostagent::PauseReason as Wire;
+    match reason.as_known() {
+        Some(Wire::Unspecified | Wire::User) => Ok(PauseReason::User),
+        Some(Wire::Idle) => Ok(PauseReason::Idle),
+        Some(Wire::HostDrain) => Ok(PauseReason::HostDrain),
+        Some(Wire::HostDisconnected) => Ok(PauseReason::HostDisconnected),
+        Some(Wire::PauseAll) => Ok(PauseReason::PauseAll),
+        None => Err(CallError::invalid("reason is none that this agent knows")),
+    }
+}
+
+/// Parses what is to change.
+pub(super) fn update(request: hostagent::UpdateSandboxRequest) -> Result<Update, CallError> {
+    let network = request.network.into_option().map(egress);
+    if let Some(network) = &network {
+        network.policy()?;
+    }
+    Ok(Update {
+        idle_timeout_sec: request.idle_timeout_sec,
+        on_idle: on_idle(request.on_idle)?,
+        network,
+    })
 }
 
 /// Parses a program to run.

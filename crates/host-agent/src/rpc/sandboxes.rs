@@ -1,10 +1,10 @@
 //! Sandboxes on the wire.
 
-use wrenn_rpc::hostagent::{Sandbox, SandboxState, Versions};
+use wrenn_rpc::hostagent::{self as wire, Sandbox, SandboxState, Versions};
 
 use crate::{
     facts::AGENT_VERSION,
-    sandbox::{Host, Phase, View},
+    sandbox::{Host, OnIdle, PauseReason, Phase, View},
 };
 
 /// A sandbox as callers see it.
@@ -12,6 +12,9 @@ pub(super) fn sandbox(host: &Host, view: &View) -> Sandbox {
     let state = match &view.state {
         Phase::Starting => SandboxState::Starting,
         Phase::Running(_) => SandboxState::Running,
+        Phase::Pausing => SandboxState::Pausing,
+        Phase::Paused(_) => SandboxState::Paused,
+        Phase::Resuming => SandboxState::Resuming,
         Phase::Stopping | Phase::Gone(_) => SandboxState::Stopping,
         Phase::Crashed => SandboxState::Crashed,
     };
@@ -24,8 +27,14 @@ pub(super) fn sandbox(host: &Host, view: &View) -> Sandbox {
         memory_mib: view.memory_mib,
         disk_mib: view.disk_mib,
         disk_used_bytes: host.disk_used(view.sandbox_id),
+        idle_timeout_sec: view.idle_timeout_sec,
+        on_idle: on_idle(view.on_idle).into(),
         ..Sandbox::default()
     };
+    if let Phase::Paused(paused) = &view.state {
+        wire.pause_reason = pause_reason(paused.reason).into();
+        wire.snapshot_bytes = paused.snapshot_bytes;
+    }
     if let Phase::Running(running) = &view.state {
         wire.guest_ip = wrenn_network::GUEST_ADDRESS.to_string();
         wire.host_ip = running.host_ip.to_string();
@@ -41,4 +50,21 @@ pub(super) fn sandbox(host: &Host, view: &View) -> Sandbox {
         .into();
     }
     wire
+}
+
+fn on_idle(on_idle: OnIdle) -> wire::OnIdle {
+    match on_idle {
+        OnIdle::Pause => wire::OnIdle::Pause,
+        OnIdle::Destroy => wire::OnIdle::Destroy,
+    }
+}
+
+pub(super) fn pause_reason(reason: PauseReason) -> wire::PauseReason {
+    match reason {
+        PauseReason::User => wire::PauseReason::User,
+        PauseReason::Idle => wire::PauseReason::Idle,
+        PauseReason::HostDrain => wire::PauseReason::HostDrain,
+        PauseReason::HostDisconnected => wire::PauseReason::HostDisconnected,
+        PauseReason::PauseAll => wire::PauseReason::PauseAll,
+    }
 }

@@ -31,7 +31,7 @@ use super::{error::CallError, exec, files, hosts, parse, processes, sandboxes};
 use crate::{
     chain,
     envd::Stdin,
-    sandbox::{InUse, Refused, Registry},
+    sandbox::{Idle, InUse, Refused, Registry, View},
 };
 
 /// Serves one host.
@@ -60,12 +60,12 @@ impl Service {
     }
 
     fn sandboxes(&self) -> Vec<wire::Sandbox> {
-        let host = self.registry.host();
-        self.registry
-            .list()
-            .iter()
-            .map(|view| sandboxes::sandbox(host, view))
-            .collect()
+        let views = self.registry.list();
+        views.iter().map(|view| self.wire(view)).collect()
+    }
+
+    fn wire(&self, view: &View) -> wire::Sandbox {
+        sandboxes::sandbox(self.registry.host(), view)
     }
 }
 
@@ -87,7 +87,7 @@ impl HostAgent for Service {
             .create(spec, &op)
             .await
             .map_err(CallError::from)?;
-        let sandbox = sandboxes::sandbox(self.registry.host(), &view).into();
+        let sandbox = self.wire(&view).into();
         Response::ok(CreateSandboxResponse {
             sandbox,
             ..Default::default()
@@ -116,7 +116,7 @@ impl HostAgent for Service {
     ) -> ServiceResult<GetSandboxResponse> {
         let id = parse::id("sandbox_id", request.sandbox_id)?;
         let view = self.registry.get(id).map_err(CallError::from)?;
-        let sandbox = sandboxes::sandbox(self.registry.host(), &view).into();
+        let sandbox = self.wire(&view).into();
         Response::ok(GetSandboxResponse {
             sandbox,
             ..Default::default()
@@ -146,17 +146,38 @@ impl HostAgent for Service {
     async fn pause_sandbox(
         &self,
         _: RequestContext,
-        _: ServiceRequest<'_, PauseSandboxRequest>,
+        request: ServiceRequest<'_, PauseSandboxRequest>,
     ) -> ServiceResult<PauseSandboxResponse> {
-        Err(ConnectError::unimplemented("PauseSandbox"))
+        let request = request.to_owned_message();
+        let op = parse::operation(request.operation.as_option(), self.host_id)?;
+        let id = parse::id("sandbox_id", &request.sandbox_id)?;
+        let reason = parse::pause_reason(request.reason)?;
+        let paused = self.registry.pause(id, &op, reason).await;
+        let sandbox = self.wire(&paused.map_err(CallError::from)?).into();
+        Response::ok(PauseSandboxResponse {
+            sandbox,
+            ..Default::default()
+        })
     }
 
     async fn resume_sandbox(
         &self,
         _: RequestContext,
-        _: ServiceRequest<'_, ResumeSandboxRequest>,
+        request: ServiceRequest<'_, ResumeSandboxRequest>,
     ) -> ServiceResult<ResumeSandboxResponse> {
-        Err(ConnectError::unimplemented("ResumeSandbox"))
+        let request = request.to_owned_message();
+        let op = parse::operation(request.operation.as_option(), self.host_id)?;
+        let id = parse::id("sandbox_id", &request.sandbox_id)?;
+        let idle = Idle {
+            timeout_sec: request.idle_timeout_sec,
+            on_idle: parse::on_idle(request.on_idle)?.unwrap_or_default(),
+        };
+        let resumed = self.registry.resume(id, &op, idle).await;
+        let sandbox = self.wire(&resumed.map_err(CallError::from)?).into();
+        Response::ok(ResumeSandboxResponse {
+            sandbox,
+            ..Default::default()
+        })
     }
 
     async fn fork_sandbox(
@@ -170,9 +191,18 @@ impl HostAgent for Service {
     async fn update_sandbox(
         &self,
         _: RequestContext,
-        _: ServiceRequest<'_, UpdateSandboxRequest>,
+        request: ServiceRequest<'_, UpdateSandboxRequest>,
     ) -> ServiceResult<UpdateSandboxResponse> {
-        Err(ConnectError::unimplemented("UpdateSandbox"))
+        let request = request.to_owned_message();
+        let op = parse::operation(request.operation.as_option(), self.host_id)?;
+        let id = parse::id("sandbox_id", &request.sandbox_id)?;
+        let update = parse::update(request)?;
+        let updated = self.registry.update(id, &op, update).await;
+        let sandbox = self.wire(&updated.map_err(CallError::from)?).into();
+        Response::ok(UpdateSandboxResponse {
+            sandbox,
+            ..Default::default()
+        })
     }
 
     async fn create_snapshot(
@@ -328,7 +358,7 @@ impl HostAgent for Service {
         _: RequestContext,
         requests: InboundStream<WriteFileStreamRequest>,
     ) -> ServiceResult<WriteFileStreamResponse> {
-        let find = |id| -> Result<InUse, Refused> { self.registry.in_use(id) };
+        let find = |id| -> Result<InUse, Refused> { self.registry.in_use_by_writer(id) };
         Response::ok(files::write(requests, find, &self.registry.host().tasks).await?)
     }
 

@@ -9,17 +9,38 @@ use wrenn_ids::SandboxId;
 
 use super::{
     Host,
-    ensure::CONSOLE_LIMIT,
-    host::{Directory, remove_directory},
+    guest::CONSOLE_LIMIT,
+    host::{COW, Directory, SCRATCH, remove_directory},
     manifest::{Live, Manifest},
     policy::State,
+    snapshot,
     stack::{Guard, Stack, vm_id},
     tombstone::Tombstone,
-    view::Running,
+    view::{Phase, Running},
 };
 use crate::{chain, envd::Envd, events::EventKind};
 
-type Adopted = (Manifest, Stack, Running);
+type Adopted = (Manifest, Stack, Phase);
+/// A recorded sandbox that the agent does not take over.
+enum Unadoptable {
+    /// Its record cannot be read: nothing is touched.
+    Unknown(super::manifest::Error),
+    /// It ran, and cannot be held any more.
+    Running(BoxError),
+}
+
+impl From<super::manifest::Error> for Unadoptable {
+    fn from(error: super::manifest::Error) -> Self {
+        Self::Unknown(error)
+    }
+}
+
+impl From<BoxError> for Unadoptable {
+    fn from(error: BoxError) -> Self {
+        Self::Running(error)
+    }
+}
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Everything above, in this order: adopt, then sweep, then forget.
@@ -29,11 +50,14 @@ pub(super) async fn adopt(host: &Host) -> Vec<Adopted> {
     for id in recorded(&host.sandboxes()) {
         match examine(host, id).await {
             Ok(Some(running)) => {
-                tracing::info!(sandbox_id = %id, "sandbox found running");
+                tracing::info!(sandbox_id = %id, state = ?running.0.state, "sandbox found");
                 adopted.push(running);
             }
             Ok(None) => ended.push(id),
-            Err(error) => {
+            Err(Unadoptable::Unknown(error)) => {
+                tracing::error!(sandbox_id = %id, error = %chain(&error), "its files stay: what they are is not known");
+            }
+            Err(Unadoptable::Running(error)) => {
                 tracing::error!(sandbox_id = %id, error = %chain(&*error), "sandbox cannot be taken over");
                 ended.push(id);
             }
@@ -55,12 +79,27 @@ fn recorded(directory: &Path) -> Vec<SandboxId> {
         .collect()
 }
 
-/// Takes a sandbox over if its record says that it runs and its VM does.
-async fn examine(host: &Host, id: SandboxId) -> Result<Option<Adopted>, BoxError> {
-    let Some(manifest) = Manifest::read(&host.directory(id), id)? else {
+/// Takes a sandbox over if its record says that it is paused, or that it runs and its VM does.
+async fn examine(host: &Host, id: SandboxId) -> Result<Option<Adopted>, Unadoptable> {
+    let directory = host.directory(id);
+    let Some(manifest) = Manifest::read(&directory, id)? else {
         return Ok(None);
     };
-    let (State::Running, Some(live)) = (manifest.state, manifest.live.clone()) else {
+    if manifest.state == State::Paused
+        && let Some(paused) = manifest.paused(&directory)
+    {
+        let stack = rest(host, &manifest);
+        return Ok(Some((manifest, stack, Phase::Paused(paused))));
+    }
+    Ok(live(host, manifest).await?)
+}
+
+/// Takes a sandbox over whose record says that it runs, if its VM does.
+async fn live(host: &Host, manifest: Manifest) -> Result<Option<Adopted>, BoxError> {
+    let id = manifest.sandbox_id;
+    let directory = host.directory(id);
+    let (State::Running | State::Pausing, Some(live)) = (manifest.state, manifest.live.clone())
+    else {
         return Ok(None);
     };
     let Some(vm) = Jail::adopt(&host.jails, vm_id(id)?, live.process).await? else {
@@ -68,48 +107,64 @@ async fn examine(host: &Host, id: SandboxId) -> Result<Option<Adopted>, BoxError
     };
     // From here an error drops guards, so that the reaper takes down what cannot be kept.
     let mut stack = Stack::default();
-    let directory = host.directory(id);
-    stack.push(Guard::Directory(Directory::create(
-        directory.clone(),
-        host.reaper.clone(),
-    )?));
-    stack.push(Guard::Slot(host.network.adopt(live.slot).await?));
-    let cow = CowFile::open(&directory.join("cow.img"), host.block_reaper.clone());
-    let name = DeviceName::new(&id.to_string())?;
-    let disk = host
-        .blocks
-        .adopt(&name, &cow, DiskSize::mib(manifest.disk_mib)?)
-        .await;
+    let owned = Directory::standing(directory.clone(), host.reaper.clone());
+    stack.push(Guard::Directory(owned));
+    let open = |name| CowFile::open(&directory.join(name), host.block_reaper.clone());
+    let (cow, scratch) = (open(COW), live.restored.then(|| open(SCRATCH)));
+    let (name, size) = (
+        DeviceName::new(&id.to_string())?,
+        DiskSize::mib(manifest.disk_mib)?,
+    );
+    let disk = match &scratch {
+        None => host.blocks.adopt(&name, cow.path(), size).await,
+        Some(scratch) => {
+            let (cow, scratch) = (cow.path(), scratch.path());
+            host.blocks.adopt_over(&name, cow, scratch, size).await
+        }
+    };
     stack.push(Guard::Cow(cow));
+    stack.push(Guard::Slot(host.network.adopt(live.slot).await?));
+    if let Some(scratch) = scratch {
+        stack.push(Guard::Cow(scratch));
+    }
     stack.push(Guard::Disk(disk?));
     let console = vm.console(&host.console(id), CONSOLE_LIMIT)?;
     host.tasks.spawn(console.run());
     stack.push(Guard::Vm(vm));
-    let running = running(host, &manifest, live)?;
-    Ok(Some((manifest, stack, running)))
+    let running = running(host, &manifest, &live)?;
+    Ok(Some((manifest, stack, Phase::Running(running))))
 }
 
-fn running(host: &Host, manifest: &Manifest, live: Live) -> Result<Running, BoxError> {
-    let host_ip = live.slot.host_address();
-    Ok(Running {
-        envd: Envd::new(
-            host_ip,
-            &live.access_token,
-            &manifest.default_user,
-            host.pace,
-        )?,
-        host_ip,
-        kernel_version: manifest.kernel_version.clone(),
-        envd_version: live.envd_version,
-        firecracker_version: live.firecracker_version,
-        started_at_ms: live.started_at_ms,
-    })
+/// Takes a paused sandbox over: what a pause or a resumption left half done beside its snapshot goes.
+fn rest(host: &Host, manifest: &Manifest) -> Stack {
+    let (id, directory) = (manifest.sandbox_id, host.directory(manifest.sandbox_id));
+    let kept = manifest.snapshot.as_ref().map(|snapshot| snapshot.number);
+    if let Err(error) = snapshot::remove_others(&directory, kept) {
+        tracing::warn!(sandbox_id = %id, error = %chain(&error), "an older snapshot stays");
+    }
+    let mut stack = Stack::default();
+    let owned = Directory::standing(directory.clone(), host.reaper.clone());
+    stack.push(Guard::Directory(owned));
+    let cow = CowFile::open(&directory.join(COW), host.block_reaper.clone());
+    stack.push(Guard::Cow(cow));
+    stack
+}
+
+fn running(host: &Host, manifest: &Manifest, live: &Live) -> Result<Running, BoxError> {
+    let envd = Envd::new(
+        live.slot.host_address(),
+        &live.access_token,
+        &manifest.default_user,
+        host.pace,
+    )?;
+    Ok(Running::of(manifest, live, envd))
 }
 
 /// Removes what is ours and not in use, top first: jails, disks, networks.
 async fn sweep(host: &Host, adopted: &[Adopted]) {
     let kept: Vec<_> = adopted
         .iter()
+        .filter(|(.., phase)| matches!(phase, Phase::Running(_)))
         .filter_map(|(manifest, ..)| vm_id(manifest.sandbox_id).ok())
         .collect();
     match wrenn_firecracker::census(&host.jails).await {
@@ -152,7 +207,7 @@ fn report<E: std::error::Error + 'static>(kind: &str, removed: &[String], failed
 async fn bury(host: &Host, id: SandboxId) {
     let directory = host.directory(id);
     if let Ok(Some(manifest)) = Manifest::read(&directory, id) {
-        if manifest.state == State::Running {
+        if matches!(manifest.state, State::Running | State::Pausing) {
             tracing::warn!(sandbox_id = %id, "its VM ended while no agent ran");
             let generation = manifest.generation;
             if let Err(error) = host.events.record(id, generation, EventKind::Exited) {

@@ -1,42 +1,90 @@
-//! The task of one sandbox: creates it, watches its VM, destroys it. It outlives every request, and every
-//! request outlives its caller: nobody's going away cancels a change.
+//! The task of one sandbox: creates it, watches its VM, pauses, resumes and destroys it. It outlives every
+//! request, and every request outlives its caller: nobody's going away cancels a change.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, future::Future, sync::Arc, time::Duration};
 
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 use wrenn_firecracker::console_tail;
 use wrenn_ids::SandboxId;
 
 use super::{
-    Failure, Host, Operation, Spec,
-    ensure::Creation,
-    manifest::Manifest,
-    policy::State,
+    Egress, Failure, FailureKind, Host, Operation, Refused,
+    manifest::{Manifest, OnIdle},
+    pause::Pausing,
+    policy::{Change, Known, Refusal, State, Verdict, judge},
     registry::Forget,
+    snapshot,
     stack::{Stack, Undo},
+    steps::{StartError, Steps},
     tombstone::Tombstone,
-    view::{Phase, View},
+    view::{PauseReason, Phase, Running, View},
 };
-use crate::{chain, events::EventKind};
+use crate::{backoff::Backoff, chain, envd::Envd, events::EventKind};
 
 /// Requests that may wait for a task.
 pub(super) const QUEUE: usize = 16;
+/// Longest wait for the files that are being written when a pause begins, before stretching.
+const WRITERS: Duration = Duration::from_secs(10);
+/// How often a sandbox that is in use when its idle time is over is looked at again.
+const IDLE_LOOK: Duration = Duration::from_secs(2);
+/// Waits between attempts to pause an idle sandbox (control-plane.md §4.2).
+const RETRY: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));
 
-/// What a task is asked.
+/// What a task is asked, with who waits for the answer.
 #[derive(Debug)]
 pub(super) enum Command {
     /// Destroy the sandbox; who asked waits for [`Phase::Gone`].
     Destroy(Operation),
+    /// Pause it.
+    Pause(Operation, PauseReason, Reply),
+    /// Resume it with this idle time.
+    Resume(Operation, Idle, Reply),
+    /// Change what may change while it lives.
+    Update(Operation, Update, Reply),
+}
+
+/// Where the answer to a command goes: the sandbox as it is then.
+pub(super) type Reply = oneshot::Sender<Result<(), Refused>>;
+
+/// When a sandbox is left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Idle {
+    /// Seconds without activity; 0 = never.
+    pub timeout_sec: u32,
+    /// What happens then.
+    pub on_idle: OnIdle,
+}
+
+/// What may change while a sandbox lives; `None` stays.
+#[derive(Debug, Clone, Default)]
+pub struct Update {
+    /// Seconds without activity.
+    pub idle_timeout_sec: Option<u32>,
+    /// What happens then.
+    pub on_idle: Option<OnIdle>,
+    /// Where its packets may go.
+    pub network: Option<Egress>,
 }
 
 /// How a task begins.
 #[derive(Debug)]
 pub(super) enum Birth {
     /// The sandbox is to be created.
-    Create(Box<Spec>),
-    /// It runs: an earlier agent created it.
+    Create,
+    /// It exists: an earlier agent created it.
     Adopted(Stack),
+}
+
+/// What a task holds between two changes.
+#[derive(Debug)]
+enum Life {
+    Running(Stack, Running),
+    Paused(Stack),
+    Over,
 }
 
 /// The task.
@@ -46,18 +94,27 @@ pub(super) struct Driver {
     pub(super) manifest: Manifest,
     pub(super) view: watch::Sender<View>,
     pub(super) commands: mpsc::Receiver<Command>,
+    /// Came while a change was under way that they do not overtake.
+    pub(super) waiting: VecDeque<Command>,
+    /// No pause for idleness before this.
+    pub(super) not_before: Instant,
+    pub(super) retry: Backoff,
     /// Takes the sandbox out of the registry when the task ends.
     pub(super) forget: Forget,
 }
 
 impl Driver {
     pub(super) async fn run(mut self, birth: Birth) {
-        let stack = match birth {
-            Birth::Adopted(stack) => Some(stack),
-            Birth::Create(spec) => self.create(&spec).await,
+        let mut life = match birth {
+            Birth::Create => self.create().await,
+            Birth::Adopted(stack) => self.adopted(stack).await,
         };
-        if let Some(stack) = stack {
-            self.serve(stack).await;
+        loop {
+            life = match life {
+                Life::Running(stack, running) => self.serve(stack, running).await,
+                Life::Paused(stack) => self.rest(stack).await,
+                Life::Over => return,
+            };
         }
     }
 
@@ -65,40 +122,47 @@ impl Driver {
         self.manifest.sandbox_id
     }
 
+    /// Goes on where an earlier agent was.
+    async fn adopted(&mut self, stack: Stack) -> Life {
+        let phase = self.view.borrow().state.clone();
+        let Phase::Running(running) = phase else {
+            return Life::Paused(stack);
+        };
+        if self.manifest.state == State::Pausing {
+            self.manifest.state = State::Running;
+            let pausing = Pausing {
+                host: &self.host,
+                stack: &stack,
+                running: &running,
+                reason: PauseReason::User,
+                superseded: CancellationToken::new(),
+            };
+            pausing.go_on(&self.manifest).await;
+        }
+        self.merge(&stack).await;
+        Life::Running(stack, running)
+    }
+
     /// Creates the sandbox; a destroy that arrives meanwhile overtakes it.
-    async fn create(&mut self, spec: &Spec) -> Option<Stack> {
-        let superseded = CancellationToken::new();
+    async fn create(&mut self) -> Life {
         let mut stack = Stack::default();
-        let mut destroy = None;
+        let mut manifest = self.manifest.clone();
         let host = Arc::clone(&self.host);
-        let creation = Creation {
+        let superseded = CancellationToken::new();
+        let steps = Steps {
             host: &host,
-            spec,
+            kind: "create",
             superseded: superseded.clone(),
         };
-        let mut manifest = self.manifest.clone();
-        let created = {
-            let creating = creation.run(&mut manifest, &mut stack);
-            tokio::pin!(creating);
-            loop {
-                tokio::select! {
-                    created = &mut creating => break created,
-                    Some(Command::Destroy(op)) = self.commands.recv(), if destroy.is_none() => {
-                        self.publish(Phase::Stopping);
-                        destroy = Some(op);
-                        superseded.cancel();
-                    }
-                }
-            }
-        };
+        let (created, destroy) = self
+            .overtakeable(&superseded, steps.create(&mut manifest, &mut stack))
+            .await;
         let failure = match created {
-            Ok(running) if destroy.is_none() => {
-                self.manifest = manifest;
+            Ok(envd) if destroy.is_none() => {
                 tracing::info!(sandbox_id = %self.id(), "sandbox runs");
-                self.publish(Phase::Running(running));
-                return Some(stack);
+                return self.begin(manifest, envd, stack);
             }
-            Ok(_) => super::ensure::CreateError::Superseded,
+            Ok(_) => StartError::Superseded,
             Err(error) => error,
         };
         tracing::warn!(sandbox_id = %self.id(), error = %chain(&failure), "sandbox was not created");
@@ -108,7 +172,7 @@ impl Driver {
         match destroy {
             Some(op) => self.bury(Some(op), Some(told)),
             // A creation that the agent's own stop cut off may be tried again under the same operation.
-            None if matches!(failure, super::ensure::CreateError::Stopping) => {
+            None if matches!(failure, StartError::Stopping) => {
                 self.manifest.op_id.clear();
                 self.bury(None, Some(told));
             }
@@ -120,47 +184,405 @@ impl Driver {
                 self.bury(Some(op), Some(told));
             }
         }
+        Life::Over
+    }
+
+    /// Publishes a sandbox whose record says that it runs.
+    fn begin(&mut self, manifest: Manifest, envd: Envd, stack: Stack) -> Life {
+        let Some(live) = &manifest.live else {
+            unreachable!("the record says that it runs");
+        };
+        let running = Running::of(&manifest, live, envd);
+        self.manifest = manifest;
+        self.view.borrow().activity.touch();
+        self.publish(Phase::Running(running.clone()));
+        Life::Running(stack, running)
+    }
+
+    /// Does what a destroy overtakes; gives the destroy too. Other commands wait.
+    async fn overtakeable<T>(
+        &mut self,
+        superseded: &CancellationToken,
+        work: impl Future<Output = T>,
+    ) -> (T, Option<Operation>) {
+        let mut destroy = None;
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return (done, destroy),
+                Some(command) = self.commands.recv(), if self.waiting.len() < QUEUE => match command {
+                    Command::Destroy(op) => {
+                        self.publish(Phase::Stopping);
+                        destroy = Some(op);
+                        superseded.cancel();
+                    }
+                    other => self.waiting.push_back(other),
+                }
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Option<Command> {
+        match self.waiting.pop_front() {
+            Some(command) => Some(command),
+            None => self.commands.recv().await,
+        }
+    }
+
+    /// Judges a change by what is so now, which may be other than when it was sent. Gives the reply back when
+    /// it is to be done.
+    fn judged(&mut self, change: Change, op: &Operation, reply: Reply) -> Option<Reply> {
+        let id = self.id();
+        let verdict = {
+            let view = self.view.borrow();
+            let known = Known {
+                state: view.policy_state(),
+                generation: view.generation,
+                last_op: Some(&view.op_id),
+            };
+            judge(known, change, &op.id, op.generation)
+        };
+        // Nobody may wait any more; the change is done all the same.
+        match verdict {
+            Verdict::Accept => return Some(reply),
+            Verdict::AlreadySo => drop(reply.send(Ok(()))),
+            Verdict::Refuse(Refusal::StaleGeneration) => {
+                drop(reply.send(Err(Refused::StaleGeneration(id))));
+            }
+            Verdict::Refuse(Refusal::WrongState) => {
+                let state = self.view.borrow().policy_state();
+                drop(reply.send(Err(Refused::WrongState(id, state))));
+            }
+        }
         None
     }
 
-    /// Watches over the running sandbox.
-    async fn serve(&mut self, stack: Stack) {
+    /// Watches over the running sandbox until something changes.
+    async fn serve(&mut self, stack: Stack, running: Running) -> Life {
+        let host = Arc::clone(&self.host);
         let ended = async {
             match stack.vm() {
                 Some(vm) => vm.ended().await,
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
-            () = self.host.stopping.cancelled() => stack.detach(),
-            Some(Command::Destroy(op)) = self.commands.recv() => self.destroy(stack, op).await,
-            () = ended => self.crashed(stack).await,
+        let idle_at = self.idle_at();
+        let command = tokio::select! {
+            () = host.stopping.cancelled() => {
+                stack.detach();
+                return Life::Over;
+            }
+            () = ended => return self.crashed(stack).await,
+            Some(command) = self.next() => command,
+            () = sleep_until(idle_at) => return self.idle(stack, running).await,
+        };
+        match command {
+            Command::Destroy(op) => return self.destroy(stack, Some(op)).await,
+            Command::Pause(op, reason, reply) => {
+                if let Some(reply) = self.judged(Change::Pause, &op, reply) {
+                    let (life, paused) = self.pause(stack, running, reason, Some(op)).await;
+                    drop(reply.send(paused));
+                    return life;
+                }
+            }
+            Command::Resume(op, _, reply) => drop(self.judged(Change::Resume, &op, reply)),
+            Command::Update(op, update, reply) => {
+                if let Some(reply) = self.judged(Change::Update, &op, reply) {
+                    drop(reply.send(self.update(&op, update, Some(&stack)).await));
+                }
+            }
+        }
+        Life::Running(stack, running)
+    }
+
+    /// Keeps the paused sandbox until something changes.
+    async fn rest(&mut self, stack: Stack) -> Life {
+        let host = Arc::clone(&self.host);
+        let command = tokio::select! {
+            () = host.stopping.cancelled() => {
+                stack.detach();
+                return Life::Over;
+            }
+            Some(command) = self.next() => command,
+        };
+        match command {
+            Command::Destroy(op) => return self.destroy(stack, Some(op)).await,
+            Command::Pause(op, _, reply) => drop(self.judged(Change::Pause, &op, reply)),
+            Command::Resume(op, idle, reply) => {
+                if let Some(reply) = self.judged(Change::Resume, &op, reply) {
+                    let (life, resumed) = self.resume(stack, idle, op).await;
+                    drop(reply.send(resumed));
+                    return life;
+                }
+            }
+            Command::Update(op, update, reply) => {
+                if let Some(reply) = self.judged(Change::Update, &op, reply) {
+                    drop(reply.send(self.update(&op, update, None).await));
+                }
+            }
+        }
+        Life::Paused(stack)
+    }
+
+    /// When to look whether nobody uses it any more.
+    fn idle_at(&self) -> Option<Instant> {
+        let timeout = match self.manifest.idle_timeout_sec {
+            0 => return None,
+            seconds => Duration::from_secs(seconds.into()),
+        };
+        let idle = self.view.borrow().activity.idle();
+        let left = if idle.is_zero() {
+            timeout.min(IDLE_LOOK)
+        } else {
+            timeout.saturating_sub(idle)
+        };
+        Some((Instant::now() + left).max(self.not_before))
+    }
+
+    /// Its idle time may be over.
+    async fn idle(&mut self, stack: Stack, running: Running) -> Life {
+        let timeout = Duration::from_secs(self.manifest.idle_timeout_sec.into());
+        let host = Arc::clone(&self.host);
+        let permit = tokio::select! {
+            permit = host.idle_pauses.acquire() => permit,
+            () = host.stopping.cancelled() => return Life::Running(stack, running),
+        };
+        if self.view.borrow().activity.idle() < timeout {
+            return Life::Running(stack, running);
+        }
+        if self.manifest.on_idle == OnIdle::Destroy {
+            self.event(EventKind::IdleDestroyed);
+            return self.destroy(stack, None).await;
+        }
+        let (life, paused) = self.pause(stack, running, PauseReason::Idle, None).await;
+        drop(permit);
+        match paused {
+            Ok(()) => {
+                self.retry = retry();
+                self.event(EventKind::Paused(PauseReason::Idle));
+            }
+            Err(_) if matches!(life, Life::Running(..)) => {
+                self.not_before = Instant::now() + self.retry.next();
+                self.event(EventKind::PauseFailed);
+            }
+            Err(_) => {}
+        }
+        life
+    }
+
+    /// Pauses the sandbox; it runs on if that fails, and is gone if a destroy overtakes it.
+    async fn pause(
+        &mut self,
+        stack: Stack,
+        running: Running,
+        reason: PauseReason,
+        op: Option<Operation>,
+    ) -> (Life, Result<(), Refused>) {
+        let (host, id) = (Arc::clone(&self.host), self.id());
+        let before = (self.manifest.generation, self.manifest.op_id.clone());
+        let mut manifest = self.manifest.clone();
+        if let Some(op) = &op {
+            manifest.accept(op);
+            self.manifest.accept(op);
+        }
+        self.publish(Phase::Pausing);
+        let superseded = CancellationToken::new();
+        let activity = self.view.borrow().activity.clone();
+        let pausing = Pausing {
+            host: &host,
+            stack: &stack,
+            running: &running,
+            reason,
+            superseded: superseded.clone(),
+        };
+        let work = async {
+            // Those who write on after this write to a sandbox that is paused in the middle of it.
+            let written = activity.no_writers();
+            let _ = tokio::time::timeout(host.pace.stretch(WRITERS), written).await;
+            pausing.run(&mut manifest).await
+        };
+        let (paused, destroy) = self.overtakeable(&superseded, work).await;
+        if let Some(op) = destroy {
+            return (
+                self.destroy(stack, Some(op)).await,
+                Err(Refused::WrongState(id, None)),
+            );
+        }
+        if let Err(error) = paused {
+            tracing::warn!(sandbox_id = %id, error = %chain(&error), "sandbox was not paused");
+            metrics::counter!("wrenn_agent_pauses_failed_total").increment(1);
+            (manifest.generation, manifest.op_id) = before;
+            self.manifest = manifest;
+            if let Err(error) = self.manifest.write(&host.directory(id)) {
+                tracing::error!(sandbox_id = %id, error = %chain(&error), "state is not durable");
+            }
+            activity.touch();
+            self.publish(Phase::Running(running.clone()));
+            return (
+                Life::Running(stack, running),
+                Err(Refused::Failed(id, error.failure())),
+            );
+        }
+        self.manifest = manifest;
+        // From here on nothing undoes it: what is left of the VM is only taken down.
+        let _ = host.failpoints.reached("pause.after.paused");
+        let mut stack = stack;
+        let live = stack.split_live();
+        live.release(&host, id, Undo::Once).await;
+        let (directory, kept) = (
+            host.directory(id),
+            self.manifest
+                .snapshot
+                .as_ref()
+                .map(|snapshot| snapshot.number),
+        );
+        let tidy = tokio::task::spawn_blocking(move || snapshot::remove_others(&directory, kept));
+        if let Ok(Err(error)) = tidy.await {
+            tracing::warn!(sandbox_id = %id, error = %chain(&error), "an older snapshot stays");
+        }
+        tracing::info!(sandbox_id = %id, ?reason, "sandbox paused");
+        match self.manifest.paused(&host.directory(id)) {
+            Some(paused) => self.publish(Phase::Paused(paused)),
+            None => unreachable!("it has the snapshot that was just taken"),
+        }
+        (Life::Paused(stack), Ok(()))
+    }
+
+    /// Resumes the sandbox; it stays paused, as it was, if that fails.
+    async fn resume(
+        &mut self,
+        mut stack: Stack,
+        idle: Idle,
+        op: Operation,
+    ) -> (Life, Result<(), Refused>) {
+        let (host, id) = (Arc::clone(&self.host), self.id());
+        let Some(snapshot) = self.manifest.snapshot.clone() else {
+            unreachable!("a paused sandbox has a snapshot");
+        };
+        let before = (self.manifest.generation, self.manifest.op_id.clone());
+        let paused = self.view.borrow().state.clone();
+        self.manifest.accept(&op);
+        self.publish(Phase::Resuming);
+        let mut manifest = self.manifest.clone();
+        manifest.idle_timeout_sec = idle.timeout_sec;
+        manifest.on_idle = idle.on_idle;
+        let superseded = CancellationToken::new();
+        let steps = Steps {
+            host: &host,
+            kind: "resume",
+            superseded: superseded.clone(),
+        };
+        let work = steps.resume(&mut manifest, &snapshot, &mut stack);
+        let (resumed, destroy) = self.overtakeable(&superseded, work).await;
+        if let Some(op) = destroy {
+            return (
+                self.destroy(stack, Some(op)).await,
+                Err(Refused::WrongState(id, None)),
+            );
+        }
+        match resumed {
+            Ok(envd) => {
+                tracing::info!(sandbox_id = %id, "sandbox runs again");
+                let life = self.begin(manifest, envd, stack);
+                if let Life::Running(stack, _) = &life {
+                    self.merge(stack).await;
+                }
+                (life, Ok(()))
+            }
+            Err(error) => {
+                tracing::warn!(sandbox_id = %id, error = %chain(&error), "sandbox was not resumed");
+                metrics::counter!("wrenn_agent_resumes_failed_total").increment(1);
+                let live = stack.split_live();
+                live.release(&host, id, error.undo()).await;
+                (self.manifest.generation, self.manifest.op_id) = before;
+                // It may have come as far as the record.
+                self.record(State::Paused);
+                self.publish(paused);
+                (
+                    Life::Paused(stack),
+                    Err(Refused::Failed(id, error.failure())),
+                )
+            }
         }
     }
 
-    async fn destroy(&mut self, stack: Stack, op: Operation) {
-        self.manifest.generation = self.manifest.generation.max(op.generation);
-        self.manifest.op_id.clone_from(&op.id);
+    /// Makes what a restored sandbox wrote before it was known to run part of its disk.
+    async fn merge(&self, stack: &Stack) {
+        let Some(disk) = stack.disk() else { return };
+        if let Err(error) = disk.merge().await {
+            // It is tried again by the next agent; a pause waits for it and fails until then.
+            tracing::error!(sandbox_id = %self.id(), error = %chain(&error), "the disk stays in two layers");
+        }
+    }
+
+    async fn update(
+        &mut self,
+        op: &Operation,
+        update: Update,
+        stack: Option<&Stack>,
+    ) -> Result<(), Refused> {
+        let id = self.id();
+        let mut manifest = self.manifest.clone();
+        manifest.accept(op);
+        manifest.on_idle = update.on_idle.unwrap_or(manifest.on_idle);
+        manifest.idle_timeout_sec = update.idle_timeout_sec.unwrap_or(manifest.idle_timeout_sec);
+        if let Some(network) = update.network {
+            let refused = |error: super::BadSpec| {
+                Refused::Failed(id, Failure::new(FailureKind::BadRequest, error.to_string()))
+            };
+            let policy = network.policy().map_err(refused)?;
+            if let Some(slot) = stack.and_then(Stack::slot)
+                && let Err(error) = slot.set_policy(&policy).await
+            {
+                tracing::error!(sandbox_id = %id, error = %chain(&error), "the network policy is not set");
+                let message = "the host could not change the network policy";
+                return Err(Refused::Failed(
+                    id,
+                    Failure::new(FailureKind::Internal, message),
+                ));
+            }
+            manifest.network = network;
+        }
+        let written = manifest.write(&self.host.directory(id));
+        written.map_err(|error| Refused::Memory(id, error))?;
+        self.manifest = manifest;
+        self.view.borrow().activity.touch();
+        let state = self.view.borrow().state.clone();
+        self.publish(state);
+        Ok(())
+    }
+
+    async fn destroy(&mut self, stack: Stack, op: Option<Operation>) -> Life {
+        if let Some(op) = &op {
+            self.manifest.accept(op);
+        }
         self.record(State::Stopping);
         self.publish(Phase::Stopping);
         stack.release(&self.host, self.id(), Undo::Once).await;
         tracing::info!(sandbox_id = %self.id(), "sandbox destroyed");
-        self.bury(Some(op), None);
+        self.bury(op, None);
+        Life::Over
     }
 
-    async fn crashed(&mut self, stack: Stack) {
-        let (id, generation) = (self.id(), self.manifest.generation);
+    async fn crashed(&mut self, stack: Stack) -> Life {
+        let id = self.id();
         let console = console_tail(&self.host.console(id), 2048).unwrap_or_default();
         tracing::warn!(sandbox_id = %id, console, "the VM ended by itself");
         metrics::counter!("wrenn_agent_vms_exited_total").increment(1);
         // The event before the record: a crash between the two repeats the event, which does no harm.
-        if let Err(error) = self.host.events.record(id, generation, EventKind::Exited) {
-            tracing::error!(sandbox_id = %id, error = %chain(&error), "an event is not durable");
-        }
+        self.event(EventKind::Exited);
         self.record(State::Crashed);
         self.publish(Phase::Crashed);
         stack.release(&self.host, id, Undo::Once).await;
         self.bury(None, None);
+        Life::Over
+    }
+
+    fn event(&self, kind: EventKind) {
+        let (id, generation) = (self.id(), self.manifest.generation);
+        if let Err(error) = self.host.events.record(id, generation, kind) {
+            tracing::error!(sandbox_id = %id, error = %chain(&error), "an event is not durable");
+        }
     }
 
     /// Writes the manifest with a new state; without it the next start finds the old one and judges anew.
@@ -173,10 +595,13 @@ impl Driver {
 
     fn publish(&self, state: Phase) {
         let (generation, op_id) = (self.manifest.generation, self.manifest.op_id.clone());
+        let (timeout, on_idle) = (self.manifest.idle_timeout_sec, self.manifest.on_idle);
         self.view.send_modify(|view| {
             view.state = state;
             view.generation = generation;
             view.op_id = op_id;
+            view.idle_timeout_sec = timeout;
+            view.on_idle = on_idle;
         });
     }
 
@@ -196,5 +621,18 @@ impl Driver {
         }
         self.forget.now();
         self.publish(Phase::Gone(failure));
+    }
+}
+
+/// Waits between attempts to pause an idle sandbox.
+pub(super) fn retry() -> Backoff {
+    Backoff::new(RETRY.0, RETRY.1)
+}
+
+/// Never, without a time.
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }

@@ -1,4 +1,5 @@
-//! Why a creation failed, in the form that is recorded and answered again to a repeated operation.
+//! Why a change failed; of a creation, in the form that is recorded and answered again to a repeated
+//! operation.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,12 @@ pub enum FailureKind {
     BadRequest,
     /// The guest did not come up.
     BootFailed,
+    /// The guest does not answer.
+    GuestUnreachable,
+    /// A file of the snapshot is not what was written.
+    SnapshotDamaged,
+    /// The host has no room for what is to be written.
+    HostDiskFull,
     /// A destroy overtook it.
     Superseded,
     /// The agent is stopping.
@@ -22,7 +29,7 @@ pub enum FailureKind {
     Internal,
 }
 
-/// A failed creation.
+/// A failed change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {

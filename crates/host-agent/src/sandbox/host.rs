@@ -16,7 +16,10 @@ use wrenn_firecracker::{JailHost, api::client::REQUEST_DEADLINE};
 use wrenn_ids::SandboxId;
 use wrenn_network::{Cidr, Network, NetworkConfig};
 
-use super::tombstone::Graveyard;
+use super::{
+    Failure, FailureKind, manifest::Manifest, snapshot::Verified, steps::StartError,
+    tombstone::Graveyard,
+};
 use crate::{
     config::Config,
     events::Events,
@@ -32,6 +35,13 @@ debt!(wrenn_network::Leftover);
 
 /// Jails lie here in the state directory, on a file system that allows devices and execution.
 const RUN: &str = "run";
+/// In a sandbox's directory: what its disk holds beside its base, what a restored one writes until it is known
+/// to run, and its base itself where that can be kept.
+pub(crate) const COW: &str = "cow.img";
+pub(crate) const SCRATCH: &str = "scratch.img";
+const BASE: &str = "base.ext4";
+/// Sandboxes that the agent pauses at once on its own account.
+const IDLE_PAUSES: usize = 4;
 /// Name of the cgroup that holds all VMs' cgroups.
 const CGROUP: &str = "wrenn";
 
@@ -51,6 +61,10 @@ pub struct Host {
     pub(crate) config: Config,
     /// Bounds the boots that run at once: more than there are processors only slow each other down.
     pub(crate) boots: Semaphore,
+    /// Bounds the pauses that nobody waits for.
+    pub(crate) idle_pauses: Semaphore,
+    /// Files of snapshots that need not be read again to be trusted.
+    pub(crate) verified: Arc<Verified>,
     /// Tasks of sandboxes and of their programs.
     pub(crate) tasks: TaskTracker,
     /// The agent stops; VMs run on.
@@ -127,6 +141,8 @@ impl Host {
             events,
             graveyard: Graveyard::open(&state_dir)?,
             boots: Semaphore::new(cores),
+            idle_pauses: Semaphore::new(IDLE_PAUSES),
+            verified: Arc::default(),
             tasks: TaskTracker::new(),
             stopping,
             config,
@@ -154,9 +170,60 @@ impl Host {
         self.sandboxes().join(id.to_string())
     }
 
+    /// Keeps the file system that a new sandbox's disk lies on, whatever its template becomes; where images
+    /// are on another file system, [`Host::check_base`] is what is left.
+    pub(crate) fn keep_base(&self, manifest: &Manifest) -> io::Result<()> {
+        let image = self.images.rootfs(manifest.template_id).canonicalize()?;
+        let kept = self.directory(manifest.sandbox_id).join(BASE);
+        match std::fs::hard_link(image, kept) {
+            Err(error) if error.kind() != io::ErrorKind::CrossesDevices => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where the file system is that a sandbox's disk lies on.
+    pub(crate) fn base(&self, manifest: &Manifest) -> PathBuf {
+        let kept = self.directory(manifest.sandbox_id).join(BASE);
+        if kept.exists() {
+            return kept;
+        }
+        self.images.rootfs(manifest.template_id)
+    }
+
+    /// Checks that a sandbox's disk still lies on what it was made over.
+    ///
+    /// # Errors
+    /// When another file system has taken its place.
+    pub(crate) fn check_base(&self, manifest: &Manifest) -> Result<(), StartError> {
+        if self.directory(manifest.sandbox_id).join(BASE).exists() {
+            return Ok(());
+        }
+        let template = self.images.template(manifest.template_id)?;
+        if template.sha256 == manifest.rootfs_sha256 {
+            return Ok(());
+        }
+        let message = "the template's file system is not what the sandbox was made from";
+        let failure = Failure::new(FailureKind::SnapshotDamaged, message);
+        Err(StartError::Refused(failure))
+    }
+
+    /// Runs work that nobody waits for until the agent stops.
+    pub(crate) fn until_stopped(
+        &self,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let stopping = self.stopping.clone();
+        async move {
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                () = work => {}
+            }
+        }
+    }
+
     /// Bytes that a sandbox's disk really occupies.
     pub(crate) fn disk_used(&self, id: SandboxId) -> u64 {
-        let stat = std::fs::metadata(self.directory(id).join("cow.img"));
+        let stat = std::fs::metadata(self.directory(id).join(COW));
         stat.map_or(0, |stat| stat.blocks() * 512)
     }
 
@@ -209,10 +276,15 @@ impl Directory {
     /// Makes it; one that is there already is taken over.
     pub(crate) fn create(path: PathBuf, reaper: ReaperHandle) -> io::Result<Self> {
         std::fs::create_dir_all(&path)?;
-        Ok(Self {
+        Ok(Self::standing(path, reaper))
+    }
+
+    /// Takes over one that is there.
+    pub(crate) fn standing(path: PathBuf, reaper: ReaperHandle) -> Self {
+        Self {
             path: Some(path),
             reaper,
-        })
+        }
     }
 
     /// Leaves it standing.

@@ -11,7 +11,7 @@ use wrenn_firecracker::ProcessIdentity;
 use wrenn_ids::{SandboxId, TemplateId};
 use wrenn_network::Slot;
 
-use super::{Egress, policy::State};
+use super::{Egress, policy::State, snapshot::Snapshot, view::Paused};
 use crate::{durable, identity::Token};
 
 /// Format that this version writes and reads.
@@ -47,10 +47,27 @@ pub struct Manifest {
     pub network: Egress,
     /// Seconds without activity; 0 = never.
     pub idle_timeout_sec: u32,
+    /// What happens then.
+    #[serde(default)]
+    pub on_idle: OnIdle,
     /// User of commands that name none.
     pub default_user: String,
-    /// What exists once it runs.
+    /// What a paused sandbox is restored from, and what the memory of a restored one lies on.
+    #[serde(default)]
+    pub snapshot: Option<Snapshot>,
+    /// What exists while it runs.
     pub live: Option<Live>,
+}
+
+/// What is done with a sandbox that nobody uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnIdle {
+    /// It is paused.
+    #[default]
+    Pause,
+    /// It is destroyed.
+    Destroy,
 }
 
 /// The running part of a sandbox.
@@ -70,6 +87,13 @@ pub struct Live {
     pub firecracker_version: String,
     /// When it became usable, in ms since the Unix epoch.
     pub started_at_ms: i64,
+    /// It was restored from a snapshot: its disk has a second layer.
+    #[serde(default)]
+    pub restored: bool,
+    /// Firecracker knows every page that differs from [`Manifest::snapshot`]; false from the moment on when
+    /// it is asked for another one, until that is known to be good.
+    #[serde(default)]
+    pub dirty_log: bool,
 }
 
 /// A manifest that cannot be used.
@@ -109,9 +133,17 @@ impl Manifest {
             envs: spec.envs.clone(),
             network: spec.network.clone(),
             idle_timeout_sec: spec.idle_timeout_sec,
+            on_idle: spec.on_idle,
             default_user: default_user.to_owned(),
+            snapshot: None,
             live: None,
         }
+    }
+
+    /// It is changed by this operation.
+    pub(crate) fn accept(&mut self, op: &super::Operation) {
+        self.generation = self.generation.max(op.generation);
+        self.op_id.clone_from(&op.id);
     }
 
     /// Writes it into the sandbox's directory.
@@ -120,6 +152,16 @@ impl Manifest {
     /// When the file system refuses; the previous record is then intact.
     pub fn write(&self, directory: &Path) -> Result<(), durable::Error> {
         durable::write_json(&directory.join("manifest.json"), self)
+    }
+
+    /// What is to be known of it if it is paused, with its files in `directory`.
+    #[must_use]
+    pub fn paused(&self, directory: &Path) -> Option<Paused> {
+        let snapshot = self.snapshot.as_ref()?;
+        Some(Paused {
+            reason: snapshot.reason,
+            snapshot_bytes: snapshot.allocated(directory),
+        })
     }
 
     /// Reads the record of `sandbox_id`; `None` when there is none.

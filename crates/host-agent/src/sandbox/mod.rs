@@ -1,16 +1,19 @@
 //! Sandboxes: one task each, that owns all its resources.
 //!
 //! ```text
-//!            create                              destroy (legal from every state, idempotent)
-//!  (none) ──────────▶ Starting ──▶ Running ──────────────▶ Stopping ──▶ (none)
-//!                        │            │ VM ended
-//!                        │ failed     └──────▶ Crashed ──▶ (none)
-//!                        └──▶ (none)
+//!            create                 pause                      destroy (legal from every state, idempotent)
+//!  (none) ──────────▶ Starting ─▶ Running ─▶ Pausing ─▶ Paused ─────────────▶ Stopping ──▶ (none)
+//!                        │         ▲  │  ▲──── failed      │
+//!                        │ failed  │  └─ VM ended ──▶ Crashed ──▶ (none)
+//!                        ▼         └──── Resuming ◀────────┘
+//!                      (none)              └── failed: Paused, as it was
 //! ```
 //!
 //! - [`policy`]: what a request means in a state; pure.
 //! - [`driver`]: the task.
-//! - [`ensure`]: creation as ordered steps, each pushing a guard on a [`stack`].
+//! - [`ensure`], [`resume`]: a start as ordered [`steps`], each pushing a guard on a [`stack`]; [`guest`]: what
+//!   both have in common; [`pages`]: who serves the memory of a restored one.
+//! - [`pause`]: the end of a VM that comes back; [`snapshot`]: its files.
 //! - [`manifest`]: the durable record; [`tombstone`]: what is remembered of those that are gone.
 //! - [`registry`]: finds the task of a sandbox; [`adopt`]: finds VMs again after a restart.
 
@@ -19,21 +22,29 @@ mod driver;
 mod egress;
 mod ensure;
 mod failure;
+mod guest;
 mod host;
 pub mod manifest;
+mod pages;
+mod pause;
 pub mod policy;
 mod registry;
+mod resume;
+pub mod snapshot;
 mod spec;
 mod stack;
+mod steps;
 mod tombstone;
 mod view;
 
 pub(crate) use self::spec::{check_envs, check_user};
 pub use self::{
+    driver::{Idle, Update},
     egress::{Egress, Internet},
     failure::{Failure, FailureKind},
     host::{Host, OpenError, binaries},
+    manifest::OnIdle,
     registry::{InUse, Refused, Registry},
     spec::{BadSpec, Operation, Spec},
-    view::{Phase, Running, View},
+    view::{PauseReason, Paused, Phase, Running, View},
 };

@@ -8,6 +8,12 @@ pub enum State {
     Starting,
     /// Usable.
     Running,
+    /// Its snapshot is being written.
+    Pausing,
+    /// Its snapshot is durable and nothing of it runs.
+    Paused,
+    /// Its snapshot is being restored.
+    Resuming,
     /// Being destroyed.
     Stopping,
     /// Its VM ended by itself; its resources are being released.
@@ -19,6 +25,12 @@ pub enum State {
 pub enum Change {
     /// Make it.
     Create,
+    /// Write its snapshot and end its VM.
+    Pause,
+    /// Restore its snapshot.
+    Resume,
+    /// Change its limits or policy.
+    Update,
     /// Remove it.
     Destroy,
 }
@@ -30,7 +42,8 @@ pub struct Known<'a> {
     pub state: Option<State>,
     /// Highest generation seen.
     pub generation: u64,
-    /// The last operation accepted for it.
+    /// The last operation accepted for it. One that failed and left everything as it was is not kept, so
+    /// that its repetition is tried again.
     pub last_op: Option<&'a str>,
 }
 
@@ -66,6 +79,7 @@ pub enum Refusal {
 /// Judges a change that operation `op` of `generation` asks for.
 #[must_use]
 pub fn judge(known: Known<'_>, change: Change, op: &str, generation: u64) -> Verdict {
+    use State as S;
     if known.last_op == Some(op) {
         return Verdict::AlreadySo;
     }
@@ -73,11 +87,16 @@ pub fn judge(known: Known<'_>, change: Change, op: &str, generation: u64) -> Ver
         return Verdict::Refuse(Refusal::StaleGeneration);
     }
     match (change, known.state) {
-        (Change::Create, None) => Verdict::Accept,
-        (Change::Create, Some(_)) => Verdict::Refuse(Refusal::WrongState),
-        (Change::Destroy, None | Some(State::Stopping)) => Verdict::AlreadySo,
-        (Change::Destroy, Some(State::Starting | State::Running | State::Crashed)) => {
-            Verdict::Accept
+        (Change::Create, None)
+        | (Change::Pause, Some(S::Running))
+        | (Change::Resume, Some(S::Paused))
+        | (Change::Update, Some(S::Running | S::Paused)) => Verdict::Accept,
+        (Change::Pause, Some(S::Pausing | S::Paused))
+        | (Change::Resume, Some(S::Resuming | S::Running))
+        | (Change::Destroy, None | Some(S::Stopping)) => Verdict::AlreadySo,
+        (Change::Destroy, Some(_)) => Verdict::Accept,
+        (Change::Create | Change::Pause | Change::Resume | Change::Update, _) => {
+            Verdict::Refuse(Refusal::WrongState)
         }
     }
 }
@@ -88,42 +107,54 @@ mod tests {
 
     use super::*;
 
-    const STATES: [Option<State>; 5] = [
+    const STATES: [Option<State>; 8] = [
         None,
         Some(State::Starting),
         Some(State::Running),
+        Some(State::Pausing),
+        Some(State::Paused),
+        Some(State::Resuming),
         Some(State::Stopping),
         Some(State::Crashed),
     ];
+    const CHANGES: [Change; 5] = [
+        Change::Create,
+        Change::Pause,
+        Change::Resume,
+        Change::Update,
+        Change::Destroy,
+    ];
 
-    fn check(state: Option<State>, change: Change, expected: Verdict) {
-        let known = Known {
-            state,
-            generation: 1,
-            last_op: None,
-        };
-        assert_eq!(
-            judge(known, change, "op", 1),
-            expected,
-            "{state:?} {change:?}"
-        );
-    }
-
+    /// One row a state, in the order of [`STATES`]; `+` accepted, `=` already so, `-` refused, in the order
+    /// of [`CHANGES`].
     #[test]
-    fn create_makes_only_what_is_not_there() {
-        check(None, Change::Create, Verdict::Accept);
-        for state in &STATES[1..] {
-            check(*state, Change::Create, Verdict::Refuse(Refusal::WrongState));
+    fn the_whole_table() {
+        let expected = [
+            "+---=", // not here
+            "----+", // starting
+            "-+=++", // running
+            "-=--+", // pausing
+            "-=+++", // paused
+            "--=-+", // resuming
+            "----=", // stopping
+            "----+", // crashed
+        ];
+        for (state, expected) in STATES.into_iter().zip(expected) {
+            let known = Known {
+                state,
+                generation: 1,
+                last_op: None,
+            };
+            let row: String = CHANGES
+                .into_iter()
+                .map(|change| match judge(known, change, "op", 1) {
+                    Verdict::Accept => '+',
+                    Verdict::AlreadySo => '=',
+                    Verdict::Refuse(_) => '-',
+                })
+                .collect();
+            assert_eq!(row, expected, "{state:?}");
         }
-    }
-
-    #[test]
-    fn destroy_is_legal_from_every_state() {
-        check(None, Change::Destroy, Verdict::AlreadySo);
-        check(Some(State::Starting), Change::Destroy, Verdict::Accept);
-        check(Some(State::Running), Change::Destroy, Verdict::Accept);
-        check(Some(State::Crashed), Change::Destroy, Verdict::Accept);
-        check(Some(State::Stopping), Change::Destroy, Verdict::AlreadySo);
     }
 
     fn any_known() -> impl Strategy<Value = (Option<State>, u64, Option<String>)> {
@@ -134,14 +165,17 @@ mod tests {
         )
     }
 
+    fn any_change() -> impl Strategy<Value = Change> {
+        prop::sample::select(CHANGES.to_vec())
+    }
+
     proptest! {
         #[test]
         fn a_repeated_operation_is_never_done_again(
             (state, generation, _) in any_known(),
-            create: bool,
+            change in any_change(),
             asked in 0u64..4,
         ) {
-            let change = if create { Change::Create } else { Change::Destroy };
             let known = Known { state, generation, last_op: Some("a") };
             prop_assert_eq!(judge(known, change, "a", asked), Verdict::AlreadySo);
         }
@@ -149,10 +183,9 @@ mod tests {
         #[test]
         fn a_stale_generation_changes_nothing(
             (state, generation, last_op) in any_known(),
-            create: bool,
+            change in any_change(),
             asked in 0u64..4,
         ) {
-            let change = if create { Change::Create } else { Change::Destroy };
             let known = Known { state, generation, last_op: last_op.as_deref() };
             let verdict = judge(known, change, "new", asked);
             prop_assert_eq!(

@@ -1,20 +1,23 @@
 //! Finds the task of a sandbox, or starts it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
 use wrenn_ids::SandboxId;
 
 use super::{
     Failure, Host, Operation, Spec,
-    driver::{Birth, Command, Driver, QUEUE},
+    driver::{Birth, Command, Driver, Idle, QUEUE, Reply, Update, retry},
     manifest::Manifest,
     policy::{Change, Known, Refusal, State, Verdict, judge},
     tombstone::Tombstone,
-    view::{Activity, Phase, Running, View},
+    view::{PauseReason, Phase, Running, Use, View},
 };
 use crate::{durable, envd::Envd};
 
@@ -30,8 +33,8 @@ pub enum Refused {
     /// A newer operation has been seen.
     #[error("a newer operation on sandbox {0} has been seen")]
     StaleGeneration(SandboxId),
-    /// Its creation failed.
-    #[error("create sandbox {0}")]
+    /// The change failed.
+    #[error("change sandbox {0}")]
     Failed(SandboxId, #[source] Failure),
     /// What is remembered of it cannot be read.
     #[error("read what is remembered of sandbox {0}")]
@@ -41,24 +44,18 @@ pub enum Refused {
     Stopping,
 }
 
-/// A running sandbox in use: its last activity is when this is dropped.
+/// A running sandbox in use: it is not idle before this is dropped.
 #[derive(Debug)]
 pub struct InUse {
     /// Its guest agent.
     pub envd: Envd,
-    activity: Activity,
-}
-
-impl Drop for InUse {
-    fn drop(&mut self) {
-        self.activity.touch();
-    }
+    used: Use,
 }
 
 impl InUse {
     /// It is being used right now.
     pub fn touch(&self) {
-        self.activity.touch();
+        self.used.touch();
     }
 }
 
@@ -101,13 +98,9 @@ impl Registry {
             tasks: Arc::default(),
             host,
         };
-        for (manifest, stack, running) in super::adopt::adopt(&registry.host).await {
-            registry.start(
-                &mut registry.lock(),
-                manifest,
-                Phase::Running(running),
-                Birth::Adopted(stack),
-            );
+        for (manifest, stack, phase) in super::adopt::adopt(&registry.host).await {
+            let birth = Birth::Adopted(stack);
+            registry.start(&mut registry.lock(), manifest, phase, birth);
         }
         registry
     }
@@ -156,12 +149,7 @@ impl Registry {
                     .clone()
                     .unwrap_or_else(|| self.template_user(&spec));
                 let manifest = Manifest::starting(&spec, op, &user);
-                Ok(self.start(
-                    &mut tasks,
-                    manifest,
-                    Phase::Starting,
-                    Birth::Create(Box::new(spec)),
-                ))
+                Ok(self.start(&mut tasks, manifest, Phase::Starting, Birth::Create))
             }
         }
     }
@@ -243,17 +231,84 @@ impl Registry {
     /// # Errors
     /// When it is not here or does not run.
     pub fn in_use(&self, id: SandboxId) -> Result<InUse, Refused> {
+        self.begin_use(id, false)
+    }
+
+    /// The same, to write a file: a pause waits for it.
+    ///
+    /// # Errors
+    /// When it is not here or does not run.
+    pub fn in_use_by_writer(&self, id: SandboxId) -> Result<InUse, Refused> {
+        self.begin_use(id, true)
+    }
+
+    fn begin_use(&self, id: SandboxId, writes: bool) -> Result<InUse, Refused> {
+        // First the use and then the state: a pause that begins in between sees the one or is seen.
+        let used = Use::begin(&self.get(id)?.activity, writes);
         let view = self.get(id)?;
         match view.state {
-            Phase::Running(Running { envd, .. }) => {
-                view.activity.touch();
-                Ok(InUse {
-                    envd,
-                    activity: view.activity,
-                })
-            }
+            Phase::Running(Running { envd, .. }) => Ok(InUse { envd, used }),
             _ => Err(Refused::WrongState(id, view.policy_state())),
         }
+    }
+
+    /// Pauses a sandbox and waits until its snapshot is durable. The pause goes on if the caller goes away.
+    ///
+    /// # Errors
+    /// When it is refused or fails; it runs on then.
+    pub async fn pause(
+        &self,
+        id: SandboxId,
+        op: &Operation,
+        reason: PauseReason,
+    ) -> Result<View, Refused> {
+        self.ask(id, |reply| Command::Pause(op.clone(), reason, reply))
+            .await
+    }
+
+    /// Resumes a sandbox and waits until it is usable. The resumption goes on if the caller goes away.
+    ///
+    /// # Errors
+    /// When it is refused or fails; it stays paused then.
+    pub async fn resume(&self, id: SandboxId, op: &Operation, idle: Idle) -> Result<View, Refused> {
+        self.ask(id, |reply| Command::Resume(op.clone(), idle, reply))
+            .await
+    }
+
+    /// Changes what may change while a sandbox lives.
+    ///
+    /// # Errors
+    /// When it is refused or cannot be done.
+    pub async fn update(
+        &self,
+        id: SandboxId,
+        op: &Operation,
+        update: Update,
+    ) -> Result<View, Refused> {
+        self.ask(id, |reply| Command::Update(op.clone(), update, reply))
+            .await
+    }
+
+    /// Has the sandbox's task do something, and gives the sandbox as it is then.
+    async fn ask(
+        &self,
+        id: SandboxId,
+        command: impl FnOnce(Reply) -> Command,
+    ) -> Result<View, Refused> {
+        let commands = {
+            let tasks = self.lock();
+            let handle = tasks.get(&id).ok_or(Refused::NotFound(id))?;
+            handle.commands.clone()
+        };
+        let (reply, answer) = oneshot::channel();
+        // A task that ends meanwhile takes its replies with it.
+        let _ = commands.send(command(reply)).await;
+        match answer.await {
+            Ok(done) => done?,
+            Err(_) if self.host.stopping.is_cancelled() => return Err(Refused::Stopping),
+            Err(_) => return Err(Refused::NotFound(id)),
+        }
+        self.get(id)
     }
 
     fn start(
@@ -271,6 +326,9 @@ impl Registry {
             manifest,
             view,
             commands: inbox,
+            waiting: VecDeque::new(),
+            not_before: Instant::now(),
+            retry: retry(),
             forget: Forget {
                 id,
                 tasks: Arc::downgrade(&self.tasks),

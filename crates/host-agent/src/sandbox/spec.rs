@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use wrenn_ids::{SandboxId, TemplateId};
 
-use super::Egress;
+use super::{Egress, OnIdle};
 
 /// Bounds of api.md §4.
 const VCPUS: RangeInclusive<u32> = 1..=32;
@@ -46,6 +46,8 @@ pub struct Spec {
     pub network: Egress,
     /// Seconds without activity; 0 = never.
     pub idle_timeout_sec: u32,
+    /// What happens then.
+    pub on_idle: OnIdle,
     /// User of commands that name none; the template's when absent.
     pub default_user: Option<String>,
 }
@@ -185,6 +187,7 @@ mod tests {
                 deny_out: Vec::new(),
             },
             idle_timeout_sec: 0,
+            on_idle: OnIdle::Pause,
             default_user: None,
         };
         change(&mut spec);

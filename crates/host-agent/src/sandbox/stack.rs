@@ -38,12 +38,12 @@ impl Stack {
         self.guards.push(guard);
     }
 
-    /// Pushes a store that the next guard is built from.
-    pub(crate) fn push_cow(&mut self, cow: CowFile) -> &CowFile {
-        self.guards.push(Guard::Cow(cow));
-        match self.guards.last() {
-            Some(Guard::Cow(cow)) => cow,
-            _ => unreachable!("it was pushed just now"),
+    /// Parts from all that is not on the disk: what a paused sandbox does not hold. The rest stays.
+    pub(crate) fn split_live(&mut self) -> Self {
+        let durable = |guard: &Guard| matches!(guard, Guard::Directory(_) | Guard::Cow(_));
+        let from = self.guards.iter().position(|guard| !durable(guard));
+        Self {
+            guards: self.guards.split_off(from.unwrap_or(self.guards.len())),
         }
     }
 
@@ -62,6 +62,20 @@ impl Stack {
     pub(crate) fn vm(&self) -> Option<&JailedVm> {
         self.guards.iter().find_map(|guard| match guard {
             Guard::Vm(vm) => Some(vm),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn slot(&self) -> Option<&SlotLease> {
+        self.guards.iter().find_map(|guard| match guard {
+            Guard::Slot(slot) => Some(slot),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn disk(&self) -> Option<&SnapshotDevice> {
+        self.guards.iter().find_map(|guard| match guard {
+            Guard::Disk(disk) => Some(disk),
             _ => None,
         })
     }

@@ -1,0 +1,309 @@
+//! Pausing, as ordered steps:
+//!
+//! disk whole → guest prepared → record → vCPUs stopped → snapshot → files durable → disk durable → record
+//!
+//! The sandbox is paused when its record says so, not before. A step that fails is undone: the vCPUs and the
+//! guest go on, and the sandbox is as usable as it was. After each step stands a failpoint
+//! `pause.after.<step>`.
+
+use std::{fs::File, future::Future, path::Path, time::Duration};
+
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use wrenn_firecracker::{
+    ApiError, Observed,
+    api::types::{SnapshotCreate, SnapshotType},
+};
+use wrenn_memory::PAGE_BYTES;
+
+use super::{
+    Failure, FailureKind, Host,
+    host::COW,
+    manifest::Manifest,
+    policy::State,
+    snapshot::{self, MAX_DIFFERENCES, Scope, Snapshot, Taken},
+    stack::Stack,
+    view::{PauseReason, Running, now_ms},
+};
+use crate::{durable, envd, telemetry};
+
+/// What the guest's processes get to stop in.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Longest wait for a step without a limit of its own, before stretching.
+const STEP: Duration = Duration::from_secs(20);
+/// Longest time for the files to become durable, before stretching.
+const WRITE: Duration = Duration::from_secs(300);
+/// What Firecracker writes, as it sees it in its jail.
+const NEW_VMSTATE: &str = "vmstate.new";
+const NEW_MEMORY: &str = "memory.new";
+
+/// Why a sandbox was not paused; its text is for the log.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PauseError {
+    #[error("keep the sandbox's record")]
+    Record(#[from] durable::Error),
+    #[error("prepare the guest")]
+    Guest(#[source] envd::Error),
+    #[error("speak to the VM")]
+    Vm(#[from] ApiError),
+    #[error("disk")]
+    Disk(#[from] wrenn_block::Error),
+    #[error("make the disk durable")]
+    Flush(#[source] std::io::Error),
+    #[error("write the snapshot")]
+    Snapshot(#[from] snapshot::Error),
+    #[error("the VM is gone")]
+    NoVm,
+    #[error("step {step}: not done after {after:?}")]
+    Late { step: &'static str, after: Duration },
+    #[error("overtaken by a destroy")]
+    Superseded,
+    #[error("failpoint {0}")]
+    Failpoint(String),
+}
+
+impl PauseError {
+    /// What the caller is told.
+    pub(crate) fn failure(&self) -> Failure {
+        let (kind, message) = match self {
+            Self::Guest(_) => (
+                FailureKind::GuestUnreachable,
+                "the sandbox could not be held still",
+            ),
+            Self::Superseded => (FailureKind::Superseded, "the sandbox was destroyed"),
+            error if is_full(error) => (
+                FailureKind::HostDiskFull,
+                "the host has no room for the snapshot",
+            ),
+            _ => (
+                FailureKind::Internal,
+                "the host could not pause the sandbox",
+            ),
+        };
+        Failure::new(kind, message)
+    }
+}
+
+/// Whether the host's disk has no room; Firecracker says it in words.
+fn is_full(error: &PauseError) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|io| io.kind() == std::io::ErrorKind::StorageFull)
+            || matches!(error.downcast_ref(), Some(ApiError::Refused { fault, .. }) if fault.contains("os error 28"))
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// One pausing.
+#[derive(Debug)]
+pub(crate) struct Pausing<'a> {
+    pub(crate) host: &'a Host,
+    pub(crate) stack: &'a Stack,
+    pub(crate) running: &'a Running,
+    pub(crate) reason: PauseReason,
+    /// Ends it at its present step.
+    pub(crate) superseded: CancellationToken,
+}
+
+impl Pausing<'_> {
+    /// Makes the snapshot and records it. On an error the sandbox runs on, unless it was overtaken.
+    pub(crate) async fn run(&self, manifest: &mut Manifest) -> Result<(), PauseError> {
+        let before = manifest.clone();
+        let done = self.take(manifest).await;
+        if let Err(error) = &done {
+            let lost = manifest.live.as_ref().is_some_and(|live| !live.dirty_log);
+            *manifest = before;
+            if let Some(live) = &mut manifest.live {
+                live.dirty_log &= !lost;
+            }
+            if !matches!(error, PauseError::Superseded) {
+                self.go_on(manifest).await;
+            }
+        }
+        done
+    }
+
+    async fn take(&self, manifest: &mut Manifest) -> Result<(), PauseError> {
+        let host = self.host;
+        let (Some(vm), Some(disk)) = (self.stack.vm(), self.stack.disk()) else {
+            return Err(PauseError::NoVm);
+        };
+        let deadline = Instant::now() + host.pace.stretch(STEP);
+        self.step("merged", None, async { Ok(disk.merged(deadline).await?) })
+            .await?;
+        let (envd, key) = (&self.running.envd, &self.running.host_key);
+        let prepare = async {
+            let prepared = envd.prepare_snapshot(key, PATIENCE).await;
+            prepared.map_err(PauseError::Guest)
+        };
+        self.step("prepare", None, prepare).await?;
+
+        // From the moment that Firecracker writes a snapshot its log of dirty pages begins anew.
+        let directory = host.directory(manifest.sandbox_id);
+        let scope = self.scope(manifest, &directory);
+        manifest.state = State::Pausing;
+        if let Some(live) = &mut manifest.live {
+            live.dirty_log = false;
+        }
+        manifest.write(&directory)?;
+        self.passed("record")?;
+
+        let stop = async {
+            Ok(match Observed::of(vm.client()).await? {
+                Observed::Running(running) => running.pause().await.map_err(|r| r.error)?,
+                Observed::Paused(paused) => paused,
+                Observed::Configuring(_) => return Err(PauseError::NoVm),
+            })
+        };
+        let paused = self.step("stop", None, stop).await?;
+        let jail = vm.root();
+        let write = async {
+            Ok(paused
+                .create_snapshot(&SnapshotCreate {
+                    snapshot_type: match scope {
+                        Scope::Full => SnapshotType::Full,
+                        Scope::Difference => SnapshotType::Diff,
+                    },
+                    snapshot_path: Path::new("/").join(NEW_VMSTATE),
+                    mem_file_path: Path::new("/").join(NEW_MEMORY),
+                })
+                .await?)
+        };
+        self.step("snapshot", None, write).await?;
+
+        let number = manifest.snapshot.as_ref().map_or(0, |old| old.number) + 1;
+        let below = manifest.snapshot.clone();
+        let below = below.filter(|_| scope == Scope::Difference);
+        let pages = u64::from(manifest.memory_mib) * (1 << 20) / PAGE_BYTES;
+        let (sandbox, verified) = (directory.clone(), host.verified.clone());
+        let publish = blocking(move || {
+            let taken = Taken {
+                sandbox: &sandbox,
+                number,
+                pages,
+                vmstate: &jail.join(NEW_VMSTATE),
+                memory: &jail.join(NEW_MEMORY),
+                below: below.as_ref(),
+            };
+            Ok(taken.publish(&verified)?)
+        });
+        let files = self.step("files", Some(WRITE), publish).await?;
+        let (device, cow) = (disk.path(), directory.join(COW));
+        let flush = blocking(move || {
+            // The block device's own cache first, then the file that it writes to.
+            let synced = File::open(device).and_then(|device| device.sync_all());
+            synced
+                .and_then(|()| File::open(cow)?.sync_all())
+                .map_err(PauseError::Flush)
+        });
+        self.step("disk", Some(WRITE), flush).await?;
+
+        manifest.state = State::Paused;
+        let live = manifest.live.take().ok_or(PauseError::NoVm)?;
+        manifest.snapshot = Some(Snapshot {
+            number,
+            at_ms: now_ms(),
+            reason: self.reason,
+            firecracker_version: live.firecracker_version,
+            envd_version: live.envd_version,
+            files,
+        });
+        manifest.write(&directory)?;
+        Ok(())
+    }
+
+    /// A difference, as long as the log of dirty pages is whole and not too many differences lie on each other.
+    fn scope(&self, manifest: &Manifest, directory: &Path) -> Scope {
+        let logged = manifest.live.as_ref().is_some_and(|live| live.dirty_log);
+        let below = manifest.snapshot.as_ref().filter(|_| logged);
+        let mapping =
+            below.map(|old| snapshot::mapping(&snapshot::directory(directory, old.number)));
+        match mapping {
+            Some(Ok(mapping)) if mapping.layers().len() <= MAX_DIFFERENCES => Scope::Difference,
+            _ => Scope::Full,
+        }
+    }
+
+    /// Undoes what was begun: the guest goes on. What fails here the guest's own watchdog mends, or the death
+    /// of the VM ends.
+    pub(crate) async fn go_on(&self, manifest: &Manifest) {
+        let (host, id) = (self.host, manifest.sandbox_id);
+        let directory = host.directory(id);
+        if let Some(vm) = self.stack.vm() {
+            let resumed = match Observed::of(vm.client()).await {
+                Ok(Observed::Paused(paused)) => match paused.resume().await {
+                    Ok(_) => Ok(()),
+                    Err(refused) => Err(refused.error),
+                },
+                Ok(_) => Ok(()),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = resumed {
+                tracing::error!(sandbox_id = %id, error = %crate::chain(&error), "the vCPUs stand still");
+            }
+            for name in [NEW_VMSTATE, NEW_MEMORY] {
+                let _ = tokio::fs::remove_file(vm.root().join(name)).await; // it may not be there
+            }
+        }
+        let thawed = self.running.envd.unfreeze(&self.running.host_key).await;
+        if let Err(error) = thawed {
+            tracing::error!(sandbox_id = %id, error = %crate::chain(&error), "the guest was not told to go on");
+        }
+        let kept = manifest.snapshot.as_ref().map(|snapshot| snapshot.number);
+        let tidy = {
+            let directory = directory.clone();
+            tokio::task::spawn_blocking(move || snapshot::remove_others(&directory, kept))
+        };
+        if let Ok(Err(error)) = tidy.await {
+            tracing::warn!(sandbox_id = %id, error = %crate::chain(&error), "a broken-off snapshot stays");
+        }
+        if let Err(error) = manifest.write(&directory) {
+            tracing::error!(sandbox_id = %id, error = %crate::chain(&error), "state is not durable");
+        }
+    }
+
+    async fn step<T>(
+        &self,
+        name: &'static str,
+        limit: Option<Duration>,
+        work: impl Future<Output = Result<T, PauseError>>,
+    ) -> Result<T, PauseError> {
+        let begun = Instant::now();
+        let limited = async {
+            match limit.map(|limit| self.host.pace.stretch(limit)) {
+                None => work.await,
+                Some(after) => timeout(after, work)
+                    .await
+                    .unwrap_or(Err(PauseError::Late { step: name, after })),
+            }
+        };
+        let done = tokio::select! {
+            biased;
+            () = self.superseded.cancelled() => Err(PauseError::Superseded),
+            done = limited => done,
+        }?;
+        telemetry::step("pause", name, begun.elapsed());
+        self.passed(name)?;
+        Ok(done)
+    }
+
+    fn passed(&self, step: &str) -> Result<(), PauseError> {
+        let name = format!("pause.after.{step}");
+        match self.host.failpoints.reached(&name) {
+            None => Ok(()),
+            Some(_) => Err(PauseError::Failpoint(name)),
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, PauseError> + Send + 'static,
+) -> Result<T, PauseError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or(Err(PauseError::NoVm))
+}
