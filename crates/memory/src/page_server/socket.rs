@@ -1,0 +1,91 @@
+//! The socket on which one VM connects.
+//!
+//! It takes its place by a rename, when it listens already and belongs to whom it should: who sees it can connect.
+//! Its file goes when this is dropped, so nobody connects a second time.
+
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::{AtFlags, CWD, Gid, Mode, Uid, chmodat, chownat},
+    io::retry_on_intr,
+    net::{
+        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen,
+        socket_with,
+    },
+};
+
+/// A socket that listens.
+#[derive(Debug)]
+pub(super) struct Socket {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl Socket {
+    /// Listens at `path`, for `owner` only; what was there before is replaced.
+    pub(super) fn publish(path: &Path, owner: Option<(u32, u32)>) -> io::Result<Self> {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(".new");
+        let early = path.with_file_name(name);
+        match fs::remove_file(&early) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {} // of a server that was killed
+        }
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        bind(&fd, &SocketAddrUnix::new(&early)?)?;
+        // From here on there is a file, and an owner that removes it.
+        let mut socket = Self { fd, path: early };
+        chmodat(
+            CWD,
+            &socket.path,
+            Mode::from_raw_mode(0o600),
+            AtFlags::empty(),
+        )?;
+        if let Some((user, group)) = owner {
+            let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
+            let flags = AtFlags::SYMLINK_NOFOLLOW;
+            chownat(CWD, &socket.path, Some(user), Some(group), flags)?;
+        }
+        listen(&socket.fd, 1)?;
+        fs::rename(&socket.path, path)?;
+        path.clone_into(&mut socket.path);
+        Ok(socket)
+    }
+
+    /// Waits for a VM.
+    pub(super) fn accept(&self, deadline: Instant) -> io::Result<OwnedFd> {
+        wait_readable(&self.fd, deadline)?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        Ok(retry_on_intr(|| accept_with(&self.fd, flags))?)
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // Who started us sweeps the directory when the VM is gone.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Waits until there is something to read, or an end.
+pub(super) fn wait_readable(fd: impl AsFd, deadline: Instant) -> io::Result<()> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        // Deadlines are seconds away.
+        let left = Timespec::try_from(left).ok();
+        let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+        match retry_on_intr(|| poll(&mut fds, left.as_ref()))? {
+            0 if Instant::now() >= deadline => return Err(ErrorKind::TimedOut.into()),
+            0 => {}
+            _ => return Ok(()),
+        }
+    }
+}
