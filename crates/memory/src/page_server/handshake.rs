@@ -157,3 +157,24 @@ fn is_userfaultfd(fd: &OwnedFd) -> bool {
     fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))
         .is_ok_and(|target| target.as_os_str() == "anon_inode:[userfaultfd]")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write, os::unix::net::UnixStream, time::Duration};
+
+    use super::*;
+
+    #[test]
+    fn who_says_nothing_or_half_is_not_waited_for_beyond_the_deadline() {
+        for said in ["", "[{"] {
+            let (mut vm, server) = UnixStream::pair().unwrap();
+            vm.write_all(said.as_bytes()).unwrap();
+            let deadline = Instant::now() + Duration::from_millis(5);
+            let refused = receive(&server.into(), 1, deadline);
+            assert!(
+                matches!(&refused, Err(HandshakeError::Receive(error)) if error.kind() == io::ErrorKind::TimedOut),
+                "{refused:?}"
+            );
+        }
+    }
+}

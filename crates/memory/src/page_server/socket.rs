@@ -89,3 +89,44 @@ pub(super) fn wait_readable(fd: impl AsFd, deadline: Instant) -> io::Result<()> 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        os::unix::{fs::MetadataExt, net::UnixStream},
+        time::Duration,
+    };
+
+    use super::*;
+
+    #[test]
+    fn it_appears_ready_for_its_owner_and_goes_when_it_is_dropped() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        for leftover in ["socket", "socket.new"] {
+            fs::write(
+                directory.path().join(leftover),
+                "of a server that was killed",
+            )
+            .unwrap();
+        }
+        let socket = Socket::publish(&path, Some((7, 8))).unwrap();
+        let metadata = fs::metadata(&path).unwrap();
+        let (mode, user, group) = (metadata.mode(), metadata.uid(), metadata.gid());
+        assert_eq!((mode & 0o7777, user, group), (0o600, 7, 8));
+        let _vm = UnixStream::connect(&path).unwrap();
+        socket.accept(Instant::now()).unwrap();
+        drop(socket);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn nobody_is_waited_for_beyond_the_deadline() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = Socket::publish(&directory.path().join("socket"), None).unwrap();
+        let late = socket.accept(Instant::now() + Duration::from_millis(5));
+        assert_eq!(late.unwrap_err().kind(), ErrorKind::TimedOut);
+        let nowhere = Socket::publish(&directory.path().join("no/socket"), None);
+        assert_eq!(nowhere.unwrap_err().kind(), ErrorKind::NotFound);
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::{
     io::Read,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
@@ -29,34 +29,40 @@ pub(crate) fn wait_for<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T 
 /// A running page server; killed when it is dropped.
 pub(crate) struct Server {
     child: Child,
-    pub(crate) directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Server {
     pub(crate) fn start(snapshot: &Snapshot) -> Self {
-        Self::start_with(snapshot, "", "")
+        Self::start_with(snapshot, None, None)
     }
 
-    /// With the files for a working set; `record` is made in the server's directory.
-    pub(crate) fn start_with(snapshot: &Snapshot, prefetch: &str, record: &str) -> Self {
+    /// With a working set to bring, and a place where one is recorded.
+    pub(crate) fn start_with(
+        snapshot: &Snapshot,
+        prefetch: Option<&Path>,
+        record: Option<&Path>,
+    ) -> Self {
         let server = Self::spawn(snapshot, prefetch, record);
         let socket = server.socket();
         wait_for("socket", || socket.exists().then_some(()));
         server
     }
 
-    pub(crate) fn spawn(snapshot: &Snapshot, prefetch: &str, record: &str) -> Self {
+    /// Does not wait until it is ready.
+    pub(crate) fn spawn(
+        snapshot: &Snapshot,
+        prefetch: Option<&Path>,
+        record: Option<&Path>,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let record = match record {
-            "" => PathBuf::new(),
-            name => directory.path().join(name),
-        };
+        let none = Path::new("");
         let child = Command::new(env!("CARGO_BIN_EXE_page-server-under-test"))
             .arg(snapshot.directory.path())
             .arg(directory.path().join("socket"))
             .arg(directory.path().join("stats"))
-            .arg(prefetch)
-            .arg(record)
+            .arg(prefetch.unwrap_or(none))
+            .arg(record.unwrap_or(none))
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
