@@ -28,5 +28,5 @@ pub use jail::cgroup::{IoLimit, Limits};
 pub use jail::console::{ConsoleLog, console_tail};
 pub use jail::leftover::{Leftover, Reaper};
 pub use jail::process::ProcessIdentity;
-pub use jail::vm::JailedVm;
+pub use jail::vm::{Companion, JailedVm};
 pub use jail::{Jail, JailError, JailHost, JailSpec, VmId};

@@ -65,17 +65,6 @@ pub fn contents(file: &File) -> io::Result<Contents> {
     })
 }
 
-/// The pages of a file that are no holes, by number: of a difference that Firecracker wrote these are the dirty
-/// ones, zeros included. Blocking.
-///
-/// # Errors
-/// When the file cannot be read.
-pub fn data_pages(file: &File) -> io::Result<Vec<Range<u64>>> {
-    let extents = extents(file, file.metadata()?.size())?;
-    let pages = |bytes: Range<u64>| bytes.start / PAGE_BYTES..bytes.end.div_ceil(PAGE_BYTES);
-    Ok(extents.into_iter().map(pages).collect())
-}
-
 /// The parts of a file that are not holes, widened to whole pages, in bytes.
 fn extents(file: &File, length: u64) -> io::Result<Vec<Range<u64>>> {
     let mut found: Vec<Range<u64>> = Vec::new();

@@ -30,7 +30,7 @@ pub enum Source {
 
 impl Source {
     /// The same, `pages` further on.
-    fn after(self, pages: u64) -> Self {
+    pub(crate) fn after(self, pages: u64) -> Self {
         match self {
             Self::Zero => Self::Zero,
             Self::Layer { index, page } => Self::Layer {
@@ -53,7 +53,8 @@ pub struct Run {
 }
 
 impl Run {
-    fn end(&self) -> u64 {
+    /// First page after it.
+    pub(crate) fn end(&self) -> u64 {
         self.start + self.pages
     }
 }
@@ -253,12 +254,17 @@ impl Mapping {
     /// Where the guest's page is; `None` beyond its end.
     #[must_use]
     pub fn at(&self, page: u64) -> Option<Extent> {
-        let run = &self.runs[self.runs.partition_point(|run| run.end() <= page)..];
-        let run = run.first()?;
+        let run = self.run_of(page)?;
         Some(Extent {
             source: run.source.after(page - run.start),
             pages: run.end() - page,
         })
+    }
+
+    /// The run that holds the guest's page; `None` beyond its end.
+    pub(crate) fn run_of(&self, page: u64) -> Option<Run> {
+        let at = self.runs.partition_point(|run| run.end() <= page);
+        self.runs.get(at).copied()
     }
 
     /// Pages of the guest.

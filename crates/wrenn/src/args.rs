@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     cmd::{
         api, completions, config, control_plane, doctor, down, help, host_agent, logs, machine,
-        man, migrate, run, sandbox, setup, status, supervise, up, version,
+        man, migrate, page_server, run, sandbox, setup, status, supervise, up, version,
     },
     context::Global,
 };
@@ -69,6 +69,9 @@ pub(crate) enum Command {
     ControlPlane(control_plane::Arguments),
     /// Run sandboxes on this machine for a control plane
     HostAgent(host_agent::Arguments),
+    /// The process that serves the memory of a restored VM
+    #[command(hide = true)]
+    PageServer(page_server::Arguments),
     /// Fetch and build the guest kernel, Firecracker and the base image
     Setup(setup::Arguments),
     /// Handle the virtual host: the QEMU machine for machines without usable KVM

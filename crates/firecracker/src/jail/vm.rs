@@ -29,6 +29,24 @@ pub struct JailedVm {
     held: Held,
 }
 
+/// A process in a VM's cgroup: it ends with the VM, and can be seen to end before it.
+#[derive(Debug)]
+pub struct Companion {
+    process: Process,
+}
+
+impl Companion {
+    /// What to write down in order to find it later.
+    pub fn identity(&self) -> ProcessIdentity {
+        self.process.identity()
+    }
+
+    /// Resolves when it has ended; an event, not a poll.
+    pub async fn ended(&self) {
+        self.process.ended().await;
+    }
+}
+
 impl JailedVm {
     pub(super) fn new(
         host: Arc<JailHost>,
@@ -69,6 +87,12 @@ impl JailedVm {
     /// The VM's cgroup, for processes that shall live and die with it.
     pub fn cgroup(&self) -> PathBuf {
         self.host.cgroup(&self.id).path()
+    }
+
+    /// The process `identity` beside the VMM, if it lives and is in the VM's cgroup.
+    pub fn companion(&self, identity: ProcessIdentity) -> Result<Option<Companion>, JailError> {
+        let process = Process::find(identity, &self.host.cgroup(&self.id))?;
+        Ok(process.map(|process| Companion { process }))
     }
 
     /// Resolves when Firecracker has ended, however it came about; an event, not a poll.

@@ -130,7 +130,13 @@ async fn live(host: &Host, manifest: Manifest) -> Result<Option<Adopted>, BoxErr
     stack.push(Guard::Disk(disk?));
     let console = vm.console(&host.console(id), CONSOLE_LIMIT)?;
     host.tasks.spawn(console.run());
+    let pages = live.pages.map(|pages| vm.companion(pages)).transpose()?;
     stack.push(Guard::Vm(vm));
+    match pages {
+        None => {}
+        Some(Some(pages)) => stack.push(Guard::Pages(pages)),
+        Some(None) => return Err("its page server has ended".into()),
+    }
     let running = running(host, &manifest, &live)?;
     Ok(Some((manifest, stack, Phase::Running(running))))
 }

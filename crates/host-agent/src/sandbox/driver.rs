@@ -260,19 +260,13 @@ impl Driver {
     /// Watches over the running sandbox until something changes.
     async fn serve(&mut self, stack: Stack, running: Running) -> Life {
         let host = Arc::clone(&self.host);
-        let ended = async {
-            match stack.vm() {
-                Some(vm) => vm.ended().await,
-                None => std::future::pending().await,
-            }
-        };
         let idle_at = self.idle_at();
         let command = tokio::select! {
             () = host.stopping.cancelled() => {
                 stack.detach();
                 return Life::Over;
             }
-            () = ended => return self.crashed(stack).await,
+            () = stack.ended() => return self.crashed(stack).await,
             Some(command) = self.next() => command,
             () = sleep_until(idle_at) => return self.idle(stack, running).await,
         };

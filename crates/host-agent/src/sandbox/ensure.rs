@@ -107,7 +107,7 @@ impl Steps<'_> {
         self.passed("boot")?;
         self.init(manifest, &keys, &envd, true).await?;
         drop(permit);
-        started.record(manifest, &directory, slot.0, keys, envd_version, false)?;
+        started.record(manifest, &directory, slot.0, keys, envd_version, None)?;
         self.passed("running")?;
         Ok(envd)
     }

@@ -127,7 +127,8 @@ impl Steps<'_> {
 }
 
 impl Started {
-    /// Records that the sandbox runs: from here on it does, whoever hears of it.
+    /// Records that the sandbox runs, of a restored one with its page server: from here on it does, whoever
+    /// hears of it.
     pub(crate) fn record(
         self,
         manifest: &mut Manifest,
@@ -135,7 +136,7 @@ impl Started {
         slot: Slot,
         keys: Keys,
         envd_version: String,
-        restored: bool,
+        restored: Option<Option<ProcessIdentity>>,
     ) -> Result<(), StartError> {
         manifest.state = State::Running;
         manifest.live = Some(Live {
@@ -146,8 +147,9 @@ impl Started {
             envd_version,
             firecracker_version: self.firecracker_version,
             started_at_ms: now_ms(),
-            restored,
-            dirty_log: restored,
+            restored: restored.is_some(),
+            pages: restored.flatten(),
+            dirty_log: restored.is_some(),
         });
         Ok(manifest.write(directory)?)
     }

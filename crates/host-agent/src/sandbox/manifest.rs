@@ -90,6 +90,9 @@ pub struct Live {
     /// It was restored from a snapshot: its disk has a second layer.
     #[serde(default)]
     pub restored: bool,
+    /// The page server of a restored one whose memory is not one file.
+    #[serde(default)]
+    pub pages: Option<ProcessIdentity>,
     /// Firecracker knows every page that differs from [`Manifest::snapshot`]; false from the moment on when
     /// it is asked for another one, until that is known to be good.
     #[serde(default)]

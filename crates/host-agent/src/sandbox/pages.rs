@@ -11,6 +11,8 @@ use std::{
 use rustix::fs::inotify;
 use tokio::{io::unix::AsyncFd, process::Command, time::timeout};
 
+use wrenn_firecracker::ProcessIdentity;
+
 use super::Host;
 
 /// Name of its socket in the jail.
@@ -33,6 +35,9 @@ pub(crate) enum Error {
     /// It ended instead of listening; its own words are in the log.
     #[error("the page server ended with {0}")]
     Ended(std::process::ExitStatus),
+    /// It has ended.
+    #[error("the page server has ended")]
+    Gone,
     /// It did not listen in time.
     #[error("the page server did not listen within {0:?}")]
     Late(Duration),
@@ -56,7 +61,7 @@ impl PageServer<'_> {
     ///
     /// # Errors
     /// When it does not; it is dead then.
-    pub(crate) async fn start(&self, host: &Host) -> Result<(), Error> {
+    pub(crate) async fn start(&self, host: &Host) -> Result<ProcessIdentity, Error> {
         let arrival = watch(self.jail).map_err(failed("watch the jail"))?;
         let socket = self.jail.join(SOCKET);
         let (program, arguments) = &host.config.page_server;
@@ -73,10 +78,12 @@ impl PageServer<'_> {
             .stdout(Stdio::null())
             .process_group(0);
         let mut child = command.spawn().map_err(failed("start the page server"))?;
-        let moved = match child.id() {
-            Some(pid) => tokio::fs::write(self.cgroup.join("cgroup.procs"), pid.to_string()).await,
-            None => Ok(()), // it has ended; the wait below says how
-        };
+        // It was not waited for yet, so its pid is its own.
+        let pid = child
+            .id()
+            .and_then(|pid| i32::try_from(pid).ok())
+            .ok_or(Error::Gone)?;
+        let moved = tokio::fs::write(self.cgroup.join("cgroup.procs"), pid.to_string()).await;
         let limit = host.pace.stretch(READY);
         let listening = async {
             moved.map_err(failed("put the page server into the VM's cgroup"))?;
@@ -94,6 +101,7 @@ impl PageServer<'_> {
         if ready.is_err() {
             let _ = child.start_kill();
         }
+        let identity = ProcessIdentity::of(pid).map_err(failed("look at the page server"));
         let reap = async move {
             if let Ok(status) = child.wait().await
                 && !status.success()
@@ -102,7 +110,8 @@ impl PageServer<'_> {
             }
         };
         host.tasks.spawn(host.until_stopped(reap));
-        ready
+        ready?;
+        identity?.ok_or(Error::Gone)
     }
 }
 

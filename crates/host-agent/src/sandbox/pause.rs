@@ -14,7 +14,7 @@ use wrenn_firecracker::{
     ApiError, Observed,
     api::types::{SnapshotCreate, SnapshotType},
 };
-use wrenn_memory::PAGE_BYTES;
+use wrenn_memory::{PAGE_BYTES, read_mapping};
 
 use super::{
     Failure, FailureKind, Host,
@@ -221,8 +221,7 @@ impl Pausing<'_> {
     fn scope(&self, manifest: &Manifest, directory: &Path) -> Scope {
         let logged = manifest.live.as_ref().is_some_and(|live| live.dirty_log);
         let below = manifest.snapshot.as_ref().filter(|_| logged);
-        let mapping =
-            below.map(|old| snapshot::mapping(&snapshot::directory(directory, old.number)));
+        let mapping = below.map(|old| read_mapping(&snapshot::directory(directory, old.number)));
         match mapping {
             Some(Ok(mapping)) if mapping.layers().len() <= MAX_DIFFERENCES => Scope::Difference,
             _ => Scope::Full,

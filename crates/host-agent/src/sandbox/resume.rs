@@ -13,6 +13,8 @@ use wrenn_firecracker::{
     api::types::{MemoryBackend, MemoryBackendType, SnapshotLoad},
 };
 
+use wrenn_memory::read_mapping;
+
 use super::{
     Failure, FailureKind, Host,
     guest::{Keys, Metadata},
@@ -90,8 +92,12 @@ impl Steps<'_> {
                     owner: slot.1,
                     cgroup,
                 };
-                self.host_step("pages", async { Ok(server.start(host).await?) })
-                    .await?;
+                let pages = async {
+                    let identity = server.start(host).await?;
+                    vm.companion(identity)?.ok_or(pages::Error::Gone.into())
+                };
+                let pages = self.host_step("pages", pages).await?;
+                stack.push(Guard::Pages(pages));
                 self.passed("pages")?;
                 MemoryBackend {
                     backend_type: MemoryBackendType::Uffd,
@@ -114,9 +120,6 @@ impl Steps<'_> {
             // Firecracker's metadata is not in its snapshots: until now the guest sees none.
             Ok(restored.put_mmds(&Metadata::of(manifest, &keys)).await?)
         };
-        self.step("load", None, restore).await?;
-        self.passed("load")?;
-
         let envd = Envd::new(
             slot.0.host_address(),
             &keys.access_token,
@@ -124,9 +127,25 @@ impl Steps<'_> {
             host.pace,
         )
         .map_err(StartError::Init)?;
-        self.init(manifest, &keys, &envd, false).await?;
+        let restored = async {
+            self.step("load", None, restore).await?;
+            self.passed("load")?;
+            self.init(manifest, &keys, &envd, false).await
+        };
+        tokio::select! {
+            restored = restored => restored?,
+            () = stack.pages_ended() => return Err(pages::Error::Gone.into()),
+        }
+        let pages = stack.pages().map(|pages| pages.identity());
         let envd_version = snapshot.envd_version.clone();
-        started.record(manifest, &directory, slot.0, keys, envd_version, true)?;
+        started.record(
+            manifest,
+            &directory,
+            slot.0,
+            keys,
+            envd_version,
+            Some(pages),
+        )?;
         self.passed("running")?;
         Ok(envd)
     }
@@ -145,7 +164,7 @@ async fn check(
     let checked = tokio::task::spawn_blocking(move || {
         snapshot.check(&directory, &verified)?;
         let generation = snapshot::directory(&directory, snapshot.number);
-        let mapping = snapshot::mapping(&generation)?;
+        let mapping = read_mapping(&generation).map_err(snapshot::Error::from)?;
         Ok(snapshot::flat_layer(&generation, &mapping))
     });
     checked.await.unwrap_or(Err(StartError::Stopping))

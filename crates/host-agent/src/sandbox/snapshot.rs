@@ -23,15 +23,14 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use wrenn_memory::{
-    Checksum, Contents, LayerId, MAX_LAYERS, Mapping, MappingError, PAGE_BYTES, Written, contents,
-    header::{self, HeaderError},
+    Checksum, Contents, HEADER_FILE, LayerId, MAX_LAYERS, Mapping, MappingError, PAGE_BYTES,
+    SnapshotError, Written, contents, data_extents, header, layer_file, read_mapping,
 };
 
 use super::view::PauseReason;
 
-/// Names in the directory of a generation.
+/// The devices in the directory of a generation; the memory has its own names.
 pub(crate) const VMSTATE: &str = "vmstate";
-pub(crate) const HEADER: &str = "memory";
 /// Differences on top of a whole memory; then comes a whole one again.
 pub(crate) const MAX_DIFFERENCES: usize = 10;
 const _: () = assert!(MAX_DIFFERENCES < MAX_LAYERS);
@@ -97,15 +96,9 @@ pub enum Error {
         /// What is wrong.
         how: &'static str,
     },
-    /// The header is none.
-    #[error("decode {}", path.display())]
-    Header {
-        /// Its path.
-        path: PathBuf,
-        /// What is wrong with it.
-        #[source]
-        source: HeaderError,
-    },
+    /// The memory of the generation below is not whole.
+    #[error("read the snapshot's memory")]
+    Memory(#[from] SnapshotError),
     /// The pages have no mapping.
     #[error("map the snapshot's memory")]
     Mapping(#[from] MappingError),
@@ -119,7 +112,7 @@ impl Error {
     pub(crate) fn is_damage(&self) -> bool {
         matches!(
             self,
-            Self::Damaged { .. } | Self::Header { .. } | Self::Mapping(_)
+            Self::Damaged { .. } | Self::Memory(_) | Self::Mapping(_)
         )
     }
 }
@@ -129,26 +122,9 @@ pub(crate) fn directory(sandbox: &Path, number: u64) -> PathBuf {
     sandbox.join(format!("gen-{number}"))
 }
 
-/// A layer's name in the directory.
-fn layer_name(layer: LayerId) -> String {
-    format!("{layer}.layer")
-}
-
 /// Where a generation whose memory is one layer has it.
 pub(crate) fn flat_layer(generation: &Path, mapping: &Mapping) -> Option<PathBuf> {
-    Some(generation.join(layer_name(mapping.flat()?)))
-}
-
-/// Reads a generation's mapping.
-pub(crate) fn mapping(generation: &Path) -> Result<Mapping, Error> {
-    let path = generation.join(HEADER);
-    let length = fs::metadata(&path).map_err(failed("measure", &path))?.len();
-    if length > header::MAX_BYTES as u64 {
-        let how = "longer than any header";
-        return Err(Error::Damaged { path, how });
-    }
-    let bytes = fs::read(&path).map_err(failed("read", &path))?;
-    header::decode(&bytes).map_err(|source| Error::Header { path, source })
+    Some(generation.join(layer_file(mapping.flat()?)))
 }
 
 /// What Firecracker has written, and what it belongs to.
@@ -183,7 +159,7 @@ impl Taken<'_> {
         let layer = LayerId::from_bytes(random);
 
         let vmstate = take(self.vmstate, &generation.join(VMSTATE))?;
-        let memory_path = generation.join(layer_name(layer));
+        let memory_path = generation.join(layer_file(layer));
         let memory = take(self.memory, &memory_path)?;
         if memory.1 != self.pages * PAGE_BYTES {
             let (path, how) = (memory_path, "not as long as the guest's memory");
@@ -193,7 +169,7 @@ impl Taken<'_> {
             None => whole(&memory.0, &memory_path, layer, self.pages)?,
             Some(below) => {
                 let old = directory(self.sandbox, below.number);
-                difference(&memory.0, &memory_path, layer, &mapping(&old)?)?
+                difference(&memory.0, &memory_path, layer, &read_mapping(&old)?)?
             }
         };
         let mut files = Vec::new();
@@ -211,7 +187,7 @@ impl Taken<'_> {
         };
         files.push(seal(vmstate.0, generation.join(VMSTATE), None)?);
         files.push(seal(memory.0, memory_path, Some(found))?);
-        let path = generation.join(HEADER);
+        let path = generation.join(HEADER_FILE);
         fs::write(&path, header::encode(&mapping)).map_err(failed("write", &path))?;
         let file = File::open(&path).map_err(failed("open", &path))?;
         files.push(seal(file, path, None)?);
@@ -229,7 +205,7 @@ impl Taken<'_> {
 
 /// A layer of the generation below, in the new one too.
 fn share(old: &Path, new: &Path, below: &Snapshot, layer: LayerId) -> Result<FileRecord, Error> {
-    let name = layer_name(layer);
+    let name = layer_file(layer);
     let path = new.join(&name);
     fs::hard_link(old.join(&name), &path).map_err(failed("link", &path))?;
     let known = below.files.iter().find(|file| file.name == name);
@@ -311,15 +287,8 @@ fn difference(
     layer: LayerId,
     below: &Mapping,
 ) -> Result<(Mapping, Contents), Error> {
-    let dirty = wrenn_memory::data_pages(file).map_err(failed("read", path))?;
+    let written = data_extents(file, below.pages()).map_err(failed("read", path))?;
     let found = contents(file).map_err(failed("read", path))?;
-    let written: Vec<_> = dirty
-        .into_iter()
-        .map(|pages| Written::Data {
-            at: pages.start,
-            pages,
-        })
-        .collect();
     Ok((below.overlaid(layer, &written)?, found))
 }
 
@@ -525,12 +494,12 @@ mod tests {
         /// The guest's page, read through the mapping.
         fn page(&self, snapshot: &Snapshot, page: u64) -> u8 {
             let generation = directory(self.dir.path(), snapshot.number);
-            let mapping = mapping(&generation).unwrap();
+            let mapping = read_mapping(&generation).unwrap();
             match mapping.at(page).unwrap().source {
                 wrenn_memory::Source::Zero => 0,
                 wrenn_memory::Source::Layer { index, page } => {
                     let layer = mapping.layers()[index as usize];
-                    let file = File::open(generation.join(layer_name(layer))).unwrap();
+                    let file = File::open(generation.join(layer_file(layer))).unwrap();
                     let mut byte = [0];
                     file.read_exact_at(&mut byte, page * PAGE_BYTES).unwrap();
                     byte[0]
@@ -544,7 +513,7 @@ mod tests {
         let fixture = Fixture::new();
         let first = fixture.publish(1, &[(0, 1), (1, 1), (40, 1)], None);
         let generation = directory(fixture.dir.path(), 1);
-        assert!(flat_layer(&generation, &mapping(&generation).unwrap()).is_some());
+        assert!(flat_layer(&generation, &read_mapping(&generation).unwrap()).is_some());
         // Page 1 is zero now, and that is data.
         let second = fixture.publish(2, &[(1, 0), (2, 2)], Some(&first));
         remove_others(fixture.dir.path(), Some(2)).unwrap();
@@ -556,7 +525,7 @@ mod tests {
             assert_eq!(fixture.page(&second, page), expected, "page {page}");
         }
         let generation = directory(fixture.dir.path(), 2);
-        assert!(flat_layer(&generation, &mapping(&generation).unwrap()).is_none());
+        assert!(flat_layer(&generation, &read_mapping(&generation).unwrap()).is_none());
         assert_eq!(second.files.len(), 4);
     }
 

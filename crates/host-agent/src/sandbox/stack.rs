@@ -2,7 +2,7 @@
 //! when creation fails, when it is destroyed and when its VM has died.
 
 use wrenn_block::{CowFile, SnapshotDevice};
-use wrenn_firecracker::{Jail, JailedVm};
+use wrenn_firecracker::{Companion, Jail, JailedVm};
 use wrenn_ids::SandboxId;
 use wrenn_network::SlotLease;
 
@@ -17,6 +17,8 @@ pub(crate) enum Guard {
     Disk(SnapshotDevice),
     Jail(Jail),
     Vm(JailedVm),
+    /// In the VM's cgroup: it ends with the VM, so nothing is to be released.
+    Pages(Companion),
 }
 
 /// How often each undo is run.
@@ -66,6 +68,35 @@ impl Stack {
         })
     }
 
+    pub(crate) fn pages(&self) -> Option<&Companion> {
+        self.guards.iter().find_map(|guard| match guard {
+            Guard::Pages(pages) => Some(pages),
+            _ => None,
+        })
+    }
+
+    /// Resolves when the page server has ended; never without one.
+    pub(crate) async fn pages_ended(&self) {
+        match self.pages() {
+            Some(pages) => pages.ended().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Resolves when what runs has ended: without its pages a VM stands still for ever.
+    pub(crate) async fn ended(&self) {
+        let vm = async {
+            match self.vm() {
+                Some(vm) => vm.ended().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = vm => {}
+            () = self.pages_ended() => {}
+        }
+    }
+
     pub(crate) fn slot(&self) -> Option<&SlotLease> {
         self.guards.iter().find_map(|guard| match guard {
             Guard::Slot(slot) => Some(slot),
@@ -100,6 +131,7 @@ impl Stack {
                 Guard::Disk(disk) => disk.detach(),
                 Guard::Vm(vm) => vm.detach(),
                 Guard::Jail(jail) => drop(jail),
+                Guard::Pages(_) => {}
             }
         }
     }
@@ -114,6 +146,7 @@ impl Guard {
             Self::Disk(_) => "disk",
             Self::Jail(_) => "jail",
             Self::Vm(_) => "vm",
+            Self::Pages(_) => "pages",
         }
     }
 
@@ -152,6 +185,7 @@ impl Guard {
                     host.blocks.sweep(&host.directory(id)).await?;
                 }
             }
+            Self::Pages(_) => {}
             Self::Jail(jail) => {
                 jail.release().await?;
                 if again {

@@ -6,9 +6,40 @@ use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use wrenn_host_agent::{Config, KvmProbe};
+use wrenn_memory::page_server::{self, Options};
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some("page-server") {
+        return serve_pages(arguments);
+    }
+    agent()
+}
+
+/// The product's `wrenn page-server`, as the agent starts it.
+fn serve_pages(mut arguments: impl Iterator<Item = String>) -> ExitCode {
+    let mut options = Options::default();
+    while let (Some(name), Some(value)) = (arguments.next(), arguments.next()) {
+        match &*name {
+            "--snapshot" => options.snapshot = value.into(),
+            "--socket" => options.socket = value.into(),
+            "--owner" => {
+                let owner = value.split_once(':');
+                let owner =
+                    owner.and_then(|(user, group)| Some((user.parse().ok()?, group.parse().ok()?)));
+                options.owner = Some(owner.expect("two numbers"));
+            }
+            other => panic!("{other}"),
+        }
+    }
+    match page_server::run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => panic!("{error:?}"),
+    }
+}
 
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn agent() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(std::env::var("WRENN_LOG").unwrap_or_else(|_| "info".to_owned()))
         .with_ansi(false)

@@ -17,8 +17,8 @@ use crate::fixture::{create_at_once, create_request, destroy, get, host, operati
 /// The points of `ensure.rs`, in order.
 const STEPS: [&str; 10] = [
     "record",
-    "slot",
     "cow",
+    "slot",
     "disk",
     "jail",
     "launch",

@@ -9,5 +9,6 @@ mod fixture;
 mod guest;
 mod isolation;
 mod lifecycle;
+mod pausing;
 mod programs;
 mod sdk;

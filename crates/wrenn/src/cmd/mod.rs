@@ -12,6 +12,7 @@ pub(crate) mod logs;
 pub(crate) mod machine;
 pub(crate) mod man;
 pub(crate) mod migrate;
+pub(crate) mod page_server;
 mod role;
 pub(crate) mod run;
 pub(crate) mod sandbox;
@@ -43,6 +44,7 @@ pub(crate) fn run(context: &Context, command: Command) -> Outcome {
         Command::Config(command) => config::run(context, &command),
         Command::ControlPlane(arguments) => control_plane::run(&arguments),
         Command::HostAgent(arguments) => host_agent::run(context, &arguments),
+        Command::PageServer(arguments) => page_server::run(arguments),
         Command::Setup(arguments) => setup::run(context, &arguments),
         Command::Machine(command) => machine::run(context, &command),
         Command::Migrate(command) => migrate::run(context, &command),
