@@ -67,6 +67,7 @@ const TIERS: [Tier; 9] = [
             [
                 "wrenn-firecracker",
                 "wrenn-envd",
+                "wrenn-memory",
                 "wrenn-database",
                 "wrenn-control-plane",
                 "wrenn",

@@ -57,6 +57,10 @@ pub fn data_extents(file: &File, pages: u64) -> io::Result<Vec<Written>> {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::single_range_in_vec_init,
+    reason = "one range is what is meant"
+)]
 mod tests {
     use std::{ops::Range, os::unix::fs::FileExt};
 

@@ -254,17 +254,12 @@ impl Mapping {
     /// Where the guest's page is; `None` beyond its end.
     #[must_use]
     pub fn at(&self, page: u64) -> Option<Extent> {
-        let run = self.run_of(page)?;
+        let run = &self.runs[self.runs.partition_point(|run| run.end() <= page)..];
+        let run = run.first()?;
         Some(Extent {
             source: run.source.after(page - run.start),
             pages: run.end() - page,
         })
-    }
-
-    /// The run that holds the guest's page; `None` beyond its end.
-    pub(crate) fn run_of(&self, page: u64) -> Option<Run> {
-        let at = self.runs.partition_point(|run| run.end() <= page);
-        self.runs.get(at).copied()
     }
 
     /// Pages of the guest.

@@ -8,8 +8,9 @@ use std::{ffi::c_void, marker::PhantomData, ops::Range, path::Path, ptr};
 
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 
+use super::runs::Runs;
 use crate::{
-    Mapping, PAGE_BYTES, Run, SnapshotError, Source, read_mapping,
+    PAGE_BYTES, Run, SnapshotError, Source, read_mapping,
     snapshot::{OpenLayer, open_layers},
 };
 
@@ -43,7 +44,8 @@ pub(super) enum Content<'a> {
 /// A snapshot's memory, open.
 #[derive(Debug)]
 pub(super) struct Layers {
-    mapping: Mapping,
+    pages: u64,
+    runs: Runs,
     /// One for each of the mapping's layers.
     mapped: Vec<Mapped>,
 }
@@ -53,17 +55,21 @@ impl Layers {
         let mapping = read_mapping(directory)?;
         let layers = open_layers(directory, &mapping)?;
         let mapped = layers.iter().map(Mapped::new).collect::<Result<_, _>>()?;
-        Ok(Self { mapping, mapped })
+        Ok(Self {
+            pages: mapping.pages(),
+            runs: Runs::new(&mapping),
+            mapped,
+        })
     }
 
     /// Pages of the guest.
     pub(super) fn pages(&self) -> u64 {
-        self.mapping.pages()
+        self.pages
     }
 
     /// The run that holds the page; `None` beyond the guest's end.
     pub(super) fn run_of(&self, page: u64) -> Option<Run> {
-        self.mapping.run_of(page)
+        self.runs.of_page(page)
     }
 
     /// What `pages` hold, which lie within `run`.

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 pub struct Options {
     /// Directory of the snapshot's memory: the header and the layers.
     pub snapshot: PathBuf,
-    /// Where the socket is to be. It is there when a VM may connect, and gone when one has.
+    /// Where the socket is to be. It is there when a VM may connect, and gone when one has; who waits for it removes
+    /// what an earlier server left there before this one is started.
     pub socket: PathBuf,
     /// User and group that the socket is given; else it is the caller's. Nobody else may connect.
     pub owner: Option<(u32, u32)>,

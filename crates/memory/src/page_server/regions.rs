@@ -169,7 +169,13 @@ impl Regions {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::single_range_in_vec_init,
+    reason = "one range is what is meant"
+)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const BASE: u64 = 0x7f00_0000_0000;
@@ -252,5 +258,36 @@ mod tests {
         assert_eq!(within(high + PAGE..high + 2 * PAGE), [1..2]);
         assert_eq!(within(low + 5 * PAGE..high), []);
         assert_eq!(within(low + 4 * PAGE..high + PAGE), [0..1, 7..8]);
+    }
+
+    /// Numbers of pages and what is beside them, near 0 and near the end.
+    fn number() -> impl Strategy<Value = u64> {
+        let near = (0..20_u64, 0..8_u64).prop_map(|(page, off)| page * PAGE + off / 7);
+        (near, any::<bool>()).prop_map(|(near, is_low)| if is_low { near } else { !near })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_accepted_has_every_page_once(
+            announced in proptest::collection::vec((number(), number(), number()), 1..4),
+            is_in_order in any::<bool>(),
+        ) {
+            let mut next = 0;
+            let announced: Vec<_> = announced.into_iter().map(|(address, size, mut offset)| {
+                if is_in_order {
+                    (offset, next) = (next, size.saturating_add(next));
+                }
+                region(address, size, offset)
+            }).collect();
+            if let Ok(regions) = Regions::new(&announced, next / PAGE) {
+                prop_assert!(next < 60 * PAGE);
+                for page in 0..next / PAGE {
+                    let address = regions.of_page(page).unwrap().address(page);
+                    prop_assert_eq!(regions.page_at(address), Some(page));
+                }
+                let within: u64 = regions.pages_within(&(0..u64::MAX)).map(|pages| pages.end - pages.start).sum();
+                prop_assert_eq!(within, next / PAGE);
+            }
+        }
     }
 }

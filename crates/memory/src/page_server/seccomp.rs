@@ -42,7 +42,6 @@ const FREE: &[i64] = &[
     libc::SYS_restart_syscall,
     libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigreturn,
-    libc::SYS_sched_yield,
     libc::SYS_sigaltstack,
     libc::SYS_write,
     libc::SYS_writev,

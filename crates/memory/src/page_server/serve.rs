@@ -30,7 +30,7 @@ use super::{
     uffd::{Filled, Message},
     working_set::WorkingSet,
 };
-use crate::Run;
+use crate::{PAGE_BYTES, Run};
 
 /// Pages brought for one fault, those beside it: 512 KiB.
 const AROUND: u64 = 128;
@@ -136,6 +136,7 @@ impl<'a> Server<'a> {
             Some(_) => State::Prefetching,
             None => State::Serving,
         };
+        self.stats.show();
         loop {
             self.take_messages()?;
             let patience = match self.work()? {
@@ -231,7 +232,7 @@ impl<'a> Server<'a> {
         };
         let mut next = piece.pages.start;
         while next < piece.pages.end {
-            let address = piece.address + (next - piece.pages.start) * crate::PAGE_BYTES;
+            let address = piece.address + (next - piece.pages.start) * PAGE_BYTES;
             let pages = next..piece.pages.end;
             let content = match &piece.run {
                 Some(run) => self.layers.content(run, &pages),

@@ -147,6 +147,10 @@ impl WorkingSet {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::single_range_in_vec_init,
+    reason = "one range is what is meant"
+)]
 mod tests {
     use proptest::prelude::*;
 

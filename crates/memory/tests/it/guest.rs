@@ -73,6 +73,7 @@ pub(crate) struct Guest {
     start: *mut u8,
     length: u64,
     pages: u64,
+    /// Until it is served: then it is the server's alone, and when that ends nobody waits for pages any more.
     uffd: Option<OwnedFd>,
     process: Option<Process>,
 }
@@ -117,6 +118,7 @@ impl Guest {
         let mut guest = Self::new(pages);
         let message = guest.message();
         guest.process = Some(Process::start(socket, &[&message], &[guest.uffd()]));
+        guest.uffd = None;
         guest
     }
 
@@ -184,11 +186,6 @@ impl Guest {
     pub(crate) fn end(&mut self) {
         self.process = None;
     }
-
-    /// Closes the test's end of the userfaultfd: when the server's is closed too, nobody waits for pages any more.
-    pub(crate) fn let_go(&mut self) {
-        self.uffd = None;
-    }
 }
 
 impl Drop for Guest {
@@ -198,7 +195,7 @@ impl Drop for Guest {
     }
 }
 
-/// A process that has connected and waits; killed when it is dropped.
+/// A process that has connected and lives for a minute, which ends any test; killed when it is dropped.
 pub(crate) struct Process(Child);
 
 impl Process {
@@ -242,8 +239,8 @@ impl Process {
             std::mem::forget(stream);
             Ok::<_, io::Error>(())
         };
-        let mut command = Command::new("/bin/cat");
-        command.stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut command = Command::new("/bin/sleep");
+        command.arg("60").stdin(Stdio::null());
         // SAFETY: only system calls between fork and exec, and no allocation.
         unsafe { command.pre_exec(send) };
         Self(command.spawn().unwrap())
