@@ -43,7 +43,7 @@ echo "held by the agent $(ls -l /proc/$(cat /run/agent.pid)/fd 2>/dev/null \
 /// Succeeds once every slot stands whole and as many are ready as the pool holds.
 const SLOTS_SETTLED: &str = r#"
 all=$(ls /run/netns | grep -c '^wrenn-')
-[ $((all - $(ls /var/lib/wrenn/sandboxes | wc -l))) -eq 8 ] &&
+[ $((all - $(ls /var/lib/wrenn/run/firecracker 2>/dev/null | wc -l))) -eq 8 ] &&
 [ $(ls /sys/class/net | grep -c '^wv') -eq $all ] &&
 [ $(nft -j list set inet wrenn slots | grep -o '"10\.' | wc -l) -eq $((2 * all)) ]
 "#;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::{Stream, stream};
 use tokio_util::sync::CancellationToken;
-use wrenn_ids::HostId;
+use wrenn_ids::{HostId, TemplateId};
 use wrenn_rpc::hostagent::{
     GetHostInfoResponse, HostEvent, Template, WatchEventsResponse,
     host_event::{Exited, IdleDestroyed, PauseFailed, Paused},
@@ -15,7 +15,7 @@ use crate::{
     checks,
     events::{Event, EventKind, Events},
     facts,
-    sandbox::{Phase, Registry},
+    sandbox::{Host, Phase, Registry, seed::SnapshotTemplate},
     templates,
 };
 
@@ -53,6 +53,25 @@ pub(super) fn template(template: templates::Template) -> Template {
         size_bytes: template.size_bytes,
         envd_version: template.envd_version,
         disk_mib: template.disk_mib,
+        ..Template::default()
+    }
+}
+
+/// A snapshot template as callers see it.
+pub(super) fn snapshot_template(
+    host: &Host,
+    id: TemplateId,
+    template: &SnapshotTemplate,
+) -> Template {
+    let (sandbox, snapshot) = (&template.sandbox, template.sandbox.snapshot.as_ref());
+    Template {
+        template_id: id.to_string(),
+        name: template.name.clone(),
+        size_bytes: template.size_bytes(&host.snapshot_template(id)),
+        envd_version: snapshot.map_or_else(String::new, |taken| taken.envd_version.clone()),
+        disk_mib: sandbox.disk_mib,
+        vcpus: sandbox.vcpus,
+        memory_mib: sandbox.memory_mib,
         ..Template::default()
     }
 }

@@ -1,8 +1,8 @@
 //! Requests, from the wire to checked values.
 
-use std::{str::FromStr, time::Duration};
+use std::{collections::HashSet, str::FromStr, time::Duration};
 
-use wrenn_ids::{HostId, ParseIdError};
+use wrenn_ids::{HostId, ParseIdError, SandboxId};
 use wrenn_rpc::{buffa::EnumValue, hostagent};
 
 use super::error::CallError;
@@ -19,6 +19,8 @@ use wrenn_rpc::{connectrpc::ErrorCode, hostagent::error_detail::Reason};
 const PATH: usize = 4096;
 const CMD: usize = 4096;
 const ARGS: usize = 256 * 1024;
+/// Sandboxes that one fork makes.
+const CHILDREN: usize = 20;
 
 /// Parses an id by the grammar of its kind.
 pub(super) fn id<T: FromStr<Err = ParseIdError>>(
@@ -108,6 +110,24 @@ pub(super) fn pause_reason(
         Some(Wire::PauseAll) => Ok(PauseReason::PauseAll),
         None => Err(CallError::invalid("reason is none that this agent knows")),
     }
+}
+
+/// Parses the names of a fork's children: new ones, each once.
+pub(super) fn children(source: SandboxId, ids: &[String]) -> Result<Vec<SandboxId>, CallError> {
+    if ids.is_empty() || ids.len() > CHILDREN {
+        return Err(CallError::invalid(format!(
+            "child_ids must be 1 to {CHILDREN}"
+        )));
+    }
+    let parsed: Vec<SandboxId> = ids
+        .iter()
+        .map(|child| id("child_ids", child))
+        .collect::<Result<_, _>>()?;
+    let distinct: HashSet<_> = parsed.iter().chain([&source]).collect();
+    if distinct.len() <= parsed.len() {
+        return Err(CallError::invalid("child_ids must be distinct"));
+    }
+    Ok(parsed)
 }
 
 /// Parses what is to change.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use futures::{StreamExt as _, TryStreamExt as _};
-use wrenn_ids::{HostId, SandboxId};
+use wrenn_ids::{HostId, SandboxId, TemplateId};
 use wrenn_rpc::{
     connectrpc::{
         ConnectError, InboundStream, RequestContext, Response, ServiceRequest, ServiceResult,
@@ -31,7 +31,7 @@ use super::{error::CallError, exec, files, hosts, parse, processes, sandboxes};
 use crate::{
     chain,
     envd::Stdin,
-    sandbox::{Idle, InUse, Refused, Registry, View},
+    sandbox::{Idle, InUse, Refused, Registry, View, seed::SnapshotTemplate},
 };
 
 /// Serves one host.
@@ -56,7 +56,16 @@ impl Service {
             tracing::error!(error = %chain(&error), "templates cannot be listed");
             CallError::internal("the host's templates cannot be listed")
         })?;
-        Ok(found.into_iter().map(hosts::template).collect())
+        let host = self.registry.host();
+        let snapshots = SnapshotTemplate::list(&host.snapshot_templates());
+        let snapshots = snapshots
+            .iter()
+            .map(|(id, template)| hosts::snapshot_template(host, *id, template));
+        Ok(found
+            .into_iter()
+            .map(hosts::template)
+            .chain(snapshots)
+            .collect())
     }
 
     fn sandboxes(&self) -> Vec<wire::Sandbox> {
@@ -183,9 +192,22 @@ impl HostAgent for Service {
     async fn fork_sandbox(
         &self,
         _: RequestContext,
-        _: ServiceRequest<'_, ForkSandboxRequest>,
+        request: ServiceRequest<'_, ForkSandboxRequest>,
     ) -> ServiceResult<ForkSandboxResponse> {
-        Err(ConnectError::unimplemented("ForkSandbox"))
+        let request = request.to_owned_message();
+        let op = parse::operation(request.operation.as_option(), self.host_id)?;
+        let id = parse::id("sandbox_id", &request.sandbox_id)?;
+        let children = parse::children(id, &request.child_ids)?;
+        let idle = Idle {
+            timeout_sec: request.idle_timeout_sec,
+            on_idle: parse::on_idle(request.on_idle)?.unwrap_or_default(),
+        };
+        let forked = self.registry.fork(id, &op, &children, idle).await;
+        let children = forked.map_err(CallError::from)?;
+        Response::ok(ForkSandboxResponse {
+            children: children.iter().map(|child| self.wire(child)).collect(),
+            ..Default::default()
+        })
     }
 
     async fn update_sandbox(
@@ -208,17 +230,40 @@ impl HostAgent for Service {
     async fn create_snapshot(
         &self,
         _: RequestContext,
-        _: ServiceRequest<'_, CreateSnapshotRequest>,
+        request: ServiceRequest<'_, CreateSnapshotRequest>,
     ) -> ServiceResult<CreateSnapshotResponse> {
-        Err(ConnectError::unimplemented("CreateSnapshot"))
+        let request = request.to_owned_message();
+        let op = parse::operation(request.operation.as_option(), self.host_id)?;
+        let id = parse::id("sandbox_id", &request.sandbox_id)?;
+        let template_id = parse::id("template_id", &request.template_id)?;
+        let kept = self
+            .registry
+            .keep(id, &op, template_id, &request.name)
+            .await;
+        let kept = kept.map_err(CallError::from)?;
+        let template = hosts::snapshot_template(self.registry.host(), template_id, &kept).into();
+        Response::ok(CreateSnapshotResponse {
+            template,
+            ..Default::default()
+        })
     }
 
     async fn delete_snapshot(
         &self,
         _: RequestContext,
-        _: ServiceRequest<'_, DeleteSnapshotRequest>,
+        request: ServiceRequest<'_, DeleteSnapshotRequest>,
     ) -> ServiceResult<DeleteSnapshotResponse> {
-        Err(ConnectError::unimplemented("DeleteSnapshot"))
+        let template_id: TemplateId = parse::id("template_id", request.template_id)?;
+        let directory = self.registry.host().snapshot_template(template_id);
+        let removed = tokio::task::spawn_blocking(move || SnapshotTemplate::remove(&directory));
+        match removed.await {
+            Ok(Ok(())) => Response::ok(DeleteSnapshotResponse::default()),
+            Ok(Err(error)) => {
+                tracing::error!(%template_id, error = %chain(&error), "a snapshot template stays");
+                Err(CallError::internal("the host could not delete the template").into())
+            }
+            Err(_) => Err(CallError::from(Refused::Stopping).into()),
+        }
     }
 
     async fn exec(

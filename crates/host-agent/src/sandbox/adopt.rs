@@ -142,7 +142,7 @@ async fn live(host: &Host, manifest: Manifest) -> Result<Option<Adopted>, BoxErr
 }
 
 /// Takes a paused sandbox over: what a pause or a resumption left half done beside its snapshot goes.
-fn rest(host: &Host, manifest: &Manifest) -> Stack {
+pub(super) fn rest(host: &Host, manifest: &Manifest) -> Stack {
     let (id, directory) = (manifest.sandbox_id, host.directory(manifest.sandbox_id));
     let kept = manifest.snapshot.as_ref().map(|snapshot| snapshot.number);
     if let Err(error) = snapshot::remove_others(&directory, kept) {

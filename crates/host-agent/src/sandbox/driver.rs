@@ -9,14 +9,15 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use wrenn_firecracker::console_tail;
-use wrenn_ids::SandboxId;
+use wrenn_ids::{SandboxId, TemplateId};
 
 use super::{
     Egress, Failure, FailureKind, Host, Operation, Refused,
     manifest::{Manifest, OnIdle},
-    pause::Pausing,
+    pause::{PauseError, Pausing},
     policy::{Change, Known, Refusal, State, Verdict, judge},
     registry::Forget,
+    seed::{self, Seed, SnapshotTemplate},
     snapshot,
     stack::{Stack, Undo},
     steps::{StartError, Steps},
@@ -43,12 +44,55 @@ pub(super) enum Command {
     Pause(Operation, PauseReason, Reply),
     /// Resume it with this idle time.
     Resume(Operation, Idle, Reply),
+    /// Copy it as it is now.
+    Copy(Operation, Copy, Reply),
     /// Change what may change while it lives.
     Update(Operation, Update, Reply),
 }
 
+/// What a sandbox is copied to.
+#[derive(Debug, Clone)]
+pub(super) enum Copy {
+    /// Paused sandboxes, of which none exists yet.
+    Children(Vec<SandboxId>, Idle),
+    /// A snapshot template of this name.
+    Template(TemplateId, String),
+}
+
 /// Where the answer to a command goes: the sandbox as it is then.
 pub(super) type Reply = oneshot::Sender<Result<(), Refused>>;
+
+impl Copy {
+    /// Makes it of a sandbox whose snapshot `taken` names; all or nothing. Blocks.
+    fn make(&self, host: &Host, taken: &Manifest, op: &Operation) -> Result<(), seed::Error> {
+        let Some(snapshot) = taken.snapshot.clone() else {
+            unreachable!("only what has a snapshot is copied");
+        };
+        let seed = Seed {
+            directory: host.directory(taken.sandbox_id),
+            snapshot,
+        };
+        match self {
+            Self::Template(id, name) => {
+                let to = host.snapshot_template(*id);
+                SnapshotTemplate::create(&to, &seed, taken, name, &op.id).map(drop)
+            }
+            Self::Children(children, idle) => {
+                let made = children.iter().try_for_each(|child| {
+                    let to = host.directory(*child);
+                    let snapshot = seed.copy(&to)?;
+                    Ok(taken.child(*child, snapshot, *idle).write(&to)?)
+                });
+                if made.is_err() {
+                    for child in children {
+                        let _ = std::fs::remove_dir_all(host.directory(*child)); // it may not be there
+                    }
+                }
+                made
+            }
+        }
+    }
+}
 
 /// When a sandbox is left alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,8 +117,8 @@ pub struct Update {
 /// How a task begins.
 #[derive(Debug)]
 pub(super) enum Birth {
-    /// The sandbox is to be created.
-    Create,
+    /// The sandbox is to be created: by a boot, or from a snapshot template.
+    Create(Option<Box<SnapshotTemplate>>),
     /// It exists: an earlier agent created it.
     Adopted(Stack),
 }
@@ -106,7 +150,7 @@ pub(super) struct Driver {
 impl Driver {
     pub(super) async fn run(mut self, birth: Birth) {
         let mut life = match birth {
-            Birth::Create => self.create().await,
+            Birth::Create(template) => self.create(template).await,
             Birth::Adopted(stack) => self.adopted(stack).await,
         };
         loop {
@@ -144,7 +188,7 @@ impl Driver {
     }
 
     /// Creates the sandbox; a destroy that arrives meanwhile overtakes it.
-    async fn create(&mut self) -> Life {
+    async fn create(&mut self, template: Option<Box<SnapshotTemplate>>) -> Life {
         let mut stack = Stack::default();
         let mut manifest = self.manifest.clone();
         let host = Arc::clone(&self.host);
@@ -154,9 +198,16 @@ impl Driver {
             kind: "create",
             superseded: superseded.clone(),
         };
-        let (created, destroy) = self
-            .overtakeable(&superseded, steps.create(&mut manifest, &mut stack))
-            .await;
+        let creation = async {
+            match &template {
+                None => steps.create(&mut manifest, &mut stack).await,
+                Some(template) => {
+                    let (manifest, stack) = (&mut manifest, &mut stack);
+                    steps.create_from(template, manifest, stack).await
+                }
+            }
+        };
+        let (created, destroy) = self.overtakeable(&superseded, creation).await;
         let failure = match created {
             Ok(envd) if destroy.is_none() => {
                 tracing::info!(sandbox_id = %self.id(), "sandbox runs");
@@ -280,6 +331,13 @@ impl Driver {
                 }
             }
             Command::Resume(op, _, reply) => drop(self.judged(Change::Resume, &op, reply)),
+            Command::Copy(op, copy, reply) => {
+                if let Some(reply) = self.judged(Change::Copy, &op, reply) {
+                    let (life, copied) = self.copy_running(stack, running, op, copy).await;
+                    drop(reply.send(copied));
+                    return life;
+                }
+            }
             Command::Update(op, update, reply) => {
                 if let Some(reply) = self.judged(Change::Update, &op, reply) {
                     drop(reply.send(self.update(&op, update, Some(&stack)).await));
@@ -307,6 +365,11 @@ impl Driver {
                     let (life, resumed) = self.resume(stack, idle, op).await;
                     drop(reply.send(resumed));
                     return life;
+                }
+            }
+            Command::Copy(op, copy, reply) => {
+                if let Some(reply) = self.judged(Change::Copy, &op, reply) {
+                    drop(reply.send(self.copy_paused(op, copy).await));
                 }
             }
             Command::Update(op, update, reply) => {
@@ -497,6 +560,76 @@ impl Driver {
                     Err(Refused::Failed(id, error.failure())),
                 )
             }
+        }
+    }
+
+    /// Copies the running sandbox; it runs on.
+    async fn copy_running(
+        &mut self,
+        stack: Stack,
+        running: Running,
+        op: Operation,
+        copy: Copy,
+    ) -> (Life, Result<(), Refused>) {
+        let (host, id) = (Arc::clone(&self.host), self.id());
+        let mut manifest = self.manifest.clone();
+        self.publish(Phase::Pausing);
+        let superseded = CancellationToken::new();
+        let activity = self.view.borrow().activity.clone();
+        let pausing = Pausing {
+            host: &host,
+            stack: &stack,
+            running: &running,
+            reason: PauseReason::User,
+            superseded: superseded.clone(),
+        };
+        let work = async {
+            let written = activity.no_writers();
+            let _ = tokio::time::timeout(host.pace.stretch(WRITERS), written).await;
+            let (host, op) = (Arc::clone(&host), op.clone());
+            let copies = move |taken: &Manifest| Ok(copy.make(&host, taken, &op)?);
+            pausing.copy(&mut manifest, copies).await
+        };
+        let (copied, destroy) = self.overtakeable(&superseded, work).await;
+        if let Some(op) = destroy {
+            let gone = Err(Refused::WrongState(id, None));
+            return (self.destroy(stack, Some(op)).await, gone);
+        }
+        self.manifest = manifest;
+        let result = match copied {
+            Ok(()) => {
+                self.manifest.accept(&op);
+                self.record(State::Running);
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(sandbox_id = %id, error = %chain(&error), "sandbox was not copied");
+                Err(Refused::Failed(id, error.failure()))
+            }
+        };
+        activity.touch();
+        self.publish(Phase::Running(running.clone()));
+        (Life::Running(stack, running), result)
+    }
+
+    /// Copies the paused sandbox.
+    async fn copy_paused(&mut self, op: Operation, copy: Copy) -> Result<(), Refused> {
+        let (host, id) = (Arc::clone(&self.host), self.id());
+        let (taken, by) = (self.manifest.clone(), op.clone());
+        let copying = tokio::task::spawn_blocking(move || copy.make(&host, &taken, &by));
+        match copying.await {
+            Ok(Ok(())) => {
+                self.manifest.accept(&op);
+                self.record(State::Paused);
+                let state = self.view.borrow().state.clone();
+                self.publish(state);
+                Ok(())
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(sandbox_id = %id, error = %chain(&error), "sandbox was not copied");
+                Err(Refused::Failed(id, PauseError::from(error).failure()))
+            }
+            Err(_) => Err(Refused::Stopping),
         }
     }
 

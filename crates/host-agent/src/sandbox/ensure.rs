@@ -105,7 +105,8 @@ impl Steps<'_> {
             .step("boot", None, self.boot(manifest, &envd, stack.vm()))
             .await?;
         self.passed("boot")?;
-        self.init(manifest, &keys, &envd, true).await?;
+        let envs = manifest.envs.clone();
+        self.init(manifest, &keys, &envd, Some(&envs)).await?;
         drop(permit);
         started.record(manifest, &directory, slot.0, keys, envd_version, None)?;
         self.passed("running")?;

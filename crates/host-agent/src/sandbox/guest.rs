@@ -1,7 +1,7 @@
 //! What a boot and a restore have in common: the network slot, the jail with its Firecracker, and what the
 //! guest is told before anybody may use it.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -103,19 +103,19 @@ impl Steps<'_> {
         })
     }
 
-    /// Tells the guest who it is now. Without variables it keeps those that it has.
+    /// Tells the guest who it is now; without variables it keeps those that it has.
     pub(crate) async fn init(
         &self,
         manifest: &Manifest,
         keys: &Keys,
         envd: &Envd,
-        first: bool,
+        envs: Option<&BTreeMap<String, String>>,
     ) -> Result<(), StartError> {
         let init = Init {
             host_key: &keys.host_key,
             generation_id: &keys.generation_id,
             access_token: &keys.access_token,
-            env: first.then_some(&manifest.envs),
+            env: envs,
             default_user: &manifest.default_user,
             hostname: &manifest.sandbox_id.to_string(),
             ca_bundle: self.host.config.guest_ca.as_deref(),

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use wrenn_block::BlockStore;
 use wrenn_firecracker::{JailHost, api::client::REQUEST_DEADLINE};
-use wrenn_ids::SandboxId;
+use wrenn_ids::{SandboxId, TemplateId};
 use wrenn_network::{Cidr, Network, NetworkConfig};
 
 use super::{
@@ -39,7 +39,7 @@ const RUN: &str = "run";
 /// to run, and its base itself where that can be kept.
 pub(crate) const COW: &str = "cow.img";
 pub(crate) const SCRATCH: &str = "scratch.img";
-const BASE: &str = "base.ext4";
+pub(crate) const BASE: &str = "base.ext4";
 /// Sandboxes that the agent pauses at once on its own account.
 const IDLE_PAUSES: usize = 4;
 /// Name of the cgroup that holds all VMs' cgroups.
@@ -106,6 +106,7 @@ impl Host {
         let pace = Pace::detect();
         let state_dir = config.state_dir.clone();
         std::fs::create_dir_all(state_dir.join("sandboxes"))?;
+        std::fs::create_dir_all(state_dir.join("templates"))?;
         let (firecracker, jailer) = binaries(&config);
         let base = state_dir.join(RUN);
         std::fs::create_dir_all(&base)?;
@@ -173,7 +174,10 @@ impl Host {
     /// Keeps the file system that a new sandbox's disk lies on, whatever its template becomes; where images
     /// are on another file system, [`Host::check_base`] is what is left.
     pub(crate) fn keep_base(&self, manifest: &Manifest) -> io::Result<()> {
-        let image = self.images.rootfs(manifest.template_id).canonicalize()?;
+        let image = self
+            .images
+            .rootfs(manifest.base_template())
+            .canonicalize()?;
         let kept = self.directory(manifest.sandbox_id).join(BASE);
         match std::fs::hard_link(image, kept) {
             Err(error) if error.kind() != io::ErrorKind::CrossesDevices => Err(error),
@@ -187,7 +191,7 @@ impl Host {
         if kept.exists() {
             return kept;
         }
-        self.images.rootfs(manifest.template_id)
+        self.images.rootfs(manifest.base_template())
     }
 
     /// Checks that a sandbox's disk still lies on what it was made over.
@@ -198,7 +202,7 @@ impl Host {
         if self.directory(manifest.sandbox_id).join(BASE).exists() {
             return Ok(());
         }
-        let template = self.images.template(manifest.template_id)?;
+        let template = self.images.template(manifest.base_template())?;
         if template.sha256 == manifest.rootfs_sha256 {
             return Ok(());
         }
@@ -225,6 +229,16 @@ impl Host {
     pub(crate) fn disk_used(&self, id: SandboxId) -> u64 {
         let stat = std::fs::metadata(self.directory(id).join(COW));
         stat.map_or(0, |stat| stat.blocks() * 512)
+    }
+
+    /// The directory of a snapshot template.
+    pub(crate) fn snapshot_template(&self, id: TemplateId) -> PathBuf {
+        self.snapshot_templates().join(id.to_string())
+    }
+
+    /// Where snapshot templates are.
+    pub(crate) fn snapshot_templates(&self) -> PathBuf {
+        self.state_dir.join("templates")
     }
 
     pub(crate) fn sandboxes(&self) -> PathBuf {

@@ -31,6 +31,9 @@ pub struct Manifest {
     pub state: State,
     /// What it was made from.
     pub template_id: TemplateId,
+    /// The template whose file system its disk lies on, if it is another: that of a snapshot template.
+    #[serde(default)]
+    pub base_template_id: Option<TemplateId>,
     /// SHA-256 of the file system that its disk lies on, in hex: a newer one may have the template's name.
     pub rootfs_sha256: String,
     /// Kernel it runs.
@@ -128,6 +131,7 @@ impl Manifest {
             op_id: op.id.clone(),
             state: State::Starting,
             template_id: spec.template_id,
+            base_template_id: None,
             rootfs_sha256: String::new(),
             kernel_version: String::new(),
             vcpus: spec.vcpus,
@@ -143,6 +147,33 @@ impl Manifest {
         }
     }
 
+    /// The record of a copy that was never used.
+    pub(crate) fn child(
+        &self,
+        sandbox_id: SandboxId,
+        snapshot: Snapshot,
+        idle: super::Idle,
+    ) -> Self {
+        Self {
+            sandbox_id,
+            generation: 0,
+            op_id: String::new(),
+            idle_timeout_sec: idle.timeout_sec,
+            on_idle: idle.on_idle,
+            ..self.at_rest(snapshot)
+        }
+    }
+
+    /// The record of the same sandbox, paused with this snapshot.
+    pub(crate) fn at_rest(&self, snapshot: Snapshot) -> Self {
+        Self {
+            state: State::Paused,
+            snapshot: Some(snapshot),
+            live: None,
+            ..self.clone()
+        }
+    }
+
     /// It is changed by this operation.
     pub(crate) fn accept(&mut self, op: &super::Operation) {
         self.generation = self.generation.max(op.generation);
@@ -155,6 +186,12 @@ impl Manifest {
     /// When the file system refuses; the previous record is then intact.
     pub fn write(&self, directory: &Path) -> Result<(), durable::Error> {
         durable::write_json(&directory.join("manifest.json"), self)
+    }
+
+    /// The template whose file system its disk lies on.
+    #[must_use]
+    pub fn base_template(&self) -> TemplateId {
+        self.base_template_id.unwrap_or(self.template_id)
     }
 
     /// What is to be known of it if it is paused, with its files in `directory`.

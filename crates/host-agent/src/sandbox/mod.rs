@@ -13,7 +13,8 @@
 //! - [`driver`]: the task.
 //! - [`ensure`], [`resume`]: a start as ordered [`steps`], each pushing a guard on a [`stack`]; [`guest`]: what
 //!   both have in common; [`pages`]: who serves the memory of a restored one.
-//! - [`pause`]: the end of a VM that comes back; [`snapshot`]: its files.
+//! - [`pause`]: the end of a VM that comes back; [`snapshot`]: its files; [`seed`]: copies of them, that other
+//!   sandboxes are restored from.
 //! - [`manifest`]: the durable record; [`tombstone`]: what is remembered of those that are gone.
 //! - [`registry`]: finds the task of a sandbox; [`adopt`]: finds VMs again after a restart.
 
@@ -30,6 +31,7 @@ mod pause;
 pub mod policy;
 mod registry;
 mod resume;
+pub mod seed;
 pub mod snapshot;
 mod spec;
 mod stack;

@@ -21,6 +21,7 @@ use super::{
     host::COW,
     manifest::Manifest,
     policy::State,
+    seed,
     snapshot::{self, MAX_DIFFERENCES, Scope, Snapshot, Taken},
     stack::Stack,
     view::{PauseReason, Running, now_ms},
@@ -52,6 +53,8 @@ pub(crate) enum PauseError {
     Flush(#[source] std::io::Error),
     #[error("write the snapshot")]
     Snapshot(#[from] snapshot::Error),
+    #[error("copy the snapshot")]
+    Copy(#[from] seed::Error),
     #[error("the VM is gone")]
     NoVm,
     #[error("step {step}: not done after {after:?}")]
@@ -111,12 +114,55 @@ pub(crate) struct Pausing<'a> {
 }
 
 impl Pausing<'_> {
-    /// Makes the snapshot and records it. On an error the sandbox runs on, unless it was overtaken.
+    /// Makes the snapshot and records that the sandbox is paused. On an error the sandbox runs on, unless it
+    /// was overtaken.
     pub(crate) async fn run(&self, manifest: &mut Manifest) -> Result<(), PauseError> {
         let before = manifest.clone();
-        let done = self.take(manifest).await;
+        let pause = async {
+            self.take(manifest).await?;
+            manifest.state = State::Paused;
+            manifest.live = None;
+            Ok(manifest.write(&self.host.directory(manifest.sandbox_id))?)
+        };
+        let done = pause.await;
+        self.undone(done, manifest, before).await
+    }
+
+    /// Makes the snapshot, copies it, and lets the sandbox run on.
+    pub(crate) async fn copy(
+        &self,
+        manifest: &mut Manifest,
+        copy: impl FnOnce(&Manifest) -> Result<(), PauseError> + Send + 'static,
+    ) -> Result<(), PauseError> {
+        let before = manifest.clone();
+        let work = async {
+            self.take(manifest).await?;
+            let taken = manifest.clone();
+            self.step("copy", Some(WRITE), blocking(move || copy(&taken)))
+                .await?;
+            manifest.state = State::Running;
+            if let Some(live) = &mut manifest.live {
+                // Whatever it writes from now on differs from this snapshot.
+                live.dirty_log = live.restored;
+            }
+            Ok(())
+        };
+        let done = work.await;
+        if done.is_ok() {
+            self.go_on(manifest).await;
+        }
+        self.undone(done, manifest, before).await
+    }
+
+    /// After an error, lets the sandbox go on as it was before.
+    async fn undone(
+        &self,
+        done: Result<(), PauseError>,
+        manifest: &mut Manifest,
+        before: Manifest,
+    ) -> Result<(), PauseError> {
         if let Err(error) = &done {
-            let lost = manifest.live.as_ref().is_some_and(|live| !live.dirty_log);
+            let lost = manifest.live.as_ref().is_none_or(|live| !live.dirty_log);
             *manifest = before;
             if let Some(live) = &mut manifest.live {
                 live.dirty_log &= !lost;
@@ -128,6 +174,7 @@ impl Pausing<'_> {
         done
     }
 
+    /// Makes the snapshot; everything but the record is durable, and the VM stands still.
     async fn take(&self, manifest: &mut Manifest) -> Result<(), PauseError> {
         let host = self.host;
         let (Some(vm), Some(disk)) = (self.stack.vm(), self.stack.disk()) else {
@@ -203,17 +250,15 @@ impl Pausing<'_> {
         });
         self.step("disk", Some(WRITE), flush).await?;
 
-        manifest.state = State::Paused;
-        let live = manifest.live.take().ok_or(PauseError::NoVm)?;
+        let live = manifest.live.as_ref().ok_or(PauseError::NoVm)?;
         manifest.snapshot = Some(Snapshot {
             number,
             at_ms: now_ms(),
             reason: self.reason,
-            firecracker_version: live.firecracker_version,
-            envd_version: live.envd_version,
+            firecracker_version: live.firecracker_version.clone(),
+            envd_version: live.envd_version.clone(),
             files,
         });
-        manifest.write(&directory)?;
         Ok(())
     }
 

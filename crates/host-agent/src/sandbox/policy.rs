@@ -29,6 +29,8 @@ pub enum Change {
     Pause,
     /// Restore its snapshot.
     Resume,
+    /// Copy it: a fork, or a snapshot template.
+    Copy,
     /// Change its limits or policy.
     Update,
     /// Remove it.
@@ -90,14 +92,12 @@ pub fn judge(known: Known<'_>, change: Change, op: &str, generation: u64) -> Ver
         (Change::Create, None)
         | (Change::Pause, Some(S::Running))
         | (Change::Resume, Some(S::Paused))
-        | (Change::Update, Some(S::Running | S::Paused)) => Verdict::Accept,
+        | (Change::Copy | Change::Update, Some(S::Running | S::Paused)) => Verdict::Accept,
         (Change::Pause, Some(S::Pausing | S::Paused))
         | (Change::Resume, Some(S::Resuming | S::Running))
         | (Change::Destroy, None | Some(S::Stopping)) => Verdict::AlreadySo,
         (Change::Destroy, Some(_)) => Verdict::Accept,
-        (Change::Create | Change::Pause | Change::Resume | Change::Update, _) => {
-            Verdict::Refuse(Refusal::WrongState)
-        }
+        (_, _) => Verdict::Refuse(Refusal::WrongState),
     }
 }
 
@@ -117,10 +117,11 @@ mod tests {
         Some(State::Stopping),
         Some(State::Crashed),
     ];
-    const CHANGES: [Change; 5] = [
+    const CHANGES: [Change; 6] = [
         Change::Create,
         Change::Pause,
         Change::Resume,
+        Change::Copy,
         Change::Update,
         Change::Destroy,
     ];
@@ -130,14 +131,14 @@ mod tests {
     #[test]
     fn the_whole_table() {
         let expected = [
-            "+---=", // not here
-            "----+", // starting
-            "-+=++", // running
-            "-=--+", // pausing
-            "-=+++", // paused
-            "--=-+", // resuming
-            "----=", // stopping
-            "----+", // crashed
+            "+----=", // not here
+            "-----+", // starting
+            "-+=+++", // running
+            "-=---+", // pausing
+            "-=++++", // paused
+            "--=--+", // resuming
+            "-----=", // stopping
+            "-----+", // crashed
         ];
         for (state, expected) in STATES.into_iter().zip(expected) {
             let known = Known {

@@ -9,17 +9,18 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
     time::Instant,
 };
-use wrenn_ids::SandboxId;
+use wrenn_ids::{SandboxId, TemplateId};
 
 use super::{
     Failure, Host, Operation, Spec,
-    driver::{Birth, Command, Driver, Idle, QUEUE, Reply, Update, retry},
+    driver::{Birth, Command, Copy, Driver, Idle, QUEUE, Reply, Update, retry},
     manifest::Manifest,
     policy::{Change, Known, Refusal, State, Verdict, judge},
+    seed::SnapshotTemplate,
     tombstone::Tombstone,
     view::{PauseReason, Phase, Running, Use, View},
 };
-use crate::{durable, envd::Envd};
+use crate::{chain, durable, envd::Envd};
 
 /// Why a request on a sandbox is refused.
 #[derive(Debug, thiserror::Error)]
@@ -131,6 +132,9 @@ impl Registry {
     fn begin_create(&self, spec: Spec, op: &Operation) -> Result<watch::Receiver<View>, Refused> {
         let id = spec.sandbox_id;
         let tombstone = self.tombstone(id)?;
+        let directory = self.host.snapshot_template(spec.template_id);
+        let template =
+            SnapshotTemplate::read(&directory).map_err(|error| Refused::Memory(id, error))?;
         let mut tasks = self.lock();
         let verdict = verdict(&tasks, id, tombstone.as_ref(), Change::Create, op);
         match (verdict, tasks.get(&id)) {
@@ -147,9 +151,17 @@ impl Registry {
                 let user = spec
                     .default_user
                     .clone()
-                    .unwrap_or_else(|| self.template_user(&spec));
+                    .unwrap_or_else(|| match &template {
+                        Some(template) => template.sandbox.default_user.clone(),
+                        None => self.template_user(&spec),
+                    });
                 let manifest = Manifest::starting(&spec, op, &user);
-                Ok(self.start(&mut tasks, manifest, Phase::Starting, Birth::Create))
+                Ok(self.start(
+                    &mut tasks,
+                    manifest,
+                    Phase::Starting,
+                    Birth::Create(template.map(Box::new)),
+                ))
             }
         }
     }
@@ -287,6 +299,94 @@ impl Registry {
     ) -> Result<View, Refused> {
         self.ask(id, |reply| Command::Update(op.clone(), update, reply))
             .await
+    }
+
+    /// Makes sandboxes from one, all or none, and waits until all are usable.
+    ///
+    /// # Errors
+    /// When it is refused or fails; then there are none.
+    pub async fn fork(
+        &self,
+        id: SandboxId,
+        op: &Operation,
+        children: &[SandboxId],
+        idle: Idle,
+    ) -> Result<Vec<View>, Refused> {
+        if let Some(known) = children.iter().find(|child| self.get(**child).is_ok())
+            && self.get(id)?.op_id != op.id
+        {
+            return Err(Refused::WrongState(
+                *known,
+                self.get(*known)?.policy_state(),
+            ));
+        }
+        let copy = Copy::Children(children.to_vec(), idle);
+        self.ask(id, |reply| Command::Copy(op.clone(), copy, reply))
+            .await?;
+        let begun = Operation {
+            id: op.id.clone(),
+            generation: 1,
+        };
+        let born = children.iter().map(|child| async {
+            self.adopt_copy(*child)?;
+            self.resume(*child, &begun, idle).await
+        });
+        let born = futures::future::join_all(born).await;
+        let born: Result<Vec<View>, Refused> = born.into_iter().collect();
+        if born.is_err() {
+            for child in children {
+                if let Err(error) = self.destroy(*child, &begun).await {
+                    tracing::error!(sandbox_id = %child, error = %chain(&error), "a child of a failed fork stays");
+                }
+                self.host.graveyard.forget(*child); // the fork may be tried again
+            }
+        }
+        born
+    }
+
+    /// Makes a snapshot template of a sandbox, which is afterwards as it was.
+    ///
+    /// # Errors
+    /// When it is refused or fails; then there is none.
+    pub async fn keep(
+        &self,
+        id: SandboxId,
+        op: &Operation,
+        template_id: TemplateId,
+        name: &str,
+    ) -> Result<SnapshotTemplate, Refused> {
+        let directory = self.host.snapshot_template(template_id);
+        let read = || SnapshotTemplate::read(&directory);
+        let memory = |error| Refused::Memory(id, error);
+        if let Some(template) = read().map_err(memory)?
+            && template.op_id == op.id
+        {
+            return Ok(template);
+        }
+        let copy = Copy::Template(template_id, name.to_owned());
+        self.ask(id, |reply| Command::Copy(op.clone(), copy, reply))
+            .await?;
+        read().map_err(memory)?.ok_or(Refused::NotFound(id))
+    }
+
+    /// Takes over the copy that a fork has left, unless that was done.
+    fn adopt_copy(&self, id: SandboxId) -> Result<(), Refused> {
+        let mut tasks = self.lock();
+        if tasks.contains_key(&id) {
+            return Ok(());
+        }
+        let directory = self.host.directory(id);
+        let manifest = Manifest::read(&directory, id).ok().flatten();
+        let manifest = manifest.ok_or(Refused::NotFound(id))?;
+        let paused = manifest.paused(&directory).ok_or(Refused::NotFound(id))?;
+        let stack = super::adopt::rest(&self.host, &manifest);
+        self.start(
+            &mut tasks,
+            manifest,
+            Phase::Paused(paused),
+            Birth::Adopted(stack),
+        );
+        Ok(())
     }
 
     /// Has the sandbox's task do something, and gives the sandbox as it is then.

@@ -5,7 +5,10 @@
 //! Until the record says that the sandbox runs, the snapshot and the disk under it are as they were: a
 //! resumption that fails is taken down to them and may be tried again.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use wrenn_block::{CowFile, DeviceName, DiskSize};
 use wrenn_firecracker::{
@@ -18,25 +21,75 @@ use wrenn_memory::read_mapping;
 use super::{
     Failure, FailureKind, Host,
     guest::{Keys, Metadata},
-    host::{COW, SCRATCH},
+    host::{COW, Directory, SCRATCH},
     manifest::Manifest,
     pages::{self, PageServer},
+    seed::{Seed, SnapshotTemplate},
     snapshot::{self, Snapshot, VMSTATE},
     stack::{Guard, Stack},
     steps::{StartError, Steps},
 };
-use crate::envd::Envd;
+use crate::{envd::Envd, templates};
 
 /// Name of a flat memory in the jail.
 const MEMORY: &str = "memory";
 
 impl Steps<'_> {
+    /// Creates the sandbox from a snapshot template. On an error `stack` holds what was made.
+    pub(crate) async fn create_from(
+        &self,
+        template: &SnapshotTemplate,
+        manifest: &mut Manifest,
+        stack: &mut Stack,
+    ) -> Result<Envd, StartError> {
+        let host = self.host;
+        let Some(taken) = template.sandbox.snapshot.clone() else {
+            return Err(templates::Error::Missing(manifest.template_id).into());
+        };
+        let directory = host.directory(manifest.sandbox_id);
+        let owned = Directory::create(directory.clone(), host.reaper.clone());
+        stack.push(Guard::Directory(owned.map_err(StartError::Directory)?));
+        let seed = Seed {
+            directory: host.snapshot_template(manifest.template_id),
+            snapshot: taken,
+        };
+        let to = directory.clone();
+        let copy = async {
+            let copied = tokio::task::spawn_blocking(move || seed.copy(&to)).await;
+            Ok(copied.map_err(|_| StartError::Stopping)??)
+        };
+        let snapshot = self.step("copy", None, copy).await?;
+        let cow = CowFile::open(&directory.join(COW), host.block_reaper.clone());
+        stack.push(Guard::Cow(cow));
+        let origin = &template.sandbox;
+        manifest.base_template_id = Some(origin.base_template());
+        manifest.rootfs_sha256.clone_from(&origin.rootfs_sha256);
+        manifest.kernel_version.clone_from(&origin.kernel_version);
+        (manifest.vcpus, manifest.memory_mib) = (origin.vcpus, origin.memory_mib);
+        manifest.disk_mib = origin.disk_mib;
+        manifest.snapshot = Some(snapshot.clone());
+        manifest.write(&directory)?;
+        self.passed("record")?;
+        let envs = Some(&manifest.envs.clone());
+        self.restore(manifest, &snapshot, stack, envs).await
+    }
+
     /// Restores the sandbox from `snapshot`. On an error `stack` holds what was made, over what it held.
     pub(crate) async fn resume(
         &self,
         manifest: &mut Manifest,
         snapshot: &Snapshot,
         stack: &mut Stack,
+    ) -> Result<Envd, StartError> {
+        self.restore(manifest, snapshot, stack, None).await
+    }
+
+    async fn restore(
+        &self,
+        manifest: &mut Manifest,
+        snapshot: &Snapshot,
+        stack: &mut Stack,
+        envs: Option<&BTreeMap<String, String>>,
     ) -> Result<Envd, StartError> {
         let host = self.host;
         let directory = host.directory(manifest.sandbox_id);
@@ -130,7 +183,7 @@ impl Steps<'_> {
         let restored = async {
             self.step("load", None, restore).await?;
             self.passed("load")?;
-            self.init(manifest, &keys, &envd, false).await
+            self.init(manifest, &keys, &envd, envs).await
         };
         tokio::select! {
             restored = restored => restored?,

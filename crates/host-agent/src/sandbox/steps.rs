@@ -6,7 +6,7 @@ use std::{future::Future, time::Duration};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{BadSpec, Failure, FailureKind, Host, pages, snapshot, stack::Undo};
+use super::{BadSpec, Failure, FailureKind, Host, pages, seed, snapshot, stack::Undo};
 use crate::{envd, failpoint::Armed, telemetry, templates};
 
 /// Longest time for a step of the host, before stretching.
@@ -31,6 +31,8 @@ pub(crate) enum StartError {
     Disk(#[from] wrenn_block::Error),
     #[error("snapshot")]
     Snapshot(#[from] snapshot::Error),
+    #[error("copy the template")]
+    Copy(#[from] seed::Error),
     #[error("start the page server")]
     Pages(#[from] pages::Error),
     #[error("jail")]

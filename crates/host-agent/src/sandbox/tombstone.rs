@@ -52,6 +52,13 @@ impl Graveyard {
         durable::write_json(&self.path(id), tombstone)
     }
 
+    /// Forgets one at once.
+    pub(crate) fn forget(&self, id: SandboxId) {
+        if let Err(error) = durable::remove(&self.path(id)) {
+            tracing::warn!(sandbox_id = %id, error = %crate::chain(&error), "a tombstone stays");
+        }
+    }
+
     /// Forgets those that are old enough; called at start and hourly.
     pub(crate) fn forget_old(&self) {
         let Ok(entries) = fs::read_dir(&self.directory) else {

@@ -2,6 +2,7 @@
 //! device-mapper, namespaces and guests. One machine for all tests; they run one after another.
 
 mod bad_input;
+mod copies;
 mod crashes;
 mod creation;
 mod files;

@@ -90,7 +90,6 @@ while True:
         log.flush()
     near.send(b"ping")
     echo = far.recv(4)
-    own = random.Random(seed).randbytes(1 << 20)
     who.send(f"{count} {zlib.crc32(block):08x} {sum(zeros)} {echo.decode()} {os.getpid()}\n".encode())
     who.close()
 "#;

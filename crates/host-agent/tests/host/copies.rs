@@ -1,0 +1,234 @@
+//! Forks and snapshot templates: many from one, each its own.
+
+use std::collections::HashSet;
+
+use wrenn_ids::{SandboxId, TemplateId};
+use wrenn_rpc::{
+    connectrpc::{ConnectError, ErrorCode, client::CallOptions},
+    hostagent::{
+        CreateSnapshotRequest, DeleteSnapshotRequest, ForkSandboxRequest, ListTemplatesRequest,
+        Sandbox, SandboxState, Template,
+    },
+};
+use wrenn_testkit::virtual_host_agent::AgentHost;
+
+use crate::{
+    fixture::{create, create_request, destroy, get, host, operation, sh},
+    pausing::{try_pause, try_resume},
+};
+
+fn patient() -> CallOptions {
+    CallOptions::default().with_timeout(std::time::Duration::from_secs(300))
+}
+
+fn fork(
+    host: &AgentHost,
+    id: SandboxId,
+    children: &[SandboxId],
+) -> Result<Vec<Sandbox>, ConnectError> {
+    let request = ForkSandboxRequest {
+        operation: operation(host, 1).into(),
+        sandbox_id: id.to_string(),
+        child_ids: children.iter().map(ToString::to_string).collect(),
+        ..ForkSandboxRequest::default()
+    };
+    let forked = host.client.fork_sandbox_with_options(request, patient());
+    Ok(host.block_on(forked)?.into_owned().children)
+}
+
+fn keep(host: &AgentHost, id: SandboxId, template: TemplateId) -> Template {
+    let request = CreateSnapshotRequest {
+        operation: operation(host, 1).into(),
+        sandbox_id: id.to_string(),
+        template_id: template.to_string(),
+        name: "kept".to_owned(),
+        ..CreateSnapshotRequest::default()
+    };
+    let kept = host.client.create_snapshot_with_options(request, patient());
+    match host.block_on(kept) {
+        Ok(kept) => kept
+            .into_owned()
+            .template
+            .into_option()
+            .expect("it is told"),
+        Err(error) => panic!("keep: {error}\n{}", host.log()),
+    }
+}
+
+fn state(host: &AgentHost, id: SandboxId) -> SandboxState {
+    let sandbox = get(host, id).expect("it is known");
+    sandbox.state.as_known().expect("a state that is known")
+}
+
+/// What must differ between any two that come from one.
+fn identity(host: &AgentHost, id: SandboxId) -> [String; 4] {
+    let told = sh(
+        host,
+        id,
+        "head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \\n'; echo; \
+         cat /proc/sys/kernel/random/uuid /etc/machine-id; hostname",
+    );
+    let lines: Vec<String> = told.lines().map(str::to_owned).collect();
+    lines.try_into().expect("four lines")
+}
+
+#[test]
+fn forks_have_all_of_it_and_are_pairwise_different() {
+    let host = host();
+    let before = host.census().expect("count");
+    let whole = std::env::var_os("WRENN_SOAK").is_some();
+    let count = if whole { 8 } else { 3 };
+    let id = create(&host);
+    sh(
+        &host,
+        id,
+        "echo file > /root/file; echo hot > /dev/shm/hot; sleep 100000 > /dev/null 2>&1 &",
+    );
+    let children: Vec<_> = (0..count).map(|_| SandboxId::new()).collect();
+    let forked = match fork(&host, id, &children) {
+        Ok(forked) => forked,
+        Err(error) => panic!("fork: {error}\n{}", host.log()),
+    };
+    let names: Vec<_> = forked
+        .iter()
+        .map(|child| child.sandbox_id.clone())
+        .collect();
+    let asked: Vec<_> = children.iter().map(ToString::to_string).collect();
+    assert_eq!(names, asked);
+
+    let all = || children.iter().chain([&id]).copied();
+    let mut seen = HashSet::new();
+    for each in all() {
+        assert_eq!(state(&host, each), SandboxState::Running);
+        let same = sh(&host, each, "cat /root/file /dev/shm/hot; pgrep -c sleep");
+        assert_eq!(same, "file\nhot\n1\n");
+        let identity = identity(&host, each);
+        assert_eq!(identity[3], each.to_string());
+        for mark in identity {
+            assert!(seen.insert(mark.clone()), "{mark} is not its own");
+        }
+        let ms = |text: String| text.trim().parse::<i64>().expect("a time");
+        let near = ms(host.shell("date +%s%3N").expect("the host's clock"));
+        let guest = ms(sh(&host, each, "date +%s%3N"));
+        let after = ms(host.shell("date +%s%3N").expect("the host's clock"));
+        assert!(
+            near - 500 < guest && guest < after + 500,
+            "{near} {guest} {after}"
+        );
+    }
+    // Each has a disk and a memory of its own from now on.
+    for each in all() {
+        sh(
+            &host,
+            each,
+            "hostname > /root/file; hostname > /dev/shm/hot",
+        );
+    }
+    for each in all() {
+        let own = sh(&host, each, "cat /root/file /dev/shm/hot");
+        assert_eq!(own, format!("{each}\n{each}\n"));
+    }
+    // Of a paused one too, which stays so; its generations and its children's do not need each other.
+    try_pause(&host, id).expect("it is paused");
+    let late = SandboxId::new();
+    fork(&host, id, &[late]).expect("it is forked");
+    assert_eq!(state(&host, id), SandboxState::Paused);
+    assert_eq!(sh(&host, late, "cat /dev/shm/hot"), format!("{id}\n"));
+    destroy(&host, id);
+    try_pause(&host, children[0]).expect("it is paused");
+    try_resume(&host, children[0]).expect("it is resumed");
+    let own = sh(&host, children[0], "cat /dev/shm/hot");
+    assert_eq!(own, format!("{}\n", children[0]));
+    for child in children.into_iter().chain([late]) {
+        destroy(&host, child);
+    }
+    host.await_census(&before).expect("nothing is left");
+}
+
+#[test]
+fn a_fork_that_fails_leaves_the_source_and_no_child() {
+    let host = host();
+    let before = host.census().expect("count");
+    let id = create(&host);
+    sh(&host, id, "echo hot > /dev/shm/hot");
+    let children = [SandboxId::new(), SandboxId::new()];
+    for point in ["pause.after.files", "resume.after.launch"] {
+        host.arm(&format!("{point}=fail")).expect("arm");
+        let error = fork(&host, id, &children).expect_err(point);
+        assert_eq!(error.code, ErrorCode::Internal, "{point}: {error}");
+        host.disarm().expect("disarm");
+        assert_eq!(sh(&host, id, "cat /dev/shm/hot"), "hot\n");
+        for child in children {
+            let gone = get(&host, child).expect_err("it is not there");
+            assert_eq!(gone.code, ErrorCode::NotFound);
+        }
+    }
+    fork(&host, id, &children).expect("it can be tried again");
+    let taken = fork(&host, id, &children).expect_err("they are there");
+    assert_eq!(taken.code, ErrorCode::FailedPrecondition);
+    let twice = fork(&host, id, &[children[0], children[0]]).expect_err("twice the same");
+    assert_eq!(twice.code, ErrorCode::InvalidArgument);
+    for each in children.into_iter().chain([id]) {
+        destroy(&host, each);
+    }
+    host.await_census(&before).expect("nothing is left");
+}
+
+#[test]
+fn sandboxes_are_made_from_a_snapshot_template_that_outlives_its_source() {
+    let host = host();
+    let before = host.census().expect("count");
+    let template = TemplateId::new();
+    let id = create(&host);
+    sh(
+        &host,
+        id,
+        "echo file > /root/file; echo hot > /dev/shm/hot; sleep 100000 > /dev/null 2>&1 &",
+    );
+    let kept = keep(&host, id, template);
+    assert_eq!((kept.vcpus, kept.memory_mib, &*kept.name), (1, 256, "kept"));
+    assert!(kept.size_bytes > 1 << 20);
+    assert_eq!(sh(&host, id, "cat /dev/shm/hot"), "hot\n", "it runs on");
+    let listed = host.block_on(host.client.list_templates(ListTemplatesRequest::default()));
+    let listed = listed.expect("they are listed").into_owned().templates;
+    assert!(
+        listed
+            .iter()
+            .any(|found| found.template_id == template.to_string())
+    );
+    destroy(&host, id);
+
+    let made = [SandboxId::new(), SandboxId::new()];
+    for child in made {
+        let mut request = create_request(&host, child);
+        request.template_id = template.to_string();
+        request.memory_mib = 1024; // baked values hold
+        request.envs.insert("OWN".to_owned(), child.to_string());
+        let created = host.block_on(host.client.create_sandbox_with_options(request, patient()));
+        if let Err(error) = created {
+            panic!("create: {error}\n{}", host.log());
+        }
+        assert_eq!(get(&host, child).expect("it is there").memory_mib, 256);
+        let found = sh(
+            &host,
+            child,
+            "cat /root/file /dev/shm/hot; pgrep -c sleep; echo $OWN; hostname",
+        );
+        assert_eq!(found, format!("file\nhot\n1\n{child}\n{child}\n"));
+    }
+    let request = DeleteSnapshotRequest {
+        template_id: template.to_string(),
+        ..DeleteSnapshotRequest::default()
+    };
+    for _ in 0..2 {
+        host.block_on(host.client.delete_snapshot(request.clone()))
+            .expect("it is deleted");
+    }
+    try_pause(&host, made[0]).expect("it is paused");
+    try_resume(&host, made[0]).expect("it needs no template");
+    assert_eq!(sh(&host, made[0], "cat /dev/shm/hot"), "hot\n");
+    for child in made {
+        destroy(&host, child);
+    }
+    host.await_census(&before).expect("nothing is left");
+}
