@@ -49,6 +49,6 @@ pub use leftover::{Leftover, Reaper};
 pub use policy::{BadCidr, Cidr, EgressPolicy, Verdict};
 pub use pool::Network;
 pub use slot::{
-    BadSlot, GATEWAY_ADDRESS, GUEST_ADDRESS, GUEST_MAC, GUEST_PREFIX, Slot, TAP_NAME,
+    BadSlot, GATEWAY_ADDRESS, GATEWAY_MAC, GUEST_ADDRESS, GUEST_MAC, GUEST_PREFIX, Slot, TAP_NAME,
     guest_mac_text,
 };

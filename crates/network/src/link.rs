@@ -73,6 +73,19 @@ impl Links {
             .map_err(failed("bring up", name))
     }
 
+    /// Gives a link a hardware address.
+    pub(crate) async fn hardware_address(&self, index: u32, mac: [u8; 6]) -> Result<()> {
+        let change = LinkUnspec::new_with_index(index)
+            .address(mac.to_vec())
+            .build();
+        self.handle
+            .link()
+            .set(change)
+            .execute()
+            .await
+            .map_err(failed("give a hardware address to", &index.to_string()))
+    }
+
     /// Routes `destination` (a network, or everything with prefix 0) by a gateway on `index`.
     pub(crate) async fn route(
         &self,

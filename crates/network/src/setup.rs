@@ -9,8 +9,8 @@ use crate::link::{self, Links};
 use crate::netfilter::{conntrack, sets};
 use crate::policy::EgressPolicy;
 use crate::slot::{
-    GATEWAY_ADDRESS, GUEST_ADDRESS, GUEST_MAC, GUEST_PREFIX, LINK_MARK, TAP_NAME, UPLINK,
-    VETH_PREFIX,
+    GATEWAY_ADDRESS, GATEWAY_MAC, GUEST_ADDRESS, GUEST_MAC, GUEST_PREFIX, LINK_MARK, TAP_NAME,
+    UPLINK, VETH_PREFIX,
 };
 use crate::{Error, Result, Slot, namespace, nft, sysctl, tap, thread};
 
@@ -62,6 +62,7 @@ async fn inside(slot: Slot, config: &NetworkConfig, host: &Links) -> Result<()> 
         let tap = links
             .configure(TAP_NAME, GATEWAY_ADDRESS, GUEST_PREFIX)
             .await?;
+        links.hardware_address(tap, GATEWAY_MAC).await?;
         links.neighbour(tap, GUEST_ADDRESS, GUEST_MAC).await
     })
     .await

@@ -14,6 +14,9 @@ pub const GATEWAY_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 0, 22);
 pub const GUEST_PREFIX: u8 = 30;
 /// The guest's hardware address, the same in every VM.
 pub const GUEST_MAC: [u8; 6] = [0x02, 0xfc, 0x00, 0x00, 0x00, 0x05];
+/// The gateway's hardware address, the same in every namespace: a guest that is restored in another one goes on
+/// with what it knows of its neighbour.
+pub const GATEWAY_MAC: [u8; 6] = [0x02, 0xfc, 0x00, 0x00, 0x00, 0x06];
 /// The TAP device in each namespace.
 pub const TAP_NAME: &str = "tap0";
 

@@ -120,7 +120,7 @@ pub(super) enum Birth {
     /// The sandbox is to be created: by a boot, or from a snapshot template.
     Create(Option<Box<SnapshotTemplate>>),
     /// It exists: an earlier agent created it.
-    Adopted(Stack),
+    Adopted(Stack, Phase),
 }
 
 /// What a task holds between two changes.
@@ -151,7 +151,7 @@ impl Driver {
     pub(super) async fn run(mut self, birth: Birth) {
         let mut life = match birth {
             Birth::Create(template) => self.create(template).await,
-            Birth::Adopted(stack) => self.adopted(stack).await,
+            Birth::Adopted(stack, phase) => self.adopted(stack, phase).await,
         };
         loop {
             life = match life {
@@ -167,8 +167,7 @@ impl Driver {
     }
 
     /// Goes on where an earlier agent was.
-    async fn adopted(&mut self, stack: Stack) -> Life {
-        let phase = self.view.borrow().state.clone();
+    async fn adopted(&mut self, stack: Stack, phase: Phase) -> Life {
         let Phase::Running(running) = phase else {
             return Life::Paused(stack);
         };
@@ -182,6 +181,7 @@ impl Driver {
                 superseded: CancellationToken::new(),
             };
             pausing.go_on(&self.manifest).await;
+            self.publish(Phase::Running(running.clone()));
         }
         self.merge(&stack).await;
         Life::Running(stack, running)

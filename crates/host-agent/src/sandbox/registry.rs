@@ -100,8 +100,13 @@ impl Registry {
             host,
         };
         for (manifest, stack, phase) in super::adopt::adopt(&registry.host).await {
-            let birth = Birth::Adopted(stack);
-            registry.start(&mut registry.lock(), manifest, phase, birth);
+            // What was interrupted by the end of an earlier agent is undone before anybody may use it.
+            let shown = match manifest.state {
+                State::Pausing => Phase::Pausing,
+                _ => phase.clone(),
+            };
+            let birth = Birth::Adopted(stack, phase);
+            registry.start(&mut registry.lock(), manifest, shown, birth);
         }
         registry
     }
@@ -380,12 +385,9 @@ impl Registry {
         let manifest = manifest.ok_or(Refused::NotFound(id))?;
         let paused = manifest.paused(&directory).ok_or(Refused::NotFound(id))?;
         let stack = super::adopt::rest(&self.host, &manifest);
-        self.start(
-            &mut tasks,
-            manifest,
-            Phase::Paused(paused),
-            Birth::Adopted(stack),
-        );
+        let phase = Phase::Paused(paused);
+        let birth = Birth::Adopted(stack, phase.clone());
+        self.start(&mut tasks, manifest, phase, birth);
         Ok(())
     }
 

@@ -58,6 +58,20 @@ fn resume(host: &AgentHost, id: SandboxId) -> Sandbox {
     }
 }
 
+/// Its state once nothing changes it any more.
+fn settled(host: &AgentHost, id: SandboxId) -> SandboxState {
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(180);
+    loop {
+        match state(&get(host, id).expect("it is known")) {
+            SandboxState::Pausing | SandboxState::Resuming => {
+                assert!(std::time::Instant::now() < until, "it does not settle");
+                std::thread::sleep(std::time::Duration::from_millis(200));
+            }
+            settled => return settled,
+        }
+    }
+}
+
 fn state(sandbox: &Sandbox) -> SandboxState {
     sandbox.state.as_known().expect("a state that is known")
 }
@@ -252,7 +266,7 @@ fn an_agent_that_dies_at_any_step_leaves_it_running_or_paused() {
         assert!(try_pause(&host, id).is_err(), "the connection breaks");
         host.disarm().expect("disarm");
         host.await_agent().expect("it starts again");
-        let found = state(&get(&host, id).expect("it is known"));
+        let found = settled(&host, id);
         let expected = match step {
             "paused" => SandboxState::Paused,
             _ => SandboxState::Running,
@@ -271,7 +285,7 @@ fn an_agent_that_dies_at_any_step_leaves_it_running_or_paused() {
         assert!(try_resume(&host, id).is_err(), "the connection breaks");
         host.disarm().expect("disarm");
         host.await_agent().expect("it starts again");
-        let found = state(&get(&host, id).expect("it is known"));
+        let found = settled(&host, id);
         let expected = match step {
             "running" => SandboxState::Running,
             _ => SandboxState::Paused,
