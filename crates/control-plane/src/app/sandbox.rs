@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
+use uuid::Uuid;
 use wrenn_api::{
     CreateSandbox, ErrorCode, OnIdle, Reason, UpdateSandbox,
     sandbox::{DEFAULT_DISK_SIZE_MB, DEFAULT_MEMORY_MB, DEFAULT_TEMPLATE, DEFAULT_VCPUS, Network},
@@ -10,11 +11,13 @@ use wrenn_api::{
 use wrenn_database::{
     Error as DbError, Generation, ListFilter, NewOp, NewSandbox, OpKind, OpParams, PolicyChange,
     SandboxRow, State, TemplateRow, idempotency_get, op_insert, op_live, op_supersede, sandbox_get,
-    sandbox_get_of_team, sandbox_list, sandbox_lock, sandbox_update_policy, template_resolve,
-    transition,
+    sandbox_get_of_team, sandbox_list, sandbox_lock, sandbox_update_policy, snapshots_abandon_of,
+    template_resolve, transition,
 };
 use wrenn_ids::{HostId, SandboxId};
-use wrenn_rpc::hostagent::PingSandboxRequest;
+use wrenn_rpc::hostagent::{
+    Operation, PingSandboxRequest, UpdateSandboxRequest, error_detail::Reason as RpcReason,
+};
 
 use super::{
     Error, Result, TeamActor,
@@ -22,8 +25,13 @@ use super::{
     scheduler::Demand,
 };
 use crate::{
-    background::destroy,
-    hosts::{Client, error as rpc_error, error::Call},
+    background::{agent, destroy},
+    bus::LOOK_AGAIN,
+    hosts::{
+        Client,
+        error::{Call, from_rpc, reason},
+        pool::within,
+    },
     state::App,
 };
 
@@ -142,7 +150,11 @@ async fn reserve(
     let memory_mb = template
         .memory_mb
         .unwrap_or(as_i32(request.memory_mb.unwrap_or(DEFAULT_MEMORY_MB)));
-    let disk_size_mb = as_i32(request.disk_size_mb.unwrap_or(DEFAULT_DISK_SIZE_MB));
+    let disk_size_mb = match template.memory_mb {
+        // Its file system is mounted in the memory that goes on.
+        Some(_) => template.disk_size_mb,
+        None => as_i32(request.disk_size_mb.unwrap_or(DEFAULT_DISK_SIZE_MB)),
+    };
     if disk_size_mb < template.disk_size_mb {
         return Err(Error::new(
             ErrorCode::InvalidRequest,
@@ -205,7 +217,7 @@ pub(crate) fn demand(vcpus: i32, memory_mb: i32, disk_mb: i32, template: &Templa
     }
 }
 
-fn as_i32(value: u32) -> i32 {
+pub(super) fn as_i32(value: u32) -> i32 {
     i32::try_from(value).unwrap_or(i32::MAX)
 }
 
@@ -226,7 +238,11 @@ fn envs_place(id: SandboxId) -> String {
     format!("sandbox:{id}:envs")
 }
 
-fn seal_envs(app: &App, id: SandboxId, envs: &BTreeMap<String, String>) -> Result<Vec<u8>> {
+pub(super) fn seal_envs(
+    app: &App,
+    id: SandboxId,
+    envs: &BTreeMap<String, String>,
+) -> Result<Vec<u8>> {
     let text = serde_json::to_vec(envs).map_err(Error::internal)?;
     Ok(app
         .sealing
@@ -252,7 +268,7 @@ pub(crate) fn open_envs(app: &App, row: &SandboxRow) -> Result<BTreeMap<String, 
 }
 
 /// Waits until `done` or the deadline, and answers the row as it is then.
-async fn settled(
+pub(super) async fn settled(
     app: &Arc<App>,
     row: SandboxRow,
     deadline: Instant,
@@ -261,7 +277,7 @@ async fn settled(
     let watch = app.bus.watch(row.id());
     let mut last = row;
     loop {
-        let changed = watch.changed();
+        let changed = watch.changed(LOOK_AGAIN);
         if let Some(row) = sandbox_get(&app.db, last.id()).await? {
             last = row;
         }
@@ -303,7 +319,67 @@ pub(crate) async fn update(
         network,
     };
     let row = sandbox_update_policy(&app.db, row.id(), &change).await?;
-    row.ok_or_else(|| Error::new(ErrorCode::InvalidState, "the sandbox has stopped"))
+    let row = row.ok_or_else(|| Error::new(ErrorCode::InvalidState, "the sandbox has stopped"))?;
+    let concerns_host =
+        request.timeout_sec.is_some() || request.on_idle.is_some() || request.network.is_some();
+    let on_host = matches!(
+        row.status,
+        State::Running
+            | State::Pausing
+            | State::Paused
+            | State::Snapshotting
+            | State::SnapshottingPaused
+    );
+    if concerns_host
+        && on_host
+        && let Some(host) = row.host_id()
+    {
+        let change = UpdateSandboxRequest {
+            idle_timeout_sec: Some(agent::number(row.timeout_sec)),
+            on_idle: agent::on_idle(&row.on_idle).into(),
+            network: request.network.as_ref().map(agent::network).into(),
+            ..UpdateSandboxRequest::default()
+        };
+        tell_agent(app, host, row.id(), row.generation, change).await?;
+    }
+    Ok(row)
+}
+
+/// Changes settings of a sandbox on its host.
+///
+/// # Errors
+/// The host is away, or refuses.
+pub(crate) async fn tell_agent(
+    app: &App,
+    host: HostId,
+    id: SandboxId,
+    generation: i64,
+    change: UpdateSandboxRequest,
+) -> Result<()> {
+    let Some(client) = app.pool.client(host).await? else {
+        return Ok(());
+    };
+    let with_network = change.network.is_set();
+    let request = UpdateSandboxRequest {
+        operation: Some(Operation {
+            op_id: Uuid::now_v7().to_string(),
+            generation: u64::try_from(generation).unwrap_or(0),
+            host_id: host.to_string(),
+            ..Operation::default()
+        })
+        .into(),
+        sandbox_id: id.to_string(),
+        ..change
+    };
+    match client
+        .update_sandbox_with_options(request, within(ANSWER_WITHIN))
+        .await
+    {
+        Ok(_) => Ok(()),
+        // It sleeps or is about to; its idle policy is sent again with its resume.
+        Err(error) if !with_network && reason(&error) == Some(RpcReason::WrongState) => Ok(()),
+        Err(error) => Err(from_rpc(error, Call::Lifecycle)),
+    }
 }
 
 /// Destroys a sandbox: durable at once, waiting up to [`ANSWER_WITHIN`] for the host. Repeatable.
@@ -344,8 +420,11 @@ pub(crate) async fn begin_destroy(
     if live.as_ref().is_some_and(|op| op.kind == OpKind::Destroy) {
         return Ok(());
     }
-    if live.is_some() {
+    if let Some(live) = live {
         op_supersede(&mut *tx, id).await?;
+        if let (OpKind::Snapshot, Some(host)) = (live.kind, row.host_id()) {
+            snapshots_abandon_of(&mut tx, id, host).await?;
+        }
     }
     let from: Vec<State> = State::DESTROYABLE
         .iter()
@@ -396,11 +475,10 @@ pub(crate) async fn ping(app: &App, row: &SandboxRow) -> Result<()> {
         sandbox_id: row.id().to_string(),
         ..Default::default()
     };
-    let options = crate::hosts::pool::within(ANSWER_WITHIN);
     client
-        .ping_sandbox_with_options(request, options)
+        .ping_sandbox_with_options(request, within(ANSWER_WITHIN))
         .await
-        .map_err(|error| rpc_error::from_rpc(error, Call::Lifecycle))?;
+        .map_err(|error| from_rpc(error, Call::Lifecycle))?;
     Ok(())
 }
 
