@@ -154,6 +154,18 @@ pub async fn snapshot_ready(
     Ok(true)
 }
 
+/// Lets a request that made this template be made again.
+async fn forget_request(connection: &mut PgConnection, id: TemplateId) -> Result<()> {
+    sqlx::query(
+        "DELETE FROM idempotency_keys k USING templates t
+         WHERE t.id = $1 AND k.team_id = t.team_id AND k.resource_id = t.id",
+    )
+    .bind(id.as_uuid())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// The snapshot was not made; what the host may have of it is to be deleted.
 ///
 /// # Errors
@@ -173,9 +185,9 @@ pub async fn snapshot_abandon(
     )
     .bind(id.as_uuid())
     .bind(host.as_uuid())
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
-    Ok(())
+    forget_request(connection, id).await
 }
 
 /// The snapshots that are being made of a sandbox are not made after all; what its host may have of them is to be
@@ -217,6 +229,7 @@ pub async fn template_begin_delete(
     if done.rows_affected() == 0 {
         return Ok(None);
     }
+    forget_request(connection, id).await?;
     let holders: Vec<(Uuid, bool)> = sqlx::query_as(
         "UPDATE template_copies c SET state = 'deleting' FROM hosts h
          WHERE c.template_id = $1 AND h.id = c.host_id

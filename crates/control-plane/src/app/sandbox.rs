@@ -1,35 +1,32 @@
-//! Sandboxes: create, read, change, destroy.
+//! Sandboxes: create, read, destroy.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
-use uuid::Uuid;
 use wrenn_api::{
-    CreateSandbox, ErrorCode, OnIdle, Reason, UpdateSandbox,
-    sandbox::{DEFAULT_DISK_SIZE_MB, DEFAULT_MEMORY_MB, DEFAULT_TEMPLATE, DEFAULT_VCPUS, Network},
+    CreateSandbox, ErrorCode, OnIdle, Reason,
+    sandbox::{DEFAULT_DISK_SIZE_MB, DEFAULT_MEMORY_MB, DEFAULT_TEMPLATE, DEFAULT_VCPUS},
 };
 use wrenn_database::{
-    Error as DbError, Generation, ListFilter, NewOp, NewSandbox, OpKind, OpParams, PolicyChange,
-    SandboxRow, State, TemplateRow, idempotency_get, op_insert, op_live, op_supersede, sandbox_get,
-    sandbox_get_of_team, sandbox_list, sandbox_lock, sandbox_update_policy, snapshots_abandon_of,
-    template_resolve, transition,
+    Error as DbError, Generation, ListFilter, NewOp, NewSandbox, OpKind, OpParams, SandboxRow,
+    State, TemplateRow, op_insert, op_live, op_supersede, sandbox_get, sandbox_get_of_team,
+    sandbox_list, sandbox_lock, snapshots_abandon_of, template_resolve, transition,
 };
 use wrenn_ids::{HostId, SandboxId};
-use wrenn_rpc::hostagent::{
-    Operation, PingSandboxRequest, UpdateSandboxRequest, error_detail::Reason as RpcReason,
-};
+use wrenn_rpc::hostagent::PingSandboxRequest;
 
 use super::{
     Error, Result, TeamActor,
     admission::{Admission, Admitted, admit},
+    idempotency::{Idempotency, remembered},
     scheduler::Demand,
 };
 use crate::{
-    background::{agent, destroy},
+    background::destroy,
     bus::LOOK_AGAIN,
     hosts::{
         Client,
-        error::{Call, from_rpc, reason},
+        error::{Call, from_rpc},
         pool::within,
     },
     state::App,
@@ -40,13 +37,6 @@ pub(crate) const ANSWER_WITHIN: Duration = Duration::from_millis(4500);
 
 /// Name that older clients use for the built-in template while no such template exists.
 const MINIMAL_ALIAS: &str = "minimal-ubuntu";
-
-/// A repeatable request.
-#[derive(Debug, Clone)]
-pub(crate) struct Idempotency {
-    pub(crate) key: String,
-    pub(crate) body_hash: [u8; 32],
-}
 
 /// A sandbox that a create led to.
 #[derive(Debug)]
@@ -118,20 +108,10 @@ async fn replay(
         return Ok(None);
     };
     let team = actor.team();
-    let Some(known) = idempotency_get(&app.db, team, CREATE_ROUTE, &idempotency.key).await? else {
-        return Ok(None);
-    };
-    if known.body_hash != idempotency.body_hash {
-        return Err(Error::new(
-            ErrorCode::IdempotencyConflict,
-            "this idempotency key was used with another body",
-        ));
+    match remembered(app, team, CREATE_ROUTE, idempotency).await? {
+        Some(id) => Ok(sandbox_get_of_team(&app.db, SandboxId::from_uuid(id), team).await?),
+        None => Ok(None),
     }
-    let id = known
-        .resource_id
-        .map(SandboxId::from_uuid)
-        .unwrap_or(SandboxId::ZERO);
-    Ok(sandbox_get_of_team(&app.db, id, team).await?)
 }
 
 /// Commits the rows and starts the work; `None` when a request with the same key was faster.
@@ -193,7 +173,7 @@ async fn reserve(
         },
         owner: app.replica,
         request_id,
-        idempotency: idempotency.map(|known| (CREATE_ROUTE, known.key.as_str(), known.body_hash)),
+        idempotency: idempotency.map(|known| known.at(CREATE_ROUTE)),
     };
     match admit(&app.db, app.scheduler.as_ref(), admission).await? {
         Admitted::Repeated => Ok(None),
@@ -221,7 +201,7 @@ pub(super) fn as_i32(value: u32) -> i32 {
     i32::try_from(value).unwrap_or(i32::MAX)
 }
 
-fn ports(ports: &[u16]) -> Vec<i32> {
+pub(super) fn ports(ports: &[u16]) -> Vec<i32> {
     ports.iter().map(|port| i32::from(*port)).collect()
 }
 
@@ -297,89 +277,6 @@ pub(crate) async fn list(
     filter: &ListFilter,
 ) -> Result<Vec<SandboxRow>> {
     Ok(sandbox_list(&app.db, actor.team(), filter).await?)
-}
-
-/// Changes settings of a sandbox.
-///
-/// # Errors
-/// Bad fields, or the sandbox has stopped.
-pub(crate) async fn update(
-    app: &App,
-    row: &SandboxRow,
-    request: &UpdateSandbox,
-) -> Result<SandboxRow> {
-    request.validate()?;
-    let network: Option<&Network> = request.network.as_ref();
-    let change = PolicyChange {
-        timeout_sec: request.timeout_sec.map(as_i32),
-        on_idle: request.on_idle,
-        auto_resume: request.auto_resume,
-        public_ports: request.public_ports.as_deref().map(ports),
-        metadata: request.metadata.as_ref(),
-        network,
-    };
-    let row = sandbox_update_policy(&app.db, row.id(), &change).await?;
-    let row = row.ok_or_else(|| Error::new(ErrorCode::InvalidState, "the sandbox has stopped"))?;
-    let concerns_host =
-        request.timeout_sec.is_some() || request.on_idle.is_some() || request.network.is_some();
-    let on_host = matches!(
-        row.status,
-        State::Running
-            | State::Pausing
-            | State::Paused
-            | State::Snapshotting
-            | State::SnapshottingPaused
-    );
-    if concerns_host
-        && on_host
-        && let Some(host) = row.host_id()
-    {
-        let change = UpdateSandboxRequest {
-            idle_timeout_sec: Some(agent::number(row.timeout_sec)),
-            on_idle: agent::on_idle(&row.on_idle).into(),
-            network: request.network.as_ref().map(agent::network).into(),
-            ..UpdateSandboxRequest::default()
-        };
-        tell_agent(app, host, row.id(), row.generation, change).await?;
-    }
-    Ok(row)
-}
-
-/// Changes settings of a sandbox on its host.
-///
-/// # Errors
-/// The host is away, or refuses.
-pub(crate) async fn tell_agent(
-    app: &App,
-    host: HostId,
-    id: SandboxId,
-    generation: i64,
-    change: UpdateSandboxRequest,
-) -> Result<()> {
-    let Some(client) = app.pool.client(host).await? else {
-        return Ok(());
-    };
-    let with_network = change.network.is_set();
-    let request = UpdateSandboxRequest {
-        operation: Some(Operation {
-            op_id: Uuid::now_v7().to_string(),
-            generation: u64::try_from(generation).unwrap_or(0),
-            host_id: host.to_string(),
-            ..Operation::default()
-        })
-        .into(),
-        sandbox_id: id.to_string(),
-        ..change
-    };
-    match client
-        .update_sandbox_with_options(request, within(ANSWER_WITHIN))
-        .await
-    {
-        Ok(_) => Ok(()),
-        // It sleeps or is about to; its idle policy is sent again with its resume.
-        Err(error) if !with_network && reason(&error) == Some(RpcReason::WrongState) => Ok(()),
-        Err(error) => Err(from_rpc(error, Call::Lifecycle)),
-    }
 }
 
 /// Destroys a sandbox: durable at once, waiting up to [`ANSWER_WITHIN`] for the host. Repeatable.

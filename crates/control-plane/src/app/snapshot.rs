@@ -7,20 +7,22 @@ use uuid::Uuid;
 use wrenn_api::{CreateSnapshot, ErrorCode, Reason, grammar, template::TemplateType};
 use wrenn_database::{
     Error as DbError, Generation, NewOp, OpKind, OpParams, OpProgress, State, TemplateView,
-    op_insert, op_live, sandbox_get_of_team, sandbox_lock, snapshot_insert, template_begin_delete,
-    template_copy_delete, template_find, template_forget, template_list, template_restore,
-    transition,
+    idempotency_insert, op_insert, op_live, sandbox_get_of_team, sandbox_lock, snapshot_insert,
+    template_begin_delete, template_copy_delete, template_find, template_forget, template_list,
+    template_restore, transition,
 };
 use wrenn_ids::{HostId, SandboxId, TeamId, TemplateId};
 use wrenn_rpc::{connectrpc::ErrorCode as RpcCode, hostagent::DeleteSnapshotRequest};
 
 use super::{
     Error, Result, TeamActor,
+    idempotency::{Idempotency, remembered},
     pause::{failure, wait, wrong_state},
 };
 use crate::{
     auth::random_hex,
     background::snapshot,
+    bus::LOOK_AGAIN,
     hosts::{
         error::{Call, from_rpc},
         pool::within,
@@ -54,6 +56,16 @@ pub(crate) async fn list(
     Ok(template_list(&app.db, actor.team(), kind).await?)
 }
 
+/// A template that a request led to.
+#[derive(Debug)]
+pub(crate) struct Made {
+    pub(crate) template: TemplateView,
+    /// An earlier request with the same key made it.
+    pub(crate) replayed: bool,
+}
+
+const CREATE_ROUTE: &str = "POST /v1/snapshots";
+
 /// Makes a template of a sandbox that runs or is paused, and waits until it is durable.
 ///
 /// # Errors
@@ -63,13 +75,22 @@ pub(crate) async fn create(
     actor: &TeamActor,
     request: CreateSnapshot,
     existing: Existing,
+    idempotency: Option<Idempotency>,
     request_id: String,
-) -> Result<TemplateView> {
+) -> Result<Made> {
     let deadline = Instant::now() + SNAPSHOT_WITHIN;
     request.validate()?;
     let (team, source) = (actor.team(), request.sandbox_id);
     let row = sandbox_get_of_team(&app.db, source, team).await?;
     let row = row.ok_or_else(|| Error::not_found(format_args!("sandbox {source}")))?;
+    let again = idempotency.clone();
+    let replay = async || replay(app, team, source, again.as_ref(), deadline).await;
+    if let Some(template) = replay().await? {
+        return Ok(Made {
+            template,
+            replayed: true,
+        });
+    }
     // Asked before anything is deleted in favour of it; asked again under the lock.
     if !matches!(row.status, State::Running | State::Paused) {
         return Err(wrong_state(&row));
@@ -91,18 +112,31 @@ pub(crate) async fn create(
             {
                 delete_everywhere(&app, TemplateId::from_uuid(old.id)).await?;
             }
-            begin(&app, source, &name, pause, &request_id).await
+            let new = New {
+                team,
+                source,
+                name: &name,
+                pause,
+                request_id: &request_id,
+            };
+            begin(&app, &new, idempotency.as_ref()).await
         }
     });
-    let (op, template) = begun.await.map_err(Error::internal)??;
+    let Some((op, template)) = begun.await.map_err(Error::internal)?? else {
+        let template = replay().await?;
+        return Ok(Made {
+            template: template.ok_or_else(|| Error::internal("a repeated request left nothing"))?,
+            replayed: true,
+        });
+    };
     match wait(app, source, op, deadline).await? {
-        Some(progress) if progress.is_live() => Err(Error::new(
-            ErrorCode::DeadlineExceeded,
-            "the snapshot is still being made, which goes on",
-        )),
+        Some(progress) if progress.is_live() => Err(still_being_made()),
         Some(progress) if progress.state == "done" => {
             let made = template_find(&app.db, team, &template.to_string()).await?;
-            made.ok_or_else(|| Error::not_found("template"))
+            Ok(Made {
+                template: made.ok_or_else(|| Error::not_found("template"))?,
+                replayed: false,
+            })
         }
         Some(OpProgress { state, error_code }) if state == "failed" => Err(Error::new(
             failure(error_code),
@@ -115,20 +149,72 @@ pub(crate) async fn create(
     }
 }
 
-/// Commits the template and the operation.
+/// What an earlier request with the same key made, waiting for it while it is being made; `None` when there was
+/// none, or it failed.
+async fn replay(
+    app: &Arc<App>,
+    team: TeamId,
+    source: SandboxId,
+    idempotency: Option<&Idempotency>,
+    deadline: Instant,
+) -> Result<Option<TemplateView>> {
+    let Some(request) = idempotency else {
+        return Ok(None);
+    };
+    let watch = app.bus.watch(source);
+    loop {
+        let changed = watch.changed(LOOK_AGAIN);
+        let Some(id) = remembered(app, team, CREATE_ROUTE, request).await? else {
+            return Ok(None);
+        };
+        let id = TemplateId::from_uuid(id).to_string();
+        if let Some(made) = template_find(&app.db, team, &id).await? {
+            return Ok(Some(made));
+        }
+        if tokio::time::timeout_at(deadline, changed).await.is_err() {
+            return Err(still_being_made());
+        }
+    }
+}
+
+fn still_being_made() -> Error {
+    Error::new(
+        ErrorCode::DeadlineExceeded,
+        "the snapshot is still being made, which goes on",
+    )
+}
+
+/// A snapshot to make.
+struct New<'a> {
+    team: TeamId,
+    source: SandboxId,
+    name: &'a str,
+    pause: bool,
+    request_id: &'a str,
+}
+
+/// Commits the template and the operation; `None` when a request with the same key was faster.
 async fn begin(
     app: &Arc<App>,
-    source: SandboxId,
-    name: &str,
-    pause: bool,
-    request_id: &str,
-) -> Result<(Uuid, TemplateId)> {
+    new: &New<'_>,
+    idempotency: Option<&Idempotency>,
+) -> Result<Option<(Uuid, TemplateId)>> {
+    let New { source, name, .. } = *new;
     let mut tx = app.db.begin().await.map_err(DbError::from)?;
     let Some(row) = sandbox_lock(&mut tx, source).await? else {
         return Err(Error::not_found(format_args!("sandbox {source}")));
     };
+    let template = TemplateId::new();
+    // Before its status is judged: the same request, made before, may have changed that.
+    if let Some(request) = idempotency {
+        let (route, key, hash) = request.at(CREATE_ROUTE);
+        let id = template.as_uuid();
+        if !idempotency_insert(&mut *tx, new.team, route, key, &hash, id).await? {
+            return Ok(None);
+        }
+    }
     let (to, step, reason) = match row.status {
-        State::Running if pause => (
+        State::Running if new.pause => (
             State::Snapshotting,
             snapshot::PAUSE_FIRST,
             Some(Reason::User),
@@ -144,7 +230,6 @@ async fn begin(
     if op_live(&mut tx, source).await?.is_some() {
         return Err(wrong_state(&row));
     }
-    let template = TemplateId::new();
     let inserted = snapshot_insert(&mut *tx, template, name, source).await;
     inserted.map_err(|error| match error {
         DbError::Duplicate { constraint, .. } if constraint == "templates_reserved_name" => {
@@ -174,7 +259,7 @@ async fn begin(
             ..OpParams::default()
         },
         actor: "api_key",
-        request_id,
+        request_id: new.request_id,
         owner: app.replica,
         deadline_sec: Some(snapshot::DEADLINE_SEC),
     };
@@ -184,7 +269,7 @@ async fn begin(
     app.bus.sandbox_changed(source);
     let begun = op.id;
     app.ops.start(app, op);
-    Ok((begun, template))
+    Ok(Some((begun, template)))
 }
 
 /// Deletes a template of the team from every holder that can be reached; the others follow when they are

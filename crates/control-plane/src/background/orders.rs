@@ -15,7 +15,7 @@ use super::{
     report::Report,
 };
 use crate::{
-    app::{Error, Result, pause::begin_pause, sandbox, snapshot},
+    app::{Error, Result, pause::begin_pause, policy, sandbox, snapshot},
     hosts::{
         error::{Call, from_rpc},
         pool::within,
@@ -83,7 +83,7 @@ pub(super) async fn carry_out(app: &Arc<App>, host: HostId, order: Order) {
                 on_idle: on_idle.into(),
                 ..UpdateSandboxRequest::default()
             };
-            sandbox::tell_agent(app, host, id, generation, change).await
+            policy::tell_agent(app, host, id, generation, change).await
         }
         Order::DeleteCopy(id) => snapshot::delete_copy(app, host, id).await,
     };

@@ -11,6 +11,7 @@ mod extract;
 mod files;
 mod health;
 mod hosts;
+mod idempotency;
 mod middleware;
 mod processes;
 mod sandboxes;

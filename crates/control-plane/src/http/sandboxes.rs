@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use wrenn_api::{
-    CreateSandbox, ErrorBody, ForkSandbox, Invalid, Sandbox, SandboxStatus, UpdateSandbox, grammar,
+    CreateSandbox, ErrorBody, ForkSandbox, Invalid, Sandbox, SandboxStatus, UpdateSandbox,
 };
 use wrenn_database::{ListFilter, State as Status};
 use wrenn_rpc::hostagent::GetSandboxRequest;
@@ -17,33 +17,21 @@ use wrenn_rpc::hostagent::GetSandboxRequest;
 use super::{
     error::ApiResult,
     extract::{JsonBody, OptionalJsonBody, Query, SandboxOf},
+    idempotency::{REPLAYED, idempotency},
     middleware::RequestId,
     view,
 };
 use crate::{
-    app::{TeamActor, fork as forks, pause as lifecycle, sandbox, sandbox::Idempotency},
+    app::{TeamActor, fork as forks, pause as lifecycle, policy, sandbox},
     hosts::pool::within,
     state::App,
 };
 
 const NEXT_CURSOR: HeaderName = HeaderName::from_static("x-next-cursor");
-const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// Most rows of one page, and how many there are when the caller does not say.
 const PAGE: i64 = 1000;
 /// How long a read waits for the host's word on disk use.
 const DISK_USE_WITHIN: Duration = Duration::from_secs(1);
-
-fn idempotency(headers: &HeaderMap, body_hash: [u8; 32]) -> ApiResult<Option<Idempotency>> {
-    let Some(key) = headers.get("idempotency-key") else {
-        return Ok(None);
-    };
-    let key = key.to_str().unwrap_or_default();
-    grammar::idempotency_key("Idempotency-Key", key)?;
-    Ok(Some(Idempotency {
-        key: key.to_owned(),
-        body_hash,
-    }))
-}
 
 /// Create a sandbox
 ///
@@ -196,7 +184,7 @@ pub(super) async fn update(
     JsonBody(request): JsonBody<UpdateSandbox>,
 ) -> ApiResult<Json<Sandbox>> {
     Ok(Json(view::sandbox(
-        sandbox::update(&app, &row, &request).await?,
+        policy::update(&app, &row, &request).await?,
     )))
 }
 

@@ -5,18 +5,21 @@ use std::sync::Arc;
 use axum::{
     Extension, Json,
     extract::{Path, State},
-    http::StatusCode,
+    http::{HeaderMap, HeaderValue, StatusCode},
+    response::{IntoResponse, Response},
 };
 use wrenn_api::{CreateSnapshot, ErrorBody, Invalid, Template, template::TemplateType};
 
 use super::{
     error::ApiResult,
     extract::{JsonBody, Query},
+    idempotency::{REPLAYED, idempotency},
     middleware::RequestId,
     view,
 };
 use crate::{
-    app::{TeamActor, snapshot, snapshot::Existing},
+    app::{self, TeamActor, snapshot, snapshot::Existing},
+    auth::sha256,
     state::App,
 };
 
@@ -25,7 +28,10 @@ use crate::{
 /// A template with its memory, programs and files. The sandbox ends as it was.
 #[utoipa::path(
     post, path = "/v1/snapshots", tag = "snapshots", security(("api_key" = [])),
-    params(("overwrite" = Option<bool>, Query, description = "Delete the team's template of this name first; default false")),
+    params(
+        ("overwrite" = Option<bool>, Query, description = "Delete the team's template of this name first; default false"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Repeats answer the first outcome for 24 h"),
+    ),
     request_body = CreateSnapshot,
     responses(
         (status = 201, body = Template),
@@ -38,16 +44,25 @@ pub(super) async fn create(
     State(app): State<Arc<App>>,
     actor: TeamActor,
     Extension(request_id): Extension<RequestId>,
+    headers: HeaderMap,
     query: Query,
     JsonBody(request): JsonBody<CreateSnapshot>,
-) -> ApiResult<(StatusCode, Json<Template>)> {
+) -> ApiResult<Response> {
     let existing = match query.text("overwrite") {
         None | Some("false") => Existing::Keep,
         Some("true") => Existing::Replace,
         Some(_) => return Err(Invalid::new("overwrite", "must be true or false").into()),
     };
-    let made = snapshot::create(&app, &actor, request, existing, request_id.0).await?;
-    Ok((StatusCode::CREATED, Json(view::template(made))))
+    let body = serde_json::to_vec(&request).map_err(app::Error::internal)?;
+    let repeated = idempotency(&headers, sha256(&body))?;
+    let made = snapshot::create(&app, &actor, request, existing, repeated, request_id.0).await?;
+    let mut response = (StatusCode::CREATED, Json(view::template(made.template))).into_response();
+    if made.replayed {
+        response
+            .headers_mut()
+            .insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    Ok(response)
 }
 
 /// List templates

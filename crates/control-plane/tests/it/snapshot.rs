@@ -234,3 +234,29 @@ async fn deleting_the_source_in_the_middle_frees_the_name() {
     .await
     .unwrap();
 }
+
+#[tokio::test]
+async fn a_repeated_request_answers_the_first_outcome() {
+    let setup = Setup::new().await;
+    let id = setup.client.create().await.id;
+    let make = async |key: &str, name: &str| {
+        let body = json!({ "sandbox_id": id, "name": name });
+        let request = setup.client.request(Method::POST, "/v1/snapshots");
+        let request = request.header("idempotency-key", key).json(&body);
+        setup.client.send(request).await
+    };
+    // One that failed is not remembered.
+    let broken = Fault::Refuse(ErrorCode::Internal);
+    setup.agent.faults().set("CreateSnapshot", broken, 1);
+    assert_eq!(make("k", "a").await.code(), "agent_error");
+    let (one, two) = tokio::join!(make("k", "a"), make("k", "a"));
+    assert_eq!((one.status, two.status), (201, 201), "{one:?} {two:?}");
+    assert_eq!(one.json["id"], two.json["id"]);
+    let again = make("k", "a").await;
+    assert_eq!(
+        (again.header("idempotency-replayed"), &again.json["id"]),
+        ("true", &one.json["id"])
+    );
+    assert_eq!(make("k", "b").await.code(), "idempotency_conflict");
+    assert_eq!(setup.agent.snapshots().len(), 1);
+}
