@@ -232,6 +232,14 @@ pub fn memory_mb(field: &str, memory: u32) -> Result<(), Invalid> {
     )
 }
 
+/// Sandboxes of one fork: 1–20.
+///
+/// # Errors
+/// The number is outside.
+pub fn fork_count(field: &str, count: u32) -> Result<(), Invalid> {
+    ensure((1..=20).contains(&count), field, "must be 1 to 20")
+}
+
 /// Disk in MiB: 1024–102400.
 ///
 /// # Errors

@@ -18,6 +18,7 @@ pub mod health;
 pub mod host;
 pub mod sandbox;
 pub mod stream;
+pub mod template;
 mod time;
 
 pub use closed_set::UnknownValue;
@@ -26,5 +27,8 @@ pub use exec::{
     BackgroundExec, Encoding, Exec, ExecResult, Process, ProcessSelector, Processes, Signal,
 };
 pub use grammar::Invalid;
-pub use sandbox::{CreateSandbox, OnIdle, Reason, Sandbox, SandboxStatus, UpdateSandbox};
+pub use sandbox::{
+    CreateSandbox, ForkSandbox, OnIdle, Reason, Sandbox, SandboxStatus, UpdateSandbox,
+};
+pub use template::{CreateSnapshot, Template, TemplateType};
 pub use time::Time;

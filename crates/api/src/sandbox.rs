@@ -310,6 +310,34 @@ impl UpdateSandbox {
     }
 }
 
+/// Request for sandboxes made from one as it is; every field may be absent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct ForkSandbox {
+    /// How many: 1–20; default 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u32>,
+    /// Of the new ones; default: the source's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<BTreeMap<String, String>>,
+    /// Of the new ones; default: the source's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_sec: Option<u32>,
+}
+
+impl ForkSandbox {
+    /// Checks every field by its grammar.
+    ///
+    /// # Errors
+    /// The first field at fault.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        if let Some(count) = self.count {
+            grammar::fork_count("count", count)?;
+        }
+        validate_policy(self.timeout_sec, None, self.metadata.as_ref(), None)
+    }
+}
+
 /// Fields that create and update share.
 fn validate_policy(
     timeout_sec: Option<u32>,

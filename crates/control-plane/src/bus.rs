@@ -2,8 +2,7 @@
 //!
 //! Truth is in PostgreSQL; this only says "look again". In the process, waiters for a sandbox are woken
 //! directly; across replicas, Redis carries the same news (`wrenn:notify` with a sandbox id, `wrenn:ops`
-//! empty). A lost message costs latency, because every waiter also looks again by itself after
-//! [`LOOK_AGAIN`]; Redis being away costs no more than that.
+//! empty). A lost message costs latency, because every waiter also looks again by itself; Redis being away costs no more than that.
 
 use std::{
     collections::HashMap,
@@ -17,7 +16,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use wrenn_ids::SandboxId;
 
-/// How long a waiter trusts that no news is no change.
+/// How long most waiters trust that no news is no change.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// News waiting to be published; more are dropped, see above.
 const OUTGOING: usize = 1024;
@@ -178,13 +177,13 @@ impl Watch {
         self.notify.notified().await;
     }
 
-    /// A future that completes at the next change, armed from now on, or after [`LOOK_AGAIN`].
-    pub(crate) fn changed(&self) -> impl Future<Output = ()> + '_ {
+    /// A future that completes at the next change, armed from now on, or after `at_most`.
+    pub(crate) fn changed(&self, at_most: Duration) -> impl Future<Output = ()> + '_ {
         let mut notified = Box::pin(self.notify.notified());
         // Armed before the caller reads the row: a change in between is not lost.
         notified.as_mut().enable();
         async move {
-            let _ = tokio::time::timeout(LOOK_AGAIN, notified).await;
+            let _ = tokio::time::timeout(at_most, notified).await;
         }
     }
 }

@@ -455,8 +455,14 @@ pub struct JudgedRow {
     pub generation: i64,
     /// When the status changed, in microseconds of the database's clock.
     pub changed_us: i64,
-    /// Whether an operation is live on it.
+    /// Whether an operation is live on it, or on what it is forked from.
     pub has_live_op: bool,
+    /// Idle seconds; 0 = never.
+    pub timeout_sec: i32,
+    /// What idleness does.
+    pub on_idle: String,
+    /// Why the status is what it is.
+    pub reason: Option<String>,
 }
 
 /// The sandboxes that a report of the host has to be held against: those that should be on it, and
@@ -473,8 +479,11 @@ pub async fn sandboxes_to_judge(
     Ok(sqlx::query_as(
         "SELECT s.id, s.host_id, s.status, s.generation,
                 (extract(epoch FROM s.status_changed_at) * 1000000)::bigint AS changed_us,
-                EXISTS (SELECT 1 FROM sandbox_ops o WHERE o.sandbox_id = s.id
-                        AND o.state IN ('queued', 'running')) AS has_live_op
+                EXISTS (SELECT 1 FROM sandbox_ops o
+                        WHERE o.state IN ('queued', 'running') AND (o.sandbox_id = s.id
+                           OR s.status = 'starting' AND o.sandbox_id = s.forked_from
+                              AND o.kind = 'fork')) AS has_live_op,
+                s.timeout_sec, s.on_idle, s.reason
          FROM sandboxes s
          WHERE (s.host_id = $1 AND s.status NOT IN ('stopped', 'error')) OR s.id = ANY($2)",
     )

@@ -13,8 +13,10 @@ mod host_credential;
 mod idempotency;
 mod migrate;
 mod sandbox;
+mod sandbox_fork;
 mod sandbox_op;
 mod sandbox_state;
+mod snapshot;
 mod team;
 mod template;
 mod user;
@@ -42,12 +44,18 @@ pub use sandbox::{
     sandbox_set_error, sandbox_update_policy, sandboxes_mark_missing, sandboxes_prune,
     sandboxes_touch, transition,
 };
+pub use sandbox_fork::{Fork, sandboxes_fork, sandboxes_get};
 pub use sandbox_op::{
-    LEASE_SEC, LiveOp, NewOp, OpKind, OpParams, OpRow, OpState, op_claim, op_finish, op_insert,
-    op_live, op_release, op_renew, op_set_params, op_set_step, op_supersede, ops_live_count,
-    ops_wake_host,
+    LEASE_SEC, LiveOp, NewOp, OpKind, OpParams, OpProgress, OpRow, OpState, op_claim, op_finish,
+    op_insert, op_live, op_progress, op_release, op_renew, op_set_params, op_set_step,
+    op_supersede, ops_live_count, ops_wake_host,
 };
 pub use sandbox_state::State;
+pub use snapshot::{
+    TemplateView, snapshot_abandon, snapshot_insert, snapshot_ready, snapshots_abandon_of,
+    template_begin_delete, template_copies_to_delete, template_copy_delete, template_find,
+    template_forget, template_list, template_restore,
+};
 pub use sqlx::{
     PgConnection, PgPool, Postgres, Transaction,
     postgres::{PgConnectOptions, PgPoolOptions},

@@ -107,6 +107,7 @@ macro_rules! columns {
          (extract(epoch FROM last_updated) * 1000)::bigint AS last_updated"
     };
 }
+pub(crate) use columns;
 
 /// A sandbox to add.
 #[derive(Debug, Clone)]

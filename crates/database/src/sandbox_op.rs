@@ -16,6 +16,14 @@ use crate::Result;
 pub enum OpKind {
     /// It is made.
     Create,
+    /// It is put to sleep, with its memory.
+    Pause,
+    /// It is woken.
+    Resume,
+    /// Others are made from it as it is.
+    Fork,
+    /// It is kept as a template.
+    Snapshot,
     /// It is destroyed.
     Destroy,
 }
@@ -26,6 +34,10 @@ impl OpKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Create => "create",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Fork => "fork",
+            Self::Snapshot => "snapshot",
             Self::Destroy => "destroy",
         }
     }
@@ -62,7 +74,7 @@ pub struct OpRow {
     pub generation: i64,
     /// The step that runs next.
     pub step: String,
-    /// Hosts that refused already.
+    /// What it remembers between steps.
     pub params: Json<OpParams>,
     /// Request that began it, for the log.
     pub request_id: String,
@@ -78,8 +90,13 @@ pub struct OpRow {
 pub struct OpParams {
     /// Hosts that refused already.
     pub refused: Vec<Uuid>,
-    /// Reason that a destroy leaves in the row.
+    /// Reason that it leaves in the row: why it is destroyed or paused. Of a
+    /// resume or a snapshot: why it was paused.
     pub reason: Option<wrenn_api::Reason>,
+    /// What a fork makes.
+    pub children: Vec<Uuid>,
+    /// What a snapshot makes.
+    pub template: Option<Uuid>,
 }
 
 impl OpRow {
@@ -326,6 +343,36 @@ pub async fn op_live(connection: &mut PgConnection, sandbox: SandboxId) -> Resul
     .bind(sandbox.as_uuid())
     .fetch_optional(connection)
     .await?)
+}
+
+/// How far an operation is, for who waits for it.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+pub struct OpProgress {
+    /// `queued`, `running`, `done`, `failed` or `superseded`.
+    pub state: String,
+    /// Code of what made it fail.
+    pub error_code: Option<String>,
+}
+
+impl OpProgress {
+    /// Whether somebody works on it or will.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        matches!(self.state.as_str(), "queued" | "running")
+    }
+}
+
+/// How far an operation is; `None` when its sandbox's row is gone.
+///
+/// # Errors
+/// The statement fails.
+pub async fn op_progress(executor: impl PgExecutor<'_>, op: Uuid) -> Result<Option<OpProgress>> {
+    Ok(
+        sqlx::query_as("SELECT state, error_code FROM sandbox_ops WHERE id = $1")
+            .bind(op)
+            .fetch_optional(executor)
+            .await?,
+    )
 }
 
 /// How many operations are live, and how many of them were claimed more than once.

@@ -96,7 +96,9 @@ pub struct CopyRow {
     pub size_bytes: i64,
 }
 
-/// Makes the host's ready copies exactly those of its report; unknown templates are ignored.
+/// Makes the host's ready copies exactly those of its report; templates that are unknown or being deleted are
+/// ignored, and so is that a copy is missing which is younger than the question, in microseconds of the database's
+/// clock.
 ///
 /// # Errors
 /// The statement fails.
@@ -104,6 +106,7 @@ pub async fn template_copies_replace(
     connection: &mut PgConnection,
     host: HostId,
     copies: &[CopyRow],
+    asked_us: i64,
 ) -> Result<()> {
     let ids: Vec<Uuid> = copies
         .iter()
@@ -114,6 +117,7 @@ pub async fn template_copies_replace(
         "INSERT INTO template_copies (template_id, host_id, state, size_bytes)
          SELECT t.id, $1, 'ready', r.size
          FROM unnest($2::uuid[], $3::bigint[]) AS r (id, size) JOIN templates t ON t.id = r.id
+         WHERE t.status = 'ready'
          ON CONFLICT (template_id, host_id) DO UPDATE
          SET state = 'ready', size_bytes = excluded.size_bytes
          WHERE template_copies.state <> 'ready'
@@ -126,10 +130,12 @@ pub async fn template_copies_replace(
     .await?;
     sqlx::query(
         "DELETE FROM template_copies
-         WHERE host_id = $1 AND state = 'ready' AND template_id <> ALL($2)",
+         WHERE host_id = $1 AND state = 'ready' AND template_id <> ALL($2)
+           AND created_at < to_timestamp($3 / 1000000.0)",
     )
     .bind(host.as_uuid())
     .bind(&ids)
+    .bind(asked_us)
     .execute(connection)
     .await?;
     Ok(())

@@ -5,7 +5,8 @@ use clap::{Parser, Subcommand};
 use crate::{
     cmd::{
         api, completions, config, control_plane, doctor, down, help, host_agent, logs, machine,
-        man, migrate, page_server, run, sandbox, setup, status, supervise, up, version,
+        man, migrate, page_server, run, sandbox, setup, snapshot, status, supervise, template, up,
+        version,
     },
     context::Global,
 };
@@ -58,8 +59,18 @@ pub(crate) enum Command {
     Exec(sandbox::exec::Arguments),
     /// Short for `wrenn sandbox cp`
     Cp(sandbox::cp::Arguments),
+    /// Short for `wrenn sandbox pause`
+    Pause(sandbox::pause::Arguments),
+    /// Short for `wrenn sandbox resume`
+    Resume(sandbox::resume::Arguments),
     /// Short for `wrenn sandbox rm`
     Rm(sandbox::rm::Arguments),
+    /// Keep sandboxes as templates, with their memory
+    #[command(subcommand, arg_required_else_help = true)]
+    Snapshot(snapshot::Command),
+    /// Look at what sandboxes are made from
+    #[command(subcommand, arg_required_else_help = true)]
+    Template(template::Command),
     /// Call the API directly
     Api(api::Arguments),
     /// Look at the configuration

@@ -6,8 +6,8 @@
 
 use wrenn_api::ErrorCode;
 use wrenn_database::{
-    Error as DbError, NewOp, NewSandbox, OpKind, OpParams, OpRow, PgPool, QuotaUse, SandboxRow,
-    TeamQuota, host_candidates, host_lock, host_usage, idempotency_insert, op_insert,
+    Error as DbError, NewOp, NewSandbox, OpKind, OpParams, OpRow, PgConnection, PgPool, QuotaUse,
+    SandboxRow, TeamQuota, host_candidates, host_lock, host_usage, idempotency_insert, op_insert,
     sandbox_insert, team_lock_quota, team_quota_use,
 };
 use wrenn_ids::HostId;
@@ -60,7 +60,13 @@ pub(crate) async fn admit(
             .await?
             .ok_or_else(|| Error::new(ErrorCode::Unauthorized, "the team was deleted"))?;
         let used = team_quota_use(&mut *tx, admission.sandbox.team).await?;
-        check_quota(&quota, &used, &admission.sandbox)?;
+        let NewSandbox {
+            vcpus,
+            memory_mb,
+            disk_size_mb,
+            ..
+        } = admission.sandbox;
+        check_quota(&quota, &used, [1, vcpus, memory_mb, disk_size_mb])?;
         host_lock(&mut tx, host).await?;
         let usage = host_usage(&mut *tx, template, host).await?;
         if !usage.is_some_and(|usage| scheduler.fits(admission.demand, &usage)) {
@@ -129,25 +135,105 @@ fn no_hosts(no: NoHost) -> Error {
         .number("online", no.online)
 }
 
-fn check_quota(quota: &TeamQuota, used: &QuotaUse, sandbox: &NewSandbox<'_>) -> Result<()> {
+/// Lets a paused sandbox run again on its host. The caller holds the row's lock; that of its team and of its
+/// host follow, in this order, and what was seen holds until the transaction ends.
+///
+/// # Errors
+/// `quota_exceeded`, `host_unavailable`, or the database is away.
+pub(crate) async fn readmit(
+    tx: &mut PgConnection,
+    scheduler: &dyn Scheduler,
+    row: &SandboxRow,
+) -> Result<()> {
+    // Paused ones count as sandboxes, with their disk, and with half of their memory.
+    let quota = [0, row.vcpus, row.memory_mb, 0];
+    let counted = (i64::from(row.memory_mb) + 1) / 2;
+    on_its_host(tx, scheduler, row, quota, counted).await
+}
+
+/// Lets `count` more of the kind of `row` in on its host, whose lock the caller holds; see [`readmit`].
+///
+/// # Errors
+/// `quota_exceeded`, `host_unavailable`, or the database is away.
+pub(crate) async fn admit_beside(
+    tx: &mut PgConnection,
+    scheduler: &dyn Scheduler,
+    row: &SandboxRow,
+    count: i32,
+) -> Result<()> {
+    let all = |each: i32| each.saturating_mul(count);
+    let [vcpus, memory_mb, disk_mb] = [row.vcpus, row.memory_mb, row.disk_size_mb].map(all);
+    on_its_host(tx, scheduler, row, [count, vcpus, memory_mb, disk_mb], 0).await
+}
+
+/// `asked` as in [`check_quota`]; `counted` are the MiB of it that the host is charged with already.
+async fn on_its_host(
+    tx: &mut PgConnection,
+    scheduler: &dyn Scheduler,
+    row: &SandboxRow,
+    asked: [i32; 4],
+    counted: i64,
+) -> Result<()> {
+    let quota = team_lock_quota(tx, row.team_id())
+        .await?
+        .ok_or_else(|| Error::new(ErrorCode::Unauthorized, "the team was deleted"))?;
+    let used = team_quota_use(&mut *tx, row.team_id()).await?;
+    check_quota(&quota, &used, asked)?;
+    let away = || {
+        Error::new(
+            ErrorCode::HostUnavailable,
+            "the host that holds the sandbox takes no sandboxes now",
+        )
+    };
+    let host = row.host_id().ok_or_else(away)?;
+    host_lock(tx, host).await?;
+    let usage = host_usage(&mut *tx, row.template_id(), host).await?;
+    let mut usage = usage.ok_or_else(away)?;
+    if !usage.accepting || !usage.synced {
+        return Err(away());
+    }
+    usage.memory_mb_used -= counted;
+    let [_, vcpus, memory_mb, disk_mb] = asked.map(|value| u32::try_from(value).unwrap_or(0));
+    let demand = Demand {
+        vcpus,
+        memory_mb,
+        disk_mb,
+        template_mb: 0,
+    };
+    scheduler.choose(demand, &[usage]).map_err(|no| {
+        let text = format!(
+            "the host that holds the sandbox has no room now: {} asked {}, free {}",
+            no.filter, no.asked, no.most_free
+        );
+        Error::new(ErrorCode::HostUnavailable, text)
+            .text("filter", no.filter.to_string())
+            .number("asked", no.asked)
+            .number("most_free", no.most_free)
+    })?;
+    Ok(())
+}
+
+/// `asked`: sandboxes, virtual CPUs, MiB of memory, MiB of disk.
+fn check_quota(quota: &TeamQuota, used: &QuotaUse, asked: [i32; 4]) -> Result<()> {
+    let [sandboxes, vcpus, memory_mb, disk_mb] = asked;
     let rows = [
-        ("max_sandboxes", quota.max_sandboxes, used.sandboxes, 1),
-        ("max_vcpus", quota.max_vcpus, used.vcpus, sandbox.vcpus),
+        (
+            "max_sandboxes",
+            quota.max_sandboxes,
+            used.sandboxes,
+            sandboxes,
+        ),
+        ("max_vcpus", quota.max_vcpus, used.vcpus, vcpus),
         (
             "max_memory_mb",
             quota.max_memory_mb,
             used.memory_mb,
-            sandbox.memory_mb,
+            memory_mb,
         ),
-        (
-            "max_disk_mb",
-            quota.max_disk_mb,
-            used.disk_mb,
-            sandbox.disk_size_mb,
-        ),
+        ("max_disk_mb", quota.max_disk_mb, used.disk_mb, disk_mb),
     ];
     for (name, limit, used, requested) in rows {
-        if limit > 0 && used + i64::from(requested) > i64::from(limit) {
+        if requested > 0 && limit > 0 && used + i64::from(requested) > i64::from(limit) {
             let number = |value: i64| u64::try_from(value).unwrap_or(0);
             return Err(Error::new(
                 ErrorCode::QuotaExceeded,

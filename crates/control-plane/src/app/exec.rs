@@ -1,6 +1,6 @@
 //! Running programs: to the end, or as a stream of what they print.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use wrenn_api::{
@@ -13,7 +13,7 @@ use wrenn_rpc::hostagent::{
     StartBackgroundRequest,
 };
 
-use super::{Error, Result, processes, sandbox::running_client};
+use super::{Error, Result, processes, wake};
 use crate::{
     auth::random_hex,
     hosts::{
@@ -37,9 +37,8 @@ pub(super) const SIDE_CALL: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// Bad fields, not running, host or guest fail, or the time limit passes.
-pub(crate) async fn run(app: &App, row: &SandboxRow, request: Exec) -> Result<ExecResult> {
+pub(crate) async fn run(app: &Arc<App>, row: &SandboxRow, request: Exec) -> Result<ExecResult> {
     request.validate()?;
-    let client = running_client(app, row).await?;
     let limit = request.timeout_sec.unwrap_or(DEFAULT_EXEC_TIMEOUT_SEC);
     let cmd = request.cmd.clone();
     let call = ExecRequest {
@@ -49,10 +48,13 @@ pub(crate) async fn run(app: &App, row: &SandboxRow, request: Exec) -> Result<Ex
         output_limit_bytes: OUTPUT_LIMIT,
         ..ExecRequest::default()
     };
-    let within = within(Duration::from_secs(limit.into()) + GRACE);
-    let answer = client
-        .exec_with_options(call, within)
-        .await
+    let time = Duration::from_secs(limit.into()) + GRACE;
+    let answer = wake::call(app, row, wake::FOR_A_PROGRAM, |client: Client| {
+        let call = call.clone();
+        async move { client.exec_with_options(call, within(time)).await }
+    });
+    let answer = answer
+        .await?
         .map_err(|error| from_rpc(error, Call::Process))?
         .into_owned();
     if answer.timed_out {
@@ -76,12 +78,11 @@ pub(crate) async fn run(app: &App, row: &SandboxRow, request: Exec) -> Result<Ex
 /// # Errors
 /// Bad fields, no such program, the tag is in use, not running, or host or guest fail.
 pub(crate) async fn start_background(
-    app: &App,
+    app: &Arc<App>,
     row: &SandboxRow,
     request: Exec,
 ) -> Result<BackgroundExec> {
     request.validate()?;
-    let client = running_client(app, row).await?;
     let cmd = request.cmd.clone();
     let tag = match request.tag.clone() {
         Some(tag) => tag,
@@ -93,9 +94,16 @@ pub(crate) async fn start_background(
         tag: tag.clone(),
         ..StartBackgroundRequest::default()
     };
-    let answer = client
-        .start_background_with_options(call, within(SIDE_CALL))
-        .await
+    let answer = wake::call(app, row, wake::FOR_A_PROGRAM, |client: Client| {
+        let call = call.clone();
+        async move {
+            client
+                .start_background_with_options(call, within(SIDE_CALL))
+                .await
+        }
+    });
+    let answer = answer
+        .await?
         .map_err(|error| from_rpc(error, Call::Process))?;
     Ok(BackgroundExec {
         sandbox_id: row.id(),
@@ -182,9 +190,8 @@ pub(crate) struct Control {
 ///
 /// # Errors
 /// Bad fields, not running, or host or guest fail.
-pub(crate) async fn start(app: &App, row: &SandboxRow, start: Start) -> Result<Running> {
+pub(crate) async fn start(app: &Arc<App>, row: &SandboxRow, start: Start) -> Result<Running> {
     start.validate()?;
-    let client = running_client(app, row).await?;
     let request = ExecStreamRequest {
         sandbox_id: row.id().to_string(),
         command: Some(Command {
@@ -200,9 +207,12 @@ pub(crate) async fn start(app: &App, row: &SandboxRow, start: Start) -> Result<R
         stdin: start.stdin.unwrap_or(false),
         ..ExecStreamRequest::default()
     };
-    let events = client
-        .exec_stream(request)
-        .await
+    let started = wake::call(app, row, wake::FOR_A_PROGRAM, |client: Client| {
+        let request = request.clone();
+        async move { Ok((client.exec_stream(request).await?, client)) }
+    });
+    let (events, client) = started
+        .await?
         .map_err(|error| from_rpc(error, Call::Process))?;
     Ok(Running {
         client,

@@ -3,7 +3,7 @@
 //! Nothing is collected: at most [`QUEUED`] pieces of 64 KiB are in memory for an upload, and a download
 //! asks for the next message only when the caller has taken the last.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
@@ -16,9 +16,12 @@ use wrenn_rpc::hostagent::{
     write_file_stream_request::{End, Head},
 };
 
-use super::{Error, Result, sandbox::running_client};
+use super::{Error, Result, wake};
 use crate::{
-    hosts::error::{Call, from_rpc},
+    hosts::{
+        Client,
+        error::{Call, from_rpc},
+    },
     state::App,
 };
 
@@ -43,25 +46,27 @@ fn stalled() -> Error {
 ///
 /// # Errors
 /// Missing, a directory, not running, or host or guest fail.
-pub(crate) async fn read(app: &App, row: &SandboxRow, request: FilePath) -> Result<Download> {
+pub(crate) async fn read(app: &Arc<App>, row: &SandboxRow, request: FilePath) -> Result<Download> {
     request.validate()?;
-    let client = running_client(app, row).await?;
     let call = ReadFileStreamRequest {
         sandbox_id: row.id().to_string(),
         path: request.path,
         ..ReadFileStreamRequest::default()
     };
-    let opened = async {
-        let mut stream = client.read_file_stream(call).await?;
-        let first = stream
-            .message()
-            .await?
-            .map(|message| message.to_owned_message());
-        Ok((stream, first))
-    };
+    let opened = wake::call(app, row, wake::FOR_A_FILE, |client: Client| {
+        let call = call.clone();
+        async move {
+            let mut stream = client.read_file_stream(call).await?;
+            let first = stream
+                .message()
+                .await?
+                .map(|message| message.to_owned_message());
+            Ok((stream, first))
+        }
+    });
     let (stream, first) = tokio::time::timeout(NO_PROGRESS, opened)
         .await
-        .map_err(|_| stalled())?
+        .map_err(|_| stalled())??
         .map_err(|error| from_rpc(error, Call::ReadFile))?;
     let Some(first) = first else {
         return Err(Error::new(
@@ -85,14 +90,14 @@ pub(crate) async fn read(app: &App, row: &SandboxRow, request: FilePath) -> Resu
 /// # Errors
 /// What `body` failed with, too large, a directory, a full disk, not running, or host or guest fail.
 pub(crate) async fn write(
-    app: &App,
+    app: &Arc<App>,
     row: &SandboxRow,
     path: String,
     limit: u64,
     body: impl Stream<Item = Result<Bytes>>,
 ) -> Result<()> {
     grammar::guest_path("path", &path)?;
-    let client = running_client(app, row).await?;
+    let client = wake::client(app, row, wake::FOR_A_FILE).await?;
     let (parts, queue) = mpsc::channel(QUEUED);
     let queue = stream::unfold(queue, |mut queue| async move {
         queue.recv().await.map(|part: Part| {

@@ -7,10 +7,16 @@ pub(crate) mod admission;
 mod error;
 pub(crate) mod exec;
 pub(crate) mod files;
+pub(crate) mod fork;
 pub(crate) mod host;
+pub(crate) mod idempotency;
+pub(crate) mod pause;
+pub(crate) mod policy;
 pub(crate) mod processes;
 pub(crate) mod sandbox;
 pub(crate) mod scheduler;
+pub(crate) mod snapshot;
+pub(crate) mod wake;
 
 pub(crate) use error::{Error, Result};
 use wrenn_database::KeyActor;

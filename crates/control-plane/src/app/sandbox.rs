@@ -1,17 +1,16 @@
-//! Sandboxes: create, read, change, destroy.
+//! Sandboxes: create, read, destroy.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use wrenn_api::{
-    CreateSandbox, ErrorCode, OnIdle, Reason, UpdateSandbox,
-    sandbox::{DEFAULT_DISK_SIZE_MB, DEFAULT_MEMORY_MB, DEFAULT_TEMPLATE, DEFAULT_VCPUS, Network},
+    CreateSandbox, ErrorCode, OnIdle, Reason,
+    sandbox::{DEFAULT_DISK_SIZE_MB, DEFAULT_MEMORY_MB, DEFAULT_TEMPLATE, DEFAULT_VCPUS},
 };
 use wrenn_database::{
-    Error as DbError, Generation, ListFilter, NewOp, NewSandbox, OpKind, OpParams, PolicyChange,
-    SandboxRow, State, TemplateRow, idempotency_get, op_insert, op_live, op_supersede, sandbox_get,
-    sandbox_get_of_team, sandbox_list, sandbox_lock, sandbox_update_policy, template_resolve,
-    transition,
+    Error as DbError, Generation, ListFilter, NewOp, NewSandbox, OpKind, OpParams, SandboxRow,
+    State, TemplateRow, op_insert, op_live, op_supersede, sandbox_get, sandbox_get_of_team,
+    sandbox_list, sandbox_lock, snapshots_abandon_of, template_resolve, transition,
 };
 use wrenn_ids::{HostId, SandboxId};
 use wrenn_rpc::hostagent::PingSandboxRequest;
@@ -19,11 +18,17 @@ use wrenn_rpc::hostagent::PingSandboxRequest;
 use super::{
     Error, Result, TeamActor,
     admission::{Admission, Admitted, admit},
+    idempotency::{Idempotency, remembered},
     scheduler::Demand,
 };
 use crate::{
     background::destroy,
-    hosts::{Client, error as rpc_error, error::Call},
+    bus::LOOK_AGAIN,
+    hosts::{
+        Client,
+        error::{Call, from_rpc},
+        pool::within,
+    },
     state::App,
 };
 
@@ -32,13 +37,6 @@ pub(crate) const ANSWER_WITHIN: Duration = Duration::from_millis(4500);
 
 /// Name that older clients use for the built-in template while no such template exists.
 const MINIMAL_ALIAS: &str = "minimal-ubuntu";
-
-/// A repeatable request.
-#[derive(Debug, Clone)]
-pub(crate) struct Idempotency {
-    pub(crate) key: String,
-    pub(crate) body_hash: [u8; 32],
-}
 
 /// A sandbox that a create led to.
 #[derive(Debug)]
@@ -110,20 +108,10 @@ async fn replay(
         return Ok(None);
     };
     let team = actor.team();
-    let Some(known) = idempotency_get(&app.db, team, CREATE_ROUTE, &idempotency.key).await? else {
-        return Ok(None);
-    };
-    if known.body_hash != idempotency.body_hash {
-        return Err(Error::new(
-            ErrorCode::IdempotencyConflict,
-            "this idempotency key was used with another body",
-        ));
+    match remembered(app, team, CREATE_ROUTE, idempotency).await? {
+        Some(id) => Ok(sandbox_get_of_team(&app.db, SandboxId::from_uuid(id), team).await?),
+        None => Ok(None),
     }
-    let id = known
-        .resource_id
-        .map(SandboxId::from_uuid)
-        .unwrap_or(SandboxId::ZERO);
-    Ok(sandbox_get_of_team(&app.db, id, team).await?)
 }
 
 /// Commits the rows and starts the work; `None` when a request with the same key was faster.
@@ -142,7 +130,11 @@ async fn reserve(
     let memory_mb = template
         .memory_mb
         .unwrap_or(as_i32(request.memory_mb.unwrap_or(DEFAULT_MEMORY_MB)));
-    let disk_size_mb = as_i32(request.disk_size_mb.unwrap_or(DEFAULT_DISK_SIZE_MB));
+    let disk_size_mb = match template.memory_mb {
+        // Its file system is mounted in the memory that goes on.
+        Some(_) => template.disk_size_mb,
+        None => as_i32(request.disk_size_mb.unwrap_or(DEFAULT_DISK_SIZE_MB)),
+    };
     if disk_size_mb < template.disk_size_mb {
         return Err(Error::new(
             ErrorCode::InvalidRequest,
@@ -181,7 +173,7 @@ async fn reserve(
         },
         owner: app.replica,
         request_id,
-        idempotency: idempotency.map(|known| (CREATE_ROUTE, known.key.as_str(), known.body_hash)),
+        idempotency: idempotency.map(|known| known.at(CREATE_ROUTE)),
     };
     match admit(&app.db, app.scheduler.as_ref(), admission).await? {
         Admitted::Repeated => Ok(None),
@@ -205,11 +197,11 @@ pub(crate) fn demand(vcpus: i32, memory_mb: i32, disk_mb: i32, template: &Templa
     }
 }
 
-fn as_i32(value: u32) -> i32 {
+pub(super) fn as_i32(value: u32) -> i32 {
     i32::try_from(value).unwrap_or(i32::MAX)
 }
 
-fn ports(ports: &[u16]) -> Vec<i32> {
+pub(super) fn ports(ports: &[u16]) -> Vec<i32> {
     ports.iter().map(|port| i32::from(*port)).collect()
 }
 
@@ -226,7 +218,11 @@ fn envs_place(id: SandboxId) -> String {
     format!("sandbox:{id}:envs")
 }
 
-fn seal_envs(app: &App, id: SandboxId, envs: &BTreeMap<String, String>) -> Result<Vec<u8>> {
+pub(super) fn seal_envs(
+    app: &App,
+    id: SandboxId,
+    envs: &BTreeMap<String, String>,
+) -> Result<Vec<u8>> {
     let text = serde_json::to_vec(envs).map_err(Error::internal)?;
     Ok(app
         .sealing
@@ -252,7 +248,7 @@ pub(crate) fn open_envs(app: &App, row: &SandboxRow) -> Result<BTreeMap<String, 
 }
 
 /// Waits until `done` or the deadline, and answers the row as it is then.
-async fn settled(
+pub(super) async fn settled(
     app: &Arc<App>,
     row: SandboxRow,
     deadline: Instant,
@@ -261,7 +257,7 @@ async fn settled(
     let watch = app.bus.watch(row.id());
     let mut last = row;
     loop {
-        let changed = watch.changed();
+        let changed = watch.changed(LOOK_AGAIN);
         if let Some(row) = sandbox_get(&app.db, last.id()).await? {
             last = row;
         }
@@ -281,29 +277,6 @@ pub(crate) async fn list(
     filter: &ListFilter,
 ) -> Result<Vec<SandboxRow>> {
     Ok(sandbox_list(&app.db, actor.team(), filter).await?)
-}
-
-/// Changes settings of a sandbox.
-///
-/// # Errors
-/// Bad fields, or the sandbox has stopped.
-pub(crate) async fn update(
-    app: &App,
-    row: &SandboxRow,
-    request: &UpdateSandbox,
-) -> Result<SandboxRow> {
-    request.validate()?;
-    let network: Option<&Network> = request.network.as_ref();
-    let change = PolicyChange {
-        timeout_sec: request.timeout_sec.map(as_i32),
-        on_idle: request.on_idle,
-        auto_resume: request.auto_resume,
-        public_ports: request.public_ports.as_deref().map(ports),
-        metadata: request.metadata.as_ref(),
-        network,
-    };
-    let row = sandbox_update_policy(&app.db, row.id(), &change).await?;
-    row.ok_or_else(|| Error::new(ErrorCode::InvalidState, "the sandbox has stopped"))
 }
 
 /// Destroys a sandbox: durable at once, waiting up to [`ANSWER_WITHIN`] for the host. Repeatable.
@@ -344,8 +317,11 @@ pub(crate) async fn begin_destroy(
     if live.as_ref().is_some_and(|op| op.kind == OpKind::Destroy) {
         return Ok(());
     }
-    if live.is_some() {
+    if let Some(live) = live {
         op_supersede(&mut *tx, id).await?;
+        if let (OpKind::Snapshot, Some(host)) = (live.kind, row.host_id()) {
+            snapshots_abandon_of(&mut tx, id, host).await?;
+        }
     }
     let from: Vec<State> = State::DESTROYABLE
         .iter()
@@ -396,11 +372,10 @@ pub(crate) async fn ping(app: &App, row: &SandboxRow) -> Result<()> {
         sandbox_id: row.id().to_string(),
         ..Default::default()
     };
-    let options = crate::hosts::pool::within(ANSWER_WITHIN);
     client
-        .ping_sandbox_with_options(request, options)
+        .ping_sandbox_with_options(request, within(ANSWER_WITHIN))
         .await
-        .map_err(|error| rpc_error::from_rpc(error, Call::Lifecycle))?;
+        .map_err(|error| from_rpc(error, Call::Lifecycle))?;
     Ok(())
 }
 

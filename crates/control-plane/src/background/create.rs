@@ -12,21 +12,23 @@
 
 use std::{sync::Arc, time::Duration};
 
-use wrenn_api::{ErrorCode, Reason as WireReason, sandbox::Versions};
+use wrenn_api::{ErrorCode, Reason as WireReason};
 use wrenn_database::{
-    Error as DbError, Generation, OpParams, OpRow, OpState, ReadyFacts, SandboxRow, State,
-    host_lock, host_usage, op_finish, op_set_params, op_set_step, sandbox_assign_host, sandbox_get,
+    Error as DbError, Generation, OpParams, OpRow, OpState, SandboxRow, State, host_lock,
+    host_usage, op_finish, op_set_params, op_set_step, sandbox_assign_host, sandbox_get,
     sandbox_ready, sandbox_set_error, template_get, transition,
 };
 use wrenn_rpc::{
     connectrpc::{ConnectError, ErrorCode as RpcCode},
     hostagent::{
-        CreateSandboxRequest, DestroySandboxRequest, GetSandboxRequest, NetworkPolicy, Operation,
-        Sandbox, error_detail::Reason,
+        CreateSandboxRequest, DestroySandboxRequest, Operation, Sandbox, error_detail::Reason,
     },
 };
 
-use super::ops::{ATTEMPTS, Outcome, backoff};
+use super::{
+    agent::{client_of, facts, is_unknown, look, network, number, on_idle, operation},
+    ops::{ATTEMPTS, Outcome, backoff},
+};
 use crate::{
     app::{Error, Result, admission, sandbox},
     hosts::{
@@ -119,11 +121,7 @@ async fn agent_create(
     if remaining <= 0 {
         return Ok(Attempt::Undo(ErrorCode::DeadlineExceeded));
     }
-    let client = match row.host_id() {
-        Some(host) => app.pool.client(host).await?,
-        None => None,
-    };
-    let Some(client) = client else {
+    let Some(client) = client_of(app, row).await? else {
         return Ok(Attempt::Undo(ErrorCode::HostUnavailable));
     };
     let limit = Duration::from_millis(u64::try_from(remaining).unwrap_or(0));
@@ -145,11 +143,9 @@ async fn agent_create(
 }
 
 async fn create_request(app: &App, op: &OpRow, row: &SandboxRow) -> Result<CreateSandboxRequest> {
-    let number = |value: i32| u32::try_from(value).unwrap_or(0);
     let user = template_get(&app.db, row.template_id())
         .await?
         .map(|row| row.default_user);
-    let network = &row.network.0;
     Ok(CreateSandboxRequest {
         operation: Some(operation(op, row)).into(),
         sandbox_id: row.id().to_string(),
@@ -158,27 +154,12 @@ async fn create_request(app: &App, op: &OpRow, row: &SandboxRow) -> Result<Creat
         memory_mib: number(row.memory_mb),
         disk_mib: number(row.disk_size_mb),
         envs: sandbox::open_envs(app, row)?.into_iter().collect(),
-        network: Some(NetworkPolicy {
-            allow_internet: network.allow_internet,
-            allow_out: network.allow_out.clone(),
-            deny_out: network.deny_out.clone(),
-            ..NetworkPolicy::default()
-        })
-        .into(),
+        network: Some(network(&row.network.0)).into(),
         idle_timeout_sec: number(row.timeout_sec),
         default_user: user.unwrap_or_default(),
+        on_idle: on_idle(&row.on_idle).into(),
         ..CreateSandboxRequest::default()
     })
-}
-
-/// Identity of a mutation, as the agent compares it.
-pub(super) fn operation(op: &OpRow, row: &SandboxRow) -> Operation {
-    Operation {
-        op_id: op.id.to_string(),
-        generation: u64::try_from(op.generation).unwrap_or(0),
-        host_id: row.host_id().map(|id| id.to_string()).unwrap_or_default(),
-        ..Operation::default()
-    }
 }
 
 /// What the host's answer means for the operation.
@@ -198,11 +179,7 @@ async fn refused(
     if never_accepted {
         return other_host(app, op, row, params).await;
     }
-    let unknown = matches!(
-        error.code,
-        RpcCode::Unavailable | RpcCode::Aborted | RpcCode::Canceled | RpcCode::DeadlineExceeded
-    );
-    if unknown && op.attempts < ATTEMPTS {
+    if is_unknown(&error) && op.attempts < ATTEMPTS {
         return Ok(Attempt::Later(backoff(op.attempts)));
     }
     Ok(Attempt::Undo(from_rpc(error, Call::Lifecycle).code))
@@ -255,22 +232,12 @@ async fn mark_running(
 ) -> Result<Option<Outcome>> {
     let sandbox = match ready {
         Some(sandbox) => *sandbox,
-        None => match fetch(app, row).await? {
+        None => match look(app, row).await? {
             Some(sandbox) => sandbox,
             None => return Ok(None),
         },
     };
-    let versions = sandbox.versions.into_option().unwrap_or_default();
-    let facts = ReadyFacts {
-        guest_ip: sandbox.guest_ip,
-        host_ip: sandbox.host_ip,
-        versions: Versions {
-            kernel_version: versions.kernel,
-            firecracker_version: versions.firecracker,
-            agent_version: versions.agent,
-            envd_version: versions.envd,
-        },
-    };
+    let facts = facts(sandbox);
     let mut tx = app.db.begin().await.map_err(DbError::from)?;
     let (id, from, keep) = (
         row.id(),
@@ -295,29 +262,6 @@ async fn mark_running(
     tx.commit().await.map_err(DbError::from)?;
     app.checkpoint("create.mark_running.after").await;
     Ok(Some(Outcome::Finished))
-}
-
-/// The sandbox as its host has it, after the answer to the create was lost.
-async fn fetch(app: &App, row: &SandboxRow) -> Result<Option<Sandbox>> {
-    let client = match row.host_id() {
-        Some(host) => app.pool.client(host).await?,
-        None => None,
-    };
-    let Some(client) = client else {
-        return Ok(None);
-    };
-    let request = GetSandboxRequest {
-        sandbox_id: row.id().to_string(),
-        ..Default::default()
-    };
-    match client
-        .get_sandbox_with_options(request, within(Duration::from_secs(10)))
-        .await
-    {
-        Ok(answer) => Ok(answer.into_owned().sandbox.into_option()),
-        Err(error) if error.code == RpcCode::NotFound => Ok(None),
-        Err(error) => Err(from_rpc(error, Call::Lifecycle)),
-    }
 }
 
 /// Destroys what the host may have made. When the host is away, its next report shows a sandbox whose row

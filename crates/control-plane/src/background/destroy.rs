@@ -11,7 +11,7 @@ use wrenn_database::{
 };
 use wrenn_rpc::{connectrpc::ErrorCode as RpcCode, hostagent::DestroySandboxRequest};
 
-use super::{create::operation, ops::Outcome};
+use super::{agent::operation, ops::Outcome};
 use crate::{
     app::{Error, Result},
     hosts::{

@@ -27,6 +27,10 @@ pub(super) enum Verdict {
     Leave,
     /// It runs after all.
     Restore,
+    /// Its host keeps it paused; why is in the report.
+    Pause,
+    /// It should be paused and runs: an order that came late.
+    PauseThere,
     /// It is gone.
     Stop(Reason),
     /// Its snapshot is gone.
@@ -39,23 +43,18 @@ pub(super) enum Verdict {
     Abandoned,
 }
 
-/// The table. `asked_us` is when the report was asked for, `exited` whether the host said that the VM ended
-/// by itself; both clocks are the database's.
+/// The table. `asked_us` is when the report was asked for, by the clock of the database as the row's times
+/// are; `ended` is what the host's events say of its end.
 pub(super) fn judge(
     row: &JudgedRow,
     host: HostId,
     reported: Reported,
     asked_us: i64,
-    exited: bool,
+    ended: Option<Reason>,
 ) -> Verdict {
     if row.has_live_op || row.changed_us >= asked_us {
         return Verdict::Leave;
     }
-    let gone = if exited {
-        Reason::VmExited
-    } else {
-        Reason::Reconciled
-    };
     if row.host_id != Some(host.as_uuid()) {
         return match reported {
             Reported::Present(_, generation) if generation <= row.generation => {
@@ -70,21 +69,53 @@ pub(super) fn judge(
             match row.status {
                 State::Stopped | State::Error => Verdict::DestroyThere,
                 State::Stopping => Verdict::FinishDestroy,
+                State::Paused if is_running(reported) => Verdict::PauseThere,
                 _ => Verdict::Leave,
             }
         }
         (State::Stopped | State::Error, Reported::Present(..)) => Verdict::DestroyThere,
         (State::Stopping, _) => Verdict::FinishDestroy,
-        (State::Missing, Reported::Present(SandboxState::Running, _)) => Verdict::Restore,
+        (State::Paused, Reported::Present(SandboxState::Running, generation)) => {
+            if generation > row.generation {
+                Verdict::Restore
+            } else {
+                Verdict::PauseThere
+            }
+        }
+        (
+            State::Missing
+            | State::Pausing
+            | State::Resuming
+            | State::Snapshotting
+            | State::SnapshottingPaused,
+            Reported::Present(SandboxState::Running, _),
+        ) => Verdict::Restore,
+        (
+            State::Running
+            | State::Missing
+            | State::Pausing
+            | State::Resuming
+            | State::Snapshotting
+            | State::SnapshottingPaused,
+            Reported::Present(SandboxState::Paused, _),
+        ) => Verdict::Pause,
         (State::Running | State::Missing, Reported::Present(SandboxState::Crashed, _)) => {
             Verdict::Stop(Reason::VmExited)
         }
-        (State::Running | State::Missing, Reported::Absent) if exited => Verdict::Stop(gone),
-        (State::Running | State::Missing, Reported::AbsentTwice) => Verdict::Stop(gone),
+        (State::Running | State::Missing, Reported::Absent) => {
+            ended.map_or(Verdict::Leave, Verdict::Stop)
+        }
+        (State::Running | State::Missing, Reported::AbsentTwice) => {
+            Verdict::Stop(ended.unwrap_or(Reason::Reconciled))
+        }
         (State::Paused, Reported::AbsentTwice) => Verdict::Lost,
         (State::Pending | State::Starting, _) => Verdict::Abandoned,
         _ => Verdict::Leave,
     }
+}
+
+fn is_running(reported: Reported) -> bool {
+    matches!(reported, Reported::Present(SandboxState::Running, _))
 }
 
 #[cfg(test)]
@@ -103,15 +134,19 @@ mod tests {
             generation: 2,
             changed_us: ASKED - 1,
             has_live_op: false,
+            timeout_sec: 0,
+            on_idle: "pause".to_owned(),
+            reason: None,
         }
     }
 
     fn check(row: &JudgedRow, reported: Reported, expected: Verdict) {
-        let verdict = judge(row, HostId::ZERO, reported, ASKED, false);
+        let verdict = judge(row, HostId::ZERO, reported, ASKED, None);
         assert_eq!(verdict, expected, "{row:?} {reported:?}");
     }
 
     const RUNS: Reported = Reported::Present(SandboxState::Running, 2);
+    const SLEEPS: Reported = Reported::Present(SandboxState::Paused, 2);
 
     #[test]
     fn the_table_of_reconciliation() {
@@ -139,6 +174,28 @@ mod tests {
             crashed,
             Verdict::Stop(Reason::VmExited),
         );
+    }
+
+    #[test]
+    fn a_host_that_paused_is_believed_and_one_that_should_have_is_asked() {
+        for status in [
+            State::Running,
+            State::Missing,
+            State::Pausing,
+            State::Resuming,
+        ] {
+            check(&row(status), SLEEPS, Verdict::Pause);
+        }
+        check(&row(State::Paused), SLEEPS, Verdict::Leave);
+        check(&row(State::Paused), Reported::Absent, Verdict::Leave);
+        check(&row(State::Paused), RUNS, Verdict::PauseThere);
+        let runs = |generation| Reported::Present(SandboxState::Running, generation);
+        check(&row(State::Paused), runs(1), Verdict::PauseThere);
+        check(&row(State::Paused), runs(3), Verdict::Restore);
+        check(&row(State::Stopped), SLEEPS, Verdict::DestroyThere);
+        check(&row(State::Stopping), SLEEPS, Verdict::FinishDestroy);
+        let busy = Reported::Present(SandboxState::Pausing, 2);
+        check(&row(State::Running), busy, Verdict::Leave);
     }
 
     #[test]
@@ -176,14 +233,11 @@ mod tests {
     }
 
     #[test]
-    fn an_exit_that_was_reported_needs_no_second_report() {
-        let verdict = judge(
-            &row(State::Running),
-            HostId::ZERO,
-            Reported::Absent,
-            ASKED,
-            true,
-        );
-        assert_eq!(verdict, Verdict::Stop(Reason::VmExited));
+    fn an_end_that_was_reported_needs_no_second_report() {
+        for reason in [Reason::VmExited, Reason::Idle] {
+            let row = row(State::Running);
+            let verdict = judge(&row, HostId::ZERO, Reported::Absent, ASKED, Some(reason));
+            assert_eq!(verdict, Verdict::Stop(reason));
+        }
     }
 }

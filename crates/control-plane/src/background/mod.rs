@@ -3,15 +3,23 @@
 //! Each task is supervised: a panic or an error is logged, counted, and the task runs again at its next
 //! period. On shutdown tasks stop claiming; what they hold is taken over when its lease ends.
 
+pub(crate) mod agent;
 pub(crate) mod create;
 pub(crate) mod destroy;
+pub(crate) mod fork;
 mod judgement;
 pub(crate) mod key_use;
 pub(crate) mod ops;
+mod orders;
+pub(crate) mod pause;
 mod prune;
 mod renew;
+mod report;
+pub(crate) mod resume;
+pub(crate) mod snapshot;
 mod stale;
 pub(crate) mod sync;
+mod truth;
 
 use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 

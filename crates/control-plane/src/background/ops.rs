@@ -16,14 +16,14 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use wrenn_database::{OpKind, OpRow, op_claim, op_release, op_renew};
 
-use super::{create, destroy};
+use super::{create, destroy, fork, pause, resume, snapshot};
 use crate::{app, state::App};
 
 /// Operations in flight on one replica.
 const MOST: usize = 512;
 const PERIOD: Duration = Duration::from_secs(2);
 const RENEW: Duration = Duration::from_secs(10);
-/// Claims after which a create is undone.
+/// Claims after which an operation is undone.
 pub(super) const ATTEMPTS: i32 = 5;
 
 /// How a run of the steps ended.
@@ -72,6 +72,10 @@ async fn work(app: &Arc<App>, op: OpRow) {
     let started = std::time::Instant::now();
     let outcome = match op.kind {
         OpKind::Create => create::run(app, &op).await,
+        OpKind::Pause => pause::run(app, &op).await,
+        OpKind::Resume => resume::run(app, &op).await,
+        OpKind::Fork => fork::run(app, &op).await,
+        OpKind::Snapshot => snapshot::run(app, &op).await,
         OpKind::Destroy => destroy::run(app, &op).await,
     };
     let sandbox_id = op.sandbox_id();

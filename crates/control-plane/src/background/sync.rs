@@ -5,28 +5,29 @@
 //! several replicas the one that gets the host's advisory lock applies; the others' passes do nothing.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use wrenn_api::{ErrorCode, Reason};
+use wrenn_api::Reason;
 use wrenn_database::{
-    CopyRow, Error as DbError, Generation, HostSync, JudgedRow, State, host_sync_commit,
-    host_sync_lock, host_sync_position, hosts_online, sandboxes_to_judge, sandboxes_touch,
-    template_copies_replace, transition,
+    CopyRow, Error as DbError, Generation, HostSync, State, host_sync_commit, host_sync_lock,
+    host_sync_position, hosts_online, sandboxes_to_judge, sandboxes_touch, template_copies_replace,
+    template_copies_to_delete, transition,
 };
 use wrenn_ids::{HostId, SandboxId, TemplateId};
-use wrenn_rpc::hostagent::{
-    __buffa::oneof::host_event::Kind, DestroySandboxRequest, Operation, SyncRequest, SyncResponse,
-    WatchEventsRequest,
-};
+use wrenn_rpc::hostagent::{SyncRequest, WatchEventsRequest};
 
-use super::judgement::{Reported, Verdict, judge};
+use super::{
+    judgement::{Reported, Verdict, judge},
+    orders::{Order, carry_out, idle_order, order},
+    report::Report,
+};
 use crate::{
-    app::{Error, Result, sandbox},
+    app::Result,
     hosts::{
         error::{Call, from_rpc},
         pool::within,
@@ -191,59 +192,6 @@ async fn pass(app: &Arc<App>, host: HostId, absent: &mut HashSet<SandboxId>) -> 
     Ok(())
 }
 
-/// A report, by sandbox.
-struct Report {
-    raw: SyncResponse,
-    present: HashMap<SandboxId, Reported>,
-    exited: HashSet<SandboxId>,
-}
-
-impl Report {
-    fn new(raw: SyncResponse) -> Self {
-        let present = raw
-            .sandboxes
-            .iter()
-            .filter_map(|sandbox| {
-                let state = sandbox.state.as_known().unwrap_or_default();
-                let generation = i64::try_from(sandbox.generation).unwrap_or(i64::MAX);
-                Some((
-                    sandbox.sandbox_id.parse().ok()?,
-                    Reported::Present(state, generation),
-                ))
-            })
-            .collect();
-        let exited = raw
-            .events
-            .iter()
-            .filter(|event| matches!(event.kind, Some(Kind::Exited(_))))
-            .filter_map(|event| event.sandbox_id.parse().ok())
-            .collect();
-        Self {
-            raw,
-            present,
-            exited,
-        }
-    }
-}
-
-impl Report {
-    /// Number of the last event in it. Not the host's newest: one may have come while it was written.
-    fn applied(&self) -> u64 {
-        self.raw
-            .events
-            .iter()
-            .map(|event| event.seq)
-            .max()
-            .unwrap_or(0)
-    }
-}
-
-/// What has to happen on a host after its report.
-enum Order {
-    Destroy(SandboxId, i64),
-    FinishDestroy(SandboxId),
-}
-
 async fn apply(
     app: &App,
     host: HostId,
@@ -268,8 +216,9 @@ async fn apply(
         if !matches!(reported, Reported::Present(..)) {
             now_absent.insert(id);
         }
-        let verdict = judge(row, host, reported, asked_us, report.exited.contains(&id));
-        if let Some((to, reason)) = change(verdict) {
+        let ended = report.ended.get(&id).copied();
+        let verdict = judge(row, host, reported, asked_us, ended);
+        if let Some((to, reason)) = change(verdict, report.paused.get(&id).copied()) {
             let (from, keep) = ([row.status], Generation::Keep);
             if transition(&mut *tx, id, &from, to, row.generation, keep, reason)
                 .await?
@@ -280,6 +229,7 @@ async fn apply(
             }
         }
         orders.extend(order(verdict, row));
+        orders.extend(idle_order(row, reported, report));
     }
     let unknown = named
         .iter()
@@ -291,7 +241,9 @@ async fn apply(
         .set(unknown.count() as f64);
     touch(&mut tx, report).await?;
     let copies: Vec<CopyRow> = report.raw.templates.iter().filter_map(copy).collect();
-    template_copies_replace(&mut tx, host, &copies).await?;
+    template_copies_replace(&mut tx, host, &copies, asked_us).await?;
+    let to_delete = template_copies_to_delete(&mut *tx, host).await?;
+    orders.extend(to_delete.into_iter().map(Order::DeleteCopy));
     let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let free = report.raw.host.as_option();
     let sync = HostSync {
@@ -302,26 +254,24 @@ async fn apply(
     };
     host_sync_commit(&mut *tx, host, &sync).await?;
     tx.commit().await.map_err(DbError::from)?;
+    for id in report.failed_pauses() {
+        tracing::warn!(sandbox_id = id, host_id = %host, "a host could not pause an idle sandbox; it runs on");
+        metrics::counter!("wrenn_idle_pauses_failed_total").increment(1);
+    }
     *absent = now_absent;
     Ok((changed, orders))
 }
 
-fn change(verdict: Verdict) -> Option<(State, Option<Reason>)> {
+fn change(verdict: Verdict, paused: Option<Reason>) -> Option<(State, Option<Reason>)> {
     match verdict {
         Verdict::Restore => Some((State::Running, None)),
+        Verdict::Pause => Some((State::Paused, paused)),
         Verdict::Stop(reason) => Some((State::Stopped, Some(reason))),
         Verdict::Lost => Some((State::Error, Some(Reason::SnapshotLost))),
         Verdict::Abandoned => Some((State::Error, Some(Reason::CreateFailed))),
-        Verdict::Leave | Verdict::DestroyThere | Verdict::FinishDestroy => None,
-    }
-}
-
-fn order(verdict: Verdict, row: &JudgedRow) -> Option<Order> {
-    let id = SandboxId::from_uuid(row.id);
-    match verdict {
-        Verdict::DestroyThere => Some(Order::Destroy(id, row.generation)),
-        Verdict::FinishDestroy => Some(Order::FinishDestroy(id)),
-        _ => None,
+        Verdict::Leave | Verdict::PauseThere | Verdict::DestroyThere | Verdict::FinishDestroy => {
+            None
+        }
     }
 }
 
@@ -341,45 +291,4 @@ async fn touch(tx: &mut wrenn_database::PgConnection, report: &Report) -> Result
         .filter_map(|sandbox| Some((sandbox.sandbox_id.parse().ok()?, sandbox.last_active_at_ms)))
         .collect();
     Ok(sandboxes_touch(tx, &active).await?)
-}
-
-/// Does on the host what the report called for; a failure is repeated by the next report.
-async fn carry_out(app: &Arc<App>, host: HostId, order: Order) {
-    let outcome = match order {
-        Order::Destroy(id, generation) => destroy_there(app, host, id, generation).await,
-        Order::FinishDestroy(id) => {
-            sandbox::begin_destroy(app, id, Reason::Reconciled, "reconciliation").await
-        }
-    };
-    if let Err(error) = outcome {
-        tracing::warn!(host_id = %host, cause = ?error, "a host was not cleaned up yet");
-    }
-}
-
-async fn destroy_there(app: &App, host: HostId, id: SandboxId, generation: i64) -> Result<()> {
-    let Some(client) = app.pool.client(host).await? else {
-        return Ok(());
-    };
-    tracing::warn!(sandbox_id = %id, host_id = %host, "destroying a sandbox that should not be there");
-    let request = DestroySandboxRequest {
-        operation: Some(Operation {
-            op_id: format!("reconcile-{id}-{generation}"),
-            generation: u64::try_from(generation).unwrap_or(0),
-            host_id: host.to_string(),
-            ..Operation::default()
-        })
-        .into(),
-        sandbox_id: id.to_string(),
-        ..DestroySandboxRequest::default()
-    };
-    match client
-        .destroy_sandbox_with_options(request, within(LIMIT))
-        .await
-    {
-        Ok(_) => Ok(()),
-        Err(error) => match from_rpc(error, Call::Lifecycle) {
-            error if error.code == ErrorCode::NotFound => Ok(()),
-            error => Err::<(), Error>(error),
-        },
-    }
 }

@@ -87,12 +87,12 @@ fn by_reason(reason: Reason, call: Call) -> (ErrorCode, &'static str) {
         Reason::ProgramNotFound => (E::InvalidRequest, "no such program in the sandbox"),
         Reason::ProgramNotExecutable => (E::InvalidRequest, "the program cannot be executed"),
         Reason::TagInUse => (E::Conflict, "the tag is in use"),
-        Reason::InUse => (E::Conflict, "something else still needs it"),
-        Reason::SnapshotDamaged => (E::AgentError, "the sandbox's snapshot is damaged"),
-        Reason::HostDiskFull => (
-            E::HostUnavailable,
-            "the sandbox's host has no room for this now",
+        Reason::SnapshotDamaged => (
+            E::AgentError,
+            "the sandbox's snapshot is damaged; it stays paused",
         ),
+        Reason::HostDiskFull => (E::HostUnavailable, "the disk of the sandbox's host is full"),
+        Reason::InUse => (E::TemplateInUse, "a paused sandbox needs the snapshot"),
         Reason::ReasonUnspecified => (E::AgentError, "the sandbox's host failed"),
     }
 }

@@ -23,7 +23,10 @@ use super::{
     error::{ApiError, ApiResult},
     extract::{Query, api_key_actor, path_id, presented_key, sandbox_of},
 };
-use crate::{app::TeamActor, state::App};
+use crate::{
+    app::{TeamActor, wake},
+    state::App,
+};
 
 /// Largest frame of a client.
 const FRAME_LIMIT: usize = 1 << 20;
@@ -42,7 +45,7 @@ impl FromRequestParts<Arc<App>> for Opening {
         if let Some(key) = presented_key(&parts.headers) {
             let actor = api_key_actor(app, key).await?;
             let id = path_id(parts, app).await?;
-            sandbox_of(app, &actor, id).await?;
+            wake::check(&sandbox_of(app, &actor, id).await?)?;
             return Ok(Self {
                 id,
                 actor: Some(actor),
@@ -78,6 +81,7 @@ impl FromRequestParts<Arc<App>> for Opening {
     responses(
         (status = 101, description = "The socket is open"),
         (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody),
+        (status = 409, body = ErrorBody),
     )
 )]
 pub(super) async fn open(

@@ -170,7 +170,7 @@ pub(super) async fn stream_read(
     download(&app, &row, request).await
 }
 
-async fn download(app: &App, row: &SandboxRow, request: FilePath) -> ApiResult<Response> {
+async fn download(app: &Arc<App>, row: &SandboxRow, request: FilePath) -> ApiResult<Response> {
     let pieces = guest_files::read(app, row, request).await?;
     // The length is not announced: a file that changes while it is read would break the promise.
     let sandbox_id = row.id();

@@ -11,9 +11,11 @@ mod extract;
 mod files;
 mod health;
 mod hosts;
+mod idempotency;
 mod middleware;
 mod processes;
 mod sandboxes;
+mod snapshots;
 mod view;
 
 use std::{sync::Arc, time::Duration};
@@ -32,6 +34,8 @@ const JSON_LIMIT: usize = 1 << 20;
 const AUTH_LIMIT: usize = 16 << 10;
 /// Routes whose clients give up at 5 s.
 const QUICK: Duration = Duration::from_millis(4900);
+/// Routes that write a snapshot.
+const SLOW: Duration = Duration::from_secs(55);
 /// All other routes that do not stream or run programs.
 const USUAL: Duration = Duration::from_secs(30);
 
@@ -40,13 +44,23 @@ fn table() -> OpenApiRouter<Arc<App>> {
     let quick = OpenApiRouter::new()
         .routes(routes!(sandboxes::create, sandboxes::list))
         .routes(routes!(sandboxes::get, sandboxes::delete))
+        .routes(routes!(sandboxes::resume))
         .routes(routes!(sandboxes::ping))
         .layer(axum::middleware::from_fn_with_state(
             QUICK,
             middleware::deadline,
         ));
+    let slow = OpenApiRouter::new()
+        .routes(routes!(sandboxes::pause))
+        .routes(routes!(snapshots::create, snapshots::list))
+        .layer(axum::middleware::from_fn_with_state(
+            SLOW,
+            middleware::deadline,
+        ));
     let usual = OpenApiRouter::new()
         .routes(routes!(sandboxes::update))
+        .routes(routes!(sandboxes::fork))
+        .routes(routes!(snapshots::delete))
         .routes(routes!(processes::list))
         .routes(routes!(processes::signal))
         .routes(routes!(hosts::list))
@@ -78,6 +92,7 @@ fn table() -> OpenApiRouter<Arc<App>> {
         .layer(DefaultBodyLimit::disable());
     OpenApiRouter::with_openapi(documents::ApiDoc::openapi())
         .merge(quick)
+        .merge(slow)
         .merge(usual)
         .merge(credentials)
         .merge(own_limits)

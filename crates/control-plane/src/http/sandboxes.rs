@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use wrenn_api::{
-    CreateSandbox, ErrorBody, Invalid, Sandbox, SandboxStatus, UpdateSandbox, grammar,
+    CreateSandbox, ErrorBody, ForkSandbox, Invalid, Sandbox, SandboxStatus, UpdateSandbox,
 };
 use wrenn_database::{ListFilter, State as Status};
 use wrenn_rpc::hostagent::GetSandboxRequest;
@@ -17,33 +17,21 @@ use wrenn_rpc::hostagent::GetSandboxRequest;
 use super::{
     error::ApiResult,
     extract::{JsonBody, OptionalJsonBody, Query, SandboxOf},
+    idempotency::{REPLAYED, idempotency},
     middleware::RequestId,
     view,
 };
 use crate::{
-    app::{TeamActor, sandbox, sandbox::Idempotency},
+    app::{TeamActor, fork as forks, pause as lifecycle, policy, sandbox},
     hosts::pool::within,
     state::App,
 };
 
 const NEXT_CURSOR: HeaderName = HeaderName::from_static("x-next-cursor");
-const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// Most rows of one page, and how many there are when the caller does not say.
 const PAGE: i64 = 1000;
 /// How long a read waits for the host's word on disk use.
 const DISK_USE_WITHIN: Duration = Duration::from_secs(1);
-
-fn idempotency(headers: &HeaderMap, body_hash: [u8; 32]) -> ApiResult<Option<Idempotency>> {
-    let Some(key) = headers.get("idempotency-key") else {
-        return Ok(None);
-    };
-    let key = key.to_str().unwrap_or_default();
-    grammar::idempotency_key("Idempotency-Key", key)?;
-    Ok(Some(Idempotency {
-        key: key.to_owned(),
-        body_hash,
-    }))
-}
 
 /// Create a sandbox
 ///
@@ -196,7 +184,7 @@ pub(super) async fn update(
     JsonBody(request): JsonBody<UpdateSandbox>,
 ) -> ApiResult<Json<Sandbox>> {
     Ok(Json(view::sandbox(
-        sandbox::update(&app, &row, &request).await?,
+        policy::update(&app, &row, &request).await?,
     )))
 }
 
@@ -218,6 +206,75 @@ pub(super) async fn delete(
 ) -> ApiResult<StatusCode> {
     sandbox::destroy(&app, row, request_id.0).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Pause a sandbox
+///
+/// Answers when its memory and disk are safe on its host. One that is paused already stays so.
+#[utoipa::path(
+    post, path = "/v1/sandboxes/{id}/pause", tag = "sandboxes", security(("api_key" = [])),
+    params(("id" = String, Path)),
+    responses(
+        (status = 200, body = Sandbox),
+        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody),
+        (status = 409, body = ErrorBody), (status = 502, body = ErrorBody), (status = 503, body = ErrorBody),
+        (status = 504, body = ErrorBody),
+    )
+)]
+pub(super) async fn pause(
+    State(app): State<Arc<App>>,
+    SandboxOf { row }: SandboxOf,
+    Extension(request_id): Extension<RequestId>,
+) -> ApiResult<Json<Sandbox>> {
+    let row = lifecycle::pause(&app, row, request_id.0).await?;
+    Ok(Json(view::sandbox(row)))
+}
+
+/// Resume a sandbox
+///
+/// Answers `running` when it is ready within 4.5 s, else `starting`, and the work goes on.
+#[utoipa::path(
+    post, path = "/v1/sandboxes/{id}/resume", tag = "sandboxes", security(("api_key" = [])),
+    params(("id" = String, Path)),
+    responses(
+        (status = 200, body = Sandbox),
+        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody),
+        (status = 409, body = ErrorBody), (status = 429, body = ErrorBody), (status = 502, body = ErrorBody),
+        (status = 503, body = ErrorBody),
+    )
+)]
+pub(super) async fn resume(
+    State(app): State<Arc<App>>,
+    SandboxOf { row }: SandboxOf,
+    Extension(request_id): Extension<RequestId>,
+) -> ApiResult<Json<Sandbox>> {
+    let row = lifecycle::resume(&app, row, request_id.0).await?;
+    Ok(Json(view::sandbox(row)))
+}
+
+/// Fork a sandbox
+///
+/// Makes sandboxes with its memory, programs and files as they are; all or none. It ends as it was.
+#[utoipa::path(
+    post, path = "/v1/sandboxes/{id}/fork", tag = "sandboxes", security(("api_key" = [])),
+    params(("id" = String, Path)), request_body(content = Option<ForkSandbox>),
+    responses(
+        (status = 201, body = Vec<Sandbox>),
+        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody),
+        (status = 409, body = ErrorBody), (status = 415, body = ErrorBody), (status = 429, body = ErrorBody),
+        (status = 502, body = ErrorBody), (status = 503, body = ErrorBody),
+    )
+)]
+pub(super) async fn fork(
+    State(app): State<Arc<App>>,
+    actor: TeamActor,
+    SandboxOf { row }: SandboxOf,
+    Extension(request_id): Extension<RequestId>,
+    body: OptionalJsonBody<ForkSandbox>,
+) -> ApiResult<(StatusCode, Json<Vec<Sandbox>>)> {
+    let children = forks::fork(&app, &actor, row, body.value, request_id.0).await?;
+    let children = children.into_iter().map(view::sandbox).collect();
+    Ok((StatusCode::CREATED, Json(children)))
 }
 
 /// Reset the idle timer

@@ -1,11 +1,11 @@
 //! From rows to wire types.
 
 use wrenn_api::{
-    OnIdle, Sandbox, Time,
+    OnIdle, Sandbox, Template, Time,
     host::{Host, HostUsage},
 };
-use wrenn_database::{HostRow, SandboxRow};
-use wrenn_ids::{HostId, TeamId, UserId};
+use wrenn_database::{HostRow, SandboxRow, TemplateView};
+use wrenn_ids::{HostId, TeamId, TemplateId, UserId};
 
 /// The database holds milliseconds of `timestamptz`, which ends before what a [`Time`] can hold.
 fn time(milliseconds: i64) -> Time {
@@ -59,6 +59,22 @@ pub(super) fn sandbox(row: SandboxRow) -> Sandbox {
         last_updated: time(row.last_updated),
         disk_used_mb: None,
         versions,
+    }
+}
+
+/// A template as this team sees it.
+pub(super) fn template(row: TemplateView) -> Template {
+    Template {
+        id: TemplateId::from_uuid(row.id),
+        name: row.name,
+        r#type: row.r#type.parse().expect("the table holds the closed set"),
+        vcpus: row.vcpus.map(|vcpus| unsigned(vcpus.into())),
+        memory_mb: row.memory_mb.map(|memory| unsigned(memory.into())),
+        size_bytes: unsigned(row.size_bytes),
+        created_at: time(row.created_at),
+        platform: row.team_id == TeamId::ZERO.as_uuid(),
+        used_by: unsigned(row.used_by),
+        metadata: Some(row.metadata.0).filter(|metadata| !metadata.is_empty()),
     }
 }
 

@@ -56,6 +56,19 @@ async fn reaches(setup: &Setup, id: SandboxId, status: SandboxStatus) {
     .unwrap();
 }
 
+async fn nothing_is_under_way(setup: &Setup) {
+    let live = "SELECT count(*) FROM sandbox_ops WHERE state IN ('queued', 'running')";
+    eventually("nothing is under way", async || {
+        let live: i64 = sqlx::query_scalar(live)
+            .fetch_one(&setup.world.db)
+            .await
+            .unwrap();
+        live == 0
+    })
+    .await
+    .unwrap();
+}
+
 #[tokio::test]
 async fn a_create_is_finished_by_another_replica_from_every_step() {
     for point in [
@@ -128,6 +141,114 @@ async fn a_destroy_is_finished_by_another_replica_from_every_step() {
             SandboxStatus::Stopped,
             "{point}"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_pause_and_a_resume_are_finished_by_another_replica_from_every_step() {
+    use SandboxStatus::{Paused, Running};
+    for (point, ends) in [
+        ("pause.committed", Paused),
+        ("pause.agent_pause.before", Paused),
+        ("pause.agent_pause.after", Paused),
+        ("pause.mark_paused.before", Paused),
+        ("pause.mark_paused.after", Paused),
+        ("pause.ask_agent.before", Running),
+        ("resume.committed", Running),
+        ("resume.agent_resume.before", Running),
+        ("resume.agent_resume.after", Running),
+        ("resume.mark_running.before", Running),
+        ("resume.mark_running.after", Running),
+        ("resume.ask_agent.before", Paused),
+    ] {
+        let (setup, reached) = held_at(point).await;
+        let id = setup.client.create().await.id;
+        if point.contains("ask_agent") {
+            let refuse = Fault::Refuse(ErrorCode::Internal);
+            let method = if ends == Running {
+                "PauseSandbox"
+            } else {
+                "ResumeSandbox"
+            };
+            setup.agent.faults().set(method, refuse, 1);
+        }
+        let order = |what: &str| {
+            let path = format!("/v1/sandboxes/{id}/{what}");
+            setup.client.request(Method::POST, &path)
+        };
+        if point.starts_with("resume") {
+            assert_eq!(order("pause").send().await.unwrap().status(), 200);
+        }
+        let what = point.split('.').next().unwrap();
+        let caller = tokio::spawn(order(what).send());
+        reached.notified().await;
+        let setup = fail_over(setup).await;
+        caller.abort();
+        reaches(&setup, id, ends).await;
+        assert_eq!(setup.census().await, (1, 1), "{point}");
+        assert_eq!(setup.agent.census()[0].paused, ends == Paused, "{point}");
+        nothing_is_under_way(&setup).await;
+    }
+}
+
+#[tokio::test]
+async fn a_fork_is_finished_or_undone_by_another_replica_from_every_step() {
+    for (point, children) in [
+        ("fork.committed", 3),
+        ("fork.agent_fork.before", 3),
+        ("fork.agent_fork.after", 3),
+        ("fork.mark_running.before", 3),
+        ("fork.mark_running.after", 3),
+        ("fork.undo_destroy.before", 0),
+    ] {
+        let (setup, reached) = held_at(point).await;
+        let id = setup.client.create().await.id;
+        if children == 0 {
+            let refuse = Fault::Refuse(ErrorCode::Internal);
+            setup.agent.faults().set("ForkSandbox", refuse, 1);
+        }
+        let path = format!("/v1/sandboxes/{id}/fork");
+        let request = setup.client.request(Method::POST, &path);
+        let caller = tokio::spawn(request.json(&json!({ "count": 3 })).send());
+        reached.notified().await;
+        let setup = fail_over(setup).await;
+        caller.abort();
+        nothing_is_under_way(&setup).await;
+        let count = usize::try_from(children + 1).unwrap();
+        assert_eq!(setup.census().await, (children + 1, count), "{point}");
+        reaches(&setup, id, SandboxStatus::Running).await;
+        let running = setup.client.get("/v1/sandboxes?status=running").await;
+        assert_eq!(running.json.as_array().unwrap().len(), count, "{point}");
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_is_finished_or_undone_by_another_replica_from_every_step() {
+    for (point, made) in [
+        ("snapshot.committed", 1),
+        ("snapshot.agent_pause.before", 1),
+        ("snapshot.agent_snapshot.before", 1),
+        ("snapshot.agent_snapshot.after", 1),
+        ("snapshot.finished", 1),
+        ("snapshot.undo.before", 0),
+    ] {
+        let (setup, reached) = held_at(point).await;
+        let id = setup.client.create().await.id;
+        if made == 0 {
+            let refuse = Fault::Refuse(ErrorCode::Internal);
+            setup.agent.faults().set("CreateSnapshot", refuse, 1);
+        }
+        let body = json!({ "sandbox_id": id, "name": "mine", "pause_source": true });
+        let request = setup.client.request(Method::POST, "/v1/snapshots");
+        let caller = tokio::spawn(request.json(&body).send());
+        reached.notified().await;
+        let setup = fail_over(setup).await;
+        caller.abort();
+        nothing_is_under_way(&setup).await;
+        reaches(&setup, id, SandboxStatus::Paused).await;
+        let listed = setup.client.get("/v1/snapshots?type=snapshot").await;
+        assert_eq!(listed.json.as_array().unwrap().len(), made, "{point}");
+        assert_eq!(setup.agent.snapshots().len(), made, "{point}");
     }
 }
 

@@ -14,10 +14,10 @@ use wrenn_ids::SandboxId;
 
 use crate::setup::Setup;
 
-struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub(crate) struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 /// The answer to an upgrade that was refused.
-fn refused(error: Error) -> u16 {
+pub(crate) fn refused(error: Error) -> u16 {
     match error {
         Error::Http(answer) => answer.status().as_u16(),
         other => panic!("{other}"),
@@ -25,7 +25,11 @@ fn refused(error: Error) -> u16 {
 }
 
 impl Socket {
-    async fn open(setup: &Setup, id: SandboxId, key: Option<&str>) -> Result<Self, Error> {
+    pub(crate) async fn open(
+        setup: &Setup,
+        id: SandboxId,
+        key: Option<&str>,
+    ) -> Result<Self, Error> {
         let url = format!(
             "ws://{}/v1/sandboxes/{id}/exec/stream",
             setup.replica.address()
@@ -39,12 +43,12 @@ impl Socket {
         Ok(Self(connect_async(request).await?.0))
     }
 
-    async fn send(&mut self, frame: Value) {
+    pub(crate) async fn send(&mut self, frame: Value) {
         self.0.send(Message::text(frame.to_string())).await.unwrap();
     }
 
     /// The next frame, or the close code.
-    async fn next(&mut self) -> Result<Value, u16> {
+    pub(crate) async fn next(&mut self) -> Result<Value, u16> {
         loop {
             let message = tokio::time::timeout(Duration::from_secs(20), self.0.next())
                 .await
@@ -61,7 +65,7 @@ impl Socket {
     }
 
     /// All frames up to the close, and its code.
-    async fn rest(&mut self) -> (Vec<Value>, u16) {
+    pub(crate) async fn rest(&mut self) -> (Vec<Value>, u16) {
         let mut frames = Vec::new();
         loop {
             match self.next().await {
@@ -72,14 +76,14 @@ impl Socket {
     }
 }
 
-fn joined(frames: &[Value], kind: &str) -> String {
+pub(crate) fn joined(frames: &[Value], kind: &str) -> String {
     let of_kind = frames.iter().filter(|frame| frame["type"] == kind);
     of_kind
         .map(|frame| frame["data"].as_str().unwrap())
         .collect()
 }
 
-fn shell(script: &str) -> Value {
+pub(crate) fn shell(script: &str) -> Value {
     json!({ "type": "start", "cmd": "/bin/sh", "args": ["-c", script] })
 }
 

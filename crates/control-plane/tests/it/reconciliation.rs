@@ -2,7 +2,8 @@
 
 use wrenn_api::{Reason, SandboxStatus};
 use wrenn_ids::SandboxId;
-use wrenn_testkit::control_plane::eventually;
+use wrenn_rpc::hostagent::PauseReason;
+use wrenn_testkit::{control_plane::eventually, simulated_agent::Fault};
 
 use crate::setup::Setup;
 
@@ -117,4 +118,84 @@ async fn creates_during_reports_are_never_taken_for_lost() {
         .await
         .unwrap();
     assert_eq!(stopped, 0);
+}
+
+#[tokio::test]
+async fn what_a_host_does_to_idle_sandboxes_is_taken_over() {
+    let setup = Setup::new().await;
+    let (paused, destroyed, failed) = (
+        setup.client.create().await.id,
+        setup.client.create().await.id,
+        setup.client.create().await.id,
+    );
+    // The first report with the news is lost on its way.
+    setup.agent.faults().set("Sync", Fault::LoseReply, 1);
+    setup.agent.pause_sandbox(paused, PauseReason::Idle);
+    setup.agent.destroy_idle_sandbox(destroyed);
+    setup.agent.fail_pause_of_sandbox(failed);
+    ends(&setup, paused, SandboxStatus::Paused, Some(Reason::Idle)).await;
+    ends(
+        &setup,
+        destroyed,
+        SandboxStatus::Stopped,
+        Some(Reason::Idle),
+    )
+    .await;
+    ends(&setup, failed, SandboxStatus::Running, None).await;
+}
+
+#[tokio::test]
+async fn a_lost_snapshot_is_told_and_a_late_order_is_taken_back() {
+    let setup = Setup::new().await;
+    let (lost, woken) = (
+        setup.client.create().await.id,
+        setup.client.create().await.id,
+    );
+    for id in [lost, woken] {
+        let path = format!("/v1/sandboxes/{id}/pause");
+        let request = setup.client.request(reqwest::Method::POST, &path);
+        assert_eq!(setup.client.send(request).await.status, 200);
+    }
+    setup.agent.lose_sandbox(lost);
+    setup.agent.wake_sandbox_late(woken);
+    ends(
+        &setup,
+        lost,
+        SandboxStatus::Error,
+        Some(Reason::SnapshotLost),
+    )
+    .await;
+    eventually("it is paused again", async || {
+        let census = setup.agent.census();
+        census.len() == 1 && census[0].paused
+    })
+    .await
+    .unwrap();
+    ends(&setup, woken, SandboxStatus::Paused, Some(Reason::User)).await;
+}
+
+#[tokio::test]
+async fn what_a_host_paused_out_of_sight_is_paused_when_it_is_back() {
+    let setup = Setup::new().await;
+    let id = setup.client.create().await.id;
+    sqlx::query("UPDATE hosts SET last_heartbeat_at = now() - interval '91 seconds'")
+        .execute(&setup.world.db)
+        .await
+        .unwrap();
+    ends(
+        &setup,
+        id,
+        SandboxStatus::Missing,
+        Some(Reason::HostUnreachable),
+    )
+    .await;
+    setup.agent.pause_sandbox(id, PauseReason::HostDisconnected);
+    setup
+        .agent
+        .identity()
+        .heartbeat(&setup.replica.base_url())
+        .await
+        .unwrap();
+    let reason = Some(Reason::HostDisconnected);
+    ends(&setup, id, SandboxStatus::Paused, reason).await;
 }

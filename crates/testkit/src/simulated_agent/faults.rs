@@ -3,7 +3,12 @@
 use std::{collections::HashMap, time::Duration};
 
 use parking_lot::Mutex;
-use wrenn_rpc::connectrpc::{ConnectError, ErrorCode};
+use wrenn_rpc::{
+    connectrpc::{ConnectError, ErrorCode},
+    hostagent::error_detail::Reason,
+};
+
+use super::state::refusal;
 
 /// One thing that goes wrong.
 #[derive(Debug, Clone)]
@@ -12,6 +17,8 @@ pub enum Fault {
     Delay(Duration),
     /// The call is refused and nothing is done.
     Refuse(ErrorCode),
+    /// The call is refused with this typed reason and nothing is done.
+    RefuseFor(ErrorCode, Reason),
     /// The work is done, but the reply is lost: the caller sees `unavailable`.
     LoseReply,
 }
@@ -77,6 +84,7 @@ impl Faults {
                 work.await
             }
             Some(Fault::Refuse(code)) => Err(ConnectError::new(code, "refused by the test")),
+            Some(Fault::RefuseFor(code, why)) => Err(refusal(code, why, "refused by the test")),
             Some(Fault::LoseReply) => {
                 work.await?;
                 Err(ConnectError::unavailable("the reply was lost by the test"))

@@ -10,9 +10,12 @@
 
 mod exec;
 mod faults;
+mod fork;
 mod processes;
 mod registration;
 mod service;
+mod sleep;
+mod snapshot;
 mod state;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -21,7 +24,10 @@ use anyhow::{Context as _, Result};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use wrenn_ids::{HostId, SandboxId};
-use wrenn_rpc::{connectrpc, hostagent::HostAgentExt as _};
+use wrenn_rpc::{
+    connectrpc,
+    hostagent::{HostAgentExt as _, PauseReason, Template},
+};
 
 pub use faults::{Fault, Faults};
 pub use registration::HostIdentity;
@@ -107,6 +113,12 @@ impl SimulatedAgent {
         self.state.census()
     }
 
+    /// The snapshots it holds.
+    #[must_use]
+    pub fn snapshots(&self) -> Vec<Template> {
+        self.state.templates().split_off(1)
+    }
+
     /// How often the method (its name in the contract) was called, refused calls included.
     #[must_use]
     pub fn calls(&self, method: &str) -> usize {
@@ -121,6 +133,26 @@ impl SimulatedAgent {
     /// Forgets the sandbox without an event, as a host does that lost its disk.
     pub fn lose_sandbox(&self, id: SandboxId) {
         self.state.lose(id);
+    }
+
+    /// The agent pauses it by itself, for this reason.
+    pub fn pause_sandbox(&self, id: SandboxId, reason: PauseReason) {
+        self.state.pause_alone(id, reason);
+    }
+
+    /// Its idle time is over and `on_idle` says destroy.
+    pub fn destroy_idle_sandbox(&self, id: SandboxId) {
+        self.state.destroy_idle(id);
+    }
+
+    /// The agent could not pause it by itself; it runs on.
+    pub fn fail_pause_of_sandbox(&self, id: SandboxId) {
+        self.state.fail_pause(id);
+    }
+
+    /// A resume that the control plane has given up comes through after all.
+    pub fn wake_sandbox_late(&self, id: SandboxId) {
+        self.state.wake_late(id);
     }
 
     /// Stops listening; open connections end too. The address stays free for [`Self::serve`].

@@ -136,49 +136,82 @@ impl HostAgent for Service {
     async fn pause_sandbox(
         &self,
         _ctx: RequestContext,
-        _request: ServiceRequest<'_, PauseSandboxRequest>,
+        request: ServiceRequest<'_, PauseSandboxRequest>,
     ) -> ServiceResult<PauseSandboxResponse> {
-        Err(ConnectError::unimplemented("PauseSandbox"))
+        let request = request.to_owned_message();
+        let work = async { self.state.pause(&request) };
+        let sandbox = self.state.faults.around("PauseSandbox", work).await?;
+        Response::ok(PauseSandboxResponse {
+            sandbox: sandbox.into(),
+            ..Default::default()
+        })
     }
 
     async fn resume_sandbox(
         &self,
         _ctx: RequestContext,
-        _request: ServiceRequest<'_, ResumeSandboxRequest>,
+        request: ServiceRequest<'_, ResumeSandboxRequest>,
     ) -> ServiceResult<ResumeSandboxResponse> {
-        Err(ConnectError::unimplemented("ResumeSandbox"))
+        let request = request.to_owned_message();
+        let work = async { self.state.resume(&request) };
+        let sandbox = self.state.faults.around("ResumeSandbox", work).await?;
+        Response::ok(ResumeSandboxResponse {
+            sandbox: sandbox.into(),
+            ..Default::default()
+        })
     }
 
     async fn fork_sandbox(
         &self,
         _ctx: RequestContext,
-        _request: ServiceRequest<'_, ForkSandboxRequest>,
+        request: ServiceRequest<'_, ForkSandboxRequest>,
     ) -> ServiceResult<ForkSandboxResponse> {
-        Err(ConnectError::unimplemented("ForkSandbox"))
+        let request = request.to_owned_message();
+        let work = async { self.state.fork(&request) };
+        let children = self.state.faults.around("ForkSandbox", work).await?;
+        Response::ok(ForkSandboxResponse {
+            children,
+            ..Default::default()
+        })
     }
 
     async fn update_sandbox(
         &self,
         _ctx: RequestContext,
-        _request: ServiceRequest<'_, UpdateSandboxRequest>,
+        request: ServiceRequest<'_, UpdateSandboxRequest>,
     ) -> ServiceResult<UpdateSandboxResponse> {
-        Err(ConnectError::unimplemented("UpdateSandbox"))
+        let request = request.to_owned_message();
+        let work = async { self.state.update(&request) };
+        let sandbox = self.state.faults.around("UpdateSandbox", work).await?;
+        Response::ok(UpdateSandboxResponse {
+            sandbox: sandbox.into(),
+            ..Default::default()
+        })
     }
 
     async fn create_snapshot(
         &self,
         _ctx: RequestContext,
-        _request: ServiceRequest<'_, CreateSnapshotRequest>,
+        request: ServiceRequest<'_, CreateSnapshotRequest>,
     ) -> ServiceResult<CreateSnapshotResponse> {
-        Err(ConnectError::unimplemented("CreateSnapshot"))
+        let request = request.to_owned_message();
+        let work = async { self.state.create_snapshot(&request) };
+        let template = self.state.faults.around("CreateSnapshot", work).await?;
+        Response::ok(CreateSnapshotResponse {
+            template: template.into(),
+            ..Default::default()
+        })
     }
 
     async fn delete_snapshot(
         &self,
         _ctx: RequestContext,
-        _request: ServiceRequest<'_, DeleteSnapshotRequest>,
+        request: ServiceRequest<'_, DeleteSnapshotRequest>,
     ) -> ServiceResult<DeleteSnapshotResponse> {
-        Err(ConnectError::unimplemented("DeleteSnapshot"))
+        let request = request.to_owned_message();
+        let work = async { self.state.delete_snapshot(&request.template_id) };
+        self.state.faults.around("DeleteSnapshot", work).await?;
+        Response::ok(DeleteSnapshotResponse::default())
     }
 
     async fn exec(

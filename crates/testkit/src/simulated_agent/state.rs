@@ -2,7 +2,8 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    path::PathBuf,
+    fmt::Display,
+    path::{Path, PathBuf},
     str::FromStr,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -16,12 +17,13 @@ use wrenn_rpc::{
     buffa::EnumValue,
     connectrpc::{ConnectError, ErrorCode, ErrorDetail as WireDetail},
     hostagent::{
-        CreateSandboxRequest, ErrorDetail, GetHostInfoResponse, HostEvent, Operation, Sandbox,
-        SandboxState, Template, Versions, error_detail::Reason, host_event,
+        __buffa::oneof::host_event::Kind, CreateSandboxRequest, ErrorDetail, GetHostInfoResponse,
+        HostEvent, OnIdle, Operation, Sandbox, SandboxState, Template, Versions,
+        error_detail::Reason, host_event,
     },
 };
 
-use super::Faults;
+use super::{Faults, sleep::wrong_state};
 
 /// What the host claims to have.
 #[derive(Debug, Clone, Copy)]
@@ -49,17 +51,24 @@ impl Default for Capacity {
 pub struct Listed {
     /// Its id.
     pub id: SandboxId,
-    /// The generation it was created with.
+    /// The generation of the last operation on it.
     pub generation: u64,
+    /// Whether it is paused.
+    pub paused: bool,
+    /// Idle seconds that the agent counts to.
+    pub idle_timeout_sec: u32,
+    /// Whether idleness destroys it.
+    pub destroyed_when_idle: bool,
 }
 
 #[derive(Debug, Default)]
-struct Held {
-    sandboxes: BTreeMap<SandboxId, Sandbox>,
-    highest: HashMap<SandboxId, u64>,
-    environments: HashMap<SandboxId, HashMap<String, String>>,
+pub(super) struct Held {
+    pub(super) sandboxes: BTreeMap<SandboxId, Sandbox>,
+    pub(super) highest: HashMap<SandboxId, u64>,
+    pub(super) environments: HashMap<SandboxId, HashMap<String, String>>,
     done: HashMap<String, Result<Option<Sandbox>, ErrorCode>>,
     events: Vec<HostEvent>,
+    pub(super) snapshots: BTreeMap<TemplateId, Template>,
 }
 
 #[derive(Debug)]
@@ -68,7 +77,7 @@ pub(super) struct State {
     host_id: HostId,
     boot_id: String,
     capacity: Capacity,
-    held: Mutex<Held>,
+    pub(super) held: Mutex<Held>,
     directory: TempDir,
     /// The newest event's number; wakes watchers.
     sequence: watch::Sender<u64>,
@@ -92,6 +101,9 @@ impl State {
         let listed = |(id, sandbox): (&SandboxId, &Sandbox)| Listed {
             id: *id,
             generation: sandbox.generation,
+            paused: sandbox.state.as_known() == Some(SandboxState::Paused),
+            idle_timeout_sec: sandbox.idle_timeout_sec,
+            destroyed_when_idle: sandbox.on_idle.as_known() == Some(OnIdle::Destroy),
         };
         held.sandboxes.iter().map(listed).collect()
     }
@@ -100,7 +112,7 @@ impl State {
         let id = parse::<SandboxId>(&request.sandbox_id)?;
         let template = parse::<TemplateId>(&request.template_id)?;
         self.once(&request.operation, id, |held, generation| {
-            if template != TemplateId::ZERO {
+            if !held.has_template(template) {
                 let text = "no such template on this host";
                 return Err(refusal(
                     ErrorCode::NotFound,
@@ -131,11 +143,14 @@ impl State {
                 started_at_ms: now,
                 last_active_at_ms: now,
                 disk_used_bytes: 4096,
+                idle_timeout_sec: request.idle_timeout_sec,
+                on_idle: request.on_idle,
                 ..Sandbox::default()
             };
             held.sandboxes.insert(id, sandbox.clone());
             held.environments
                 .insert(id, request.envs.clone().into_iter().collect());
+            self.copy_files(template, id)?;
             Ok(Some(sandbox))
         })?
         .ok_or_else(|| ConnectError::internal("the operation was not a creation"))
@@ -153,7 +168,7 @@ impl State {
     }
 
     /// Runs `work` unless this operation was answered already or comes from the past.
-    fn once(
+    pub(super) fn once(
         &self,
         operation: &Operation,
         id: SandboxId,
@@ -203,13 +218,15 @@ impl State {
         self.held.lock().sandboxes.values().cloned().collect()
     }
 
+    /// Activity, which only a running sandbox has.
     pub(super) fn touch(&self, id: &str) -> Result<(), ConnectError> {
         let id = parse::<SandboxId>(id)?;
         let mut held = self.held.lock();
-        held.sandboxes
-            .get_mut(&id)
-            .ok_or_else(not_found)?
-            .last_active_at_ms = now_ms();
+        let sandbox = held.sandboxes.get_mut(&id).ok_or_else(not_found)?;
+        if sandbox.state.as_known() != Some(SandboxState::Running) {
+            return Err(wrong_state());
+        }
+        sandbox.last_active_at_ms = now_ms();
         Ok(())
     }
 
@@ -220,6 +237,20 @@ impl State {
         std::fs::create_dir_all(directory.join("root"))
             .map_err(|error| ConnectError::internal(error.to_string()))?;
         Ok(directory)
+    }
+
+    /// Makes the files of one sandbox or snapshot those of another.
+    pub(super) fn copy_files(
+        &self,
+        from: impl Display,
+        to: impl Display,
+    ) -> Result<(), ConnectError> {
+        let from = self.directory.path().join(from.to_string());
+        if !from.exists() {
+            return Ok(());
+        }
+        copy_tree(&from, &self.directory.path().join(to.to_string()))
+            .map_err(|error| ConnectError::internal(error.to_string()))
     }
 
     /// The variables that the sandbox was created with.
@@ -239,13 +270,19 @@ impl State {
         let Some(sandbox) = held.sandboxes.remove(&id) else {
             return;
         };
+        let exited = host_event::Exited::default().into();
+        self.record(&mut held, id, sandbox.generation, exited);
+    }
+
+    /// Adds an event and wakes who watches.
+    pub(super) fn record(&self, held: &mut Held, id: SandboxId, generation: u64, kind: Kind) {
         let seq = *self.sequence.borrow() + 1;
         held.events.push(HostEvent {
             seq,
             at_ms: now_ms(),
             sandbox_id: id.to_string(),
-            generation: sandbox.generation,
-            kind: Some(host_event::Exited::default().into()),
+            generation,
+            kind: Some(kind),
             ..HostEvent::default()
         });
         self.sequence.send_replace(seq);
@@ -279,21 +316,26 @@ impl State {
     }
 
     pub(super) fn templates(&self) -> Vec<Template> {
-        vec![Template {
+        let minimal = Template {
             template_id: TemplateId::ZERO.to_string(),
             name: "minimal".to_owned(),
             size_bytes: 300 << 20,
             envd_version: env!("CARGO_PKG_VERSION").to_owned(),
             disk_mib: 1024,
             ..Template::default()
-        }]
+        };
+        let held = self.held.lock();
+        let snapshots = held.snapshots.values().cloned();
+        std::iter::once(minimal).chain(snapshots).collect()
     }
 
     pub(super) fn info(&self) -> GetHostInfoResponse {
         let held = self.held.lock();
+        let running = |sandbox: &&Sandbox| sandbox.state.as_known() == Some(SandboxState::Running);
         let used: u64 = held
             .sandboxes
             .values()
+            .filter(running)
             .map(|one| u64::from(one.memory_mib))
             .sum();
         GetHostInfoResponse {
@@ -308,10 +350,25 @@ impl State {
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             firecracker_version: "1.12.1".to_owned(),
             kernel_version: "6.1".to_owned(),
-            running_sandboxes: u32::try_from(held.sandboxes.len()).unwrap_or(u32::MAX),
+            running_sandboxes: u32::try_from(held.sandboxes.values().filter(running).count())
+                .unwrap_or(u32::MAX),
             ..GetHostInfoResponse::default()
         }
     }
+}
+
+fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_tree(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
 }
 
 fn versions() -> Versions {
@@ -324,7 +381,7 @@ fn versions() -> Versions {
     }
 }
 
-fn parse<T: FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, ConnectError> {
+pub(super) fn parse<T: FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, ConnectError> {
     text.parse()
         .map_err(|error: T::Err| ConnectError::invalid_argument(format!("id {error}")))
 }
@@ -350,7 +407,7 @@ pub(super) fn refusal(code: ErrorCode, reason: Reason, message: &str) -> Connect
     ))
 }
 
-fn now_ms() -> i64 {
+pub(super) fn now_ms() -> i64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

@@ -34,7 +34,9 @@ fn hints_for(code: ErrorCode) -> &'static [(&'static str, &'static str)] {
         C::InvalidState => &[("see", "wrenn sandbox get ID")],
         C::EmailTaken => &[("try", "signing in with this address")],
         C::SignupCooldown => &[("wait", "a moment, then try again")],
-        C::NameReserved | C::TemplateNameTaken => &[("try", "another name")],
+        C::NameReserved | C::TemplateNameTaken => {
+            &[("try", "another name"), ("see", "wrenn template ls")]
+        }
         C::TemplateInUse => &[("free", "wrenn sandbox ls --status paused")],
         C::OwnsTeamWithMembers => &[("first", "hand the team to somebody else")],
         C::HostHasSandboxes => &[("free", "wrenn sandbox ls --status running")],

@@ -95,6 +95,22 @@ impl Client {
         }
     }
 
+    /// Pauses a sandbox; one that is paused counts as done.
+    pub(crate) async fn sandbox_pause(&self, id: SandboxId) -> Result<Sandbox, CliError> {
+        self.order(id, "pause").await
+    }
+
+    /// Resumes a sandbox; one that runs counts as done. It may still be starting.
+    pub(crate) async fn sandbox_resume(&self, id: SandboxId) -> Result<Sandbox, CliError> {
+        self.order(id, "resume").await
+    }
+
+    async fn order(&self, id: SandboxId, what: &str) -> Result<Sandbox, CliError> {
+        let path = format!("/v1/sandboxes/{id}/{what}");
+        let request = self.request(reqwest::Method::POST, &path)?;
+        self.answer(self.send(request).await?).await
+    }
+
     /// Destroys a sandbox; one that is gone already counts as done.
     pub(crate) async fn sandbox_destroy(&self, id: SandboxId) -> Result<(), CliError> {
         match self.delete(&format!("/v1/sandboxes/{id}")).await {

@@ -17,8 +17,10 @@ mod role;
 pub(crate) mod run;
 pub(crate) mod sandbox;
 pub(crate) mod setup;
+pub(crate) mod snapshot;
 pub(crate) mod status;
 pub(crate) mod supervise;
+pub(crate) mod template;
 pub(crate) mod up;
 pub(crate) mod version;
 
@@ -39,7 +41,11 @@ pub(crate) fn run(context: &Context, command: Command) -> Outcome {
         Command::Ls(arguments) => sandbox::run(context, Sandbox::Ls(arguments)),
         Command::Exec(arguments) => sandbox::run(context, Sandbox::Exec(arguments)),
         Command::Cp(arguments) => sandbox::run(context, Sandbox::Cp(arguments)),
+        Command::Pause(arguments) => sandbox::run(context, Sandbox::Pause(arguments)),
+        Command::Resume(arguments) => sandbox::run(context, Sandbox::Resume(arguments)),
         Command::Rm(arguments) => sandbox::run(context, Sandbox::Rm(arguments)),
+        Command::Snapshot(command) => snapshot::run(context, command),
+        Command::Template(command) => template::run(context, command),
         Command::Api(arguments) => api::run(context, arguments),
         Command::Config(command) => config::run(context, &command),
         Command::ControlPlane(arguments) => control_plane::run(&arguments),

@@ -3,7 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod copies;
 mod help;
 mod sandbox;
+mod sleeping;
 mod streams;
 mod wrenn;

@@ -13,4 +13,5 @@ mod interruption;
 mod life;
 mod refusal;
 mod services;
+mod sleeping;
 mod user;

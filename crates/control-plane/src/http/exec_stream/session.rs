@@ -102,7 +102,12 @@ async fn authenticate(app: &App, id: SandboxId, receiver: &mut Receiver) -> app:
     Ok(actor)
 }
 
-async fn begin(app: &App, actor: &TeamActor, id: SandboxId, start: Start) -> app::Result<Running> {
+async fn begin(
+    app: &Arc<App>,
+    actor: &TeamActor,
+    id: SandboxId,
+    start: Start,
+) -> app::Result<Running> {
     let row = sandbox_of(app, actor, id).await.map_err(|error| error.0)?;
     exec::start(app, &row, start).await
 }

@@ -57,6 +57,9 @@ pub(crate) struct Arguments {
     /// Pause it after this long without activity; 0 is never [default: 0]
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     idle_timeout: Option<Duration>,
+    /// Do not wake it when it is used while it is paused
+    #[arg(long)]
+    no_auto_resume: bool,
     /// Do not wait until it runs
     #[arg(long)]
     no_wait: bool,
@@ -67,6 +70,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
     let client = context.client()?;
     let mut request = arguments.shape.request();
     request.timeout_sec = arguments.idle_timeout.map(whole_seconds).transpose()?;
+    request.auto_resume = arguments.no_auto_resume.then_some(false);
     let begun = Instant::now();
     let progress = context.out.progress();
     progress.event(&crate::out::StepEvent::Step {

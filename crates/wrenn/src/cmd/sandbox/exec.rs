@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use tokio::{sync::mpsc, time::Instant};
-use wrenn_api::stream::Start;
+use wrenn_api::{ErrorCode, stream::Start};
 use wrenn_ids::SandboxId;
 
 use super::{create::whole_seconds, environment};
@@ -109,7 +109,18 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Outcome {
         &mut signals,
     )
     .await
-    .map_err(ours)
+    .map_err(|error| ours(asleep(id, error)))
+}
+
+/// What is in the way of a program is most often that its sandbox sleeps and may not be woken by use.
+fn asleep(id: SandboxId, mut error: CliError) -> CliError {
+    if error.code == ErrorCode::InvalidState.as_str() {
+        error.hints.clear();
+        return error
+            .hint("wake", format_args!("wrenn resume {id}"))
+            .hint("see", format_args!("wrenn sandbox get {id}"));
+    }
+    error
 }
 
 /// Runs `program` until it ends and returns the exit code to pass on: the first signal ends the program, the

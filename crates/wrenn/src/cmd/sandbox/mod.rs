@@ -3,10 +3,14 @@
 pub(crate) mod cp;
 pub(crate) mod create;
 pub(crate) mod exec;
+mod fork;
 pub(crate) mod get;
 pub(crate) mod ls;
+pub(crate) mod pause;
 mod ping;
+pub(crate) mod resume;
 pub(crate) mod rm;
+mod selection;
 
 use clap::Subcommand;
 
@@ -25,9 +29,15 @@ pub(crate) enum Command {
     Exec(exec::Arguments),
     /// Copy a file into or out of a sandbox
     Cp(cp::Arguments),
+    /// Pause sandboxes: memory and disk are kept, nothing runs
+    Pause(pause::Arguments),
+    /// Resume paused sandboxes and wait until they run
+    Resume(resume::Arguments),
+    /// Make sandboxes from one as it is: memory, programs and files
+    Fork(fork::Arguments),
     /// Destroy sandboxes
     Rm(rm::Arguments),
-    /// Reset the idle timer of a sandbox
+    /// Reset the idle timer of sandboxes
     Ping(ping::Arguments),
 }
 
@@ -39,6 +49,9 @@ pub(crate) fn run(context: &Context, command: Command) -> Outcome {
         Command::Get(arguments) => interruptible(get::run(context, arguments)),
         Command::Exec(arguments) => block_on(exec::run(context, arguments)),
         Command::Cp(arguments) => interruptible(cp::run(context, arguments)),
+        Command::Pause(arguments) => interruptible(pause::run(context, arguments)),
+        Command::Resume(arguments) => interruptible(resume::run(context, arguments)),
+        Command::Fork(arguments) => interruptible(fork::run(context, arguments)),
         Command::Rm(arguments) => interruptible(rm::run(context, arguments)),
         Command::Ping(arguments) => interruptible(ping::run(context, arguments)),
     }
