@@ -17,7 +17,7 @@ use crate::{
     guest::{cgroup::Cgroups, disk, mmds, vital::Meter},
     http::{self, identity},
     ports,
-    process::Processes,
+    process::{self, Processes, descriptors},
     sandbox::Sandbox,
     server::{self, connections::Connections, gate::Audience, hostkey::HostKey},
     standstill::Standstill,
@@ -26,6 +26,8 @@ use crate::{
 
 /// The port of every guest's agent.
 const PORT: u16 = 49983;
+/// Each process that starts may hold a thread, and files must not wait for them.
+const MAX_BLOCKED: usize = process::MAX_LIVE + 512;
 const MMDS_PERIOD: Duration = Duration::from_millis(50);
 const MMDS_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -48,9 +50,16 @@ pub(crate) struct Agent {
 /// Serves until the process is ended.
 pub(crate) fn run(settings: Settings) -> ExitCode {
     console::install(settings.log_level);
+    if let Err(fault) = descriptors::raise() {
+        tracing::warn!(%fault, "descriptors may run out");
+    }
     // One thread: a request passes several tasks, and in a guest of one or two processors waking another
     // thread for each costs more than it gains. What blocks has threads of its own.
-    let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(MAX_BLOCKED)
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(fault) => {
             tracing::error!(%fault, "cannot start the runtime");

@@ -31,7 +31,19 @@ pub(crate) struct Envd {
 impl Envd {
     /// Starts one and waits until it listens.
     pub(crate) fn start(flags: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_envd"))
+        Self::begin(Command::new(env!("CARGO_BIN_EXE_envd")), flags)
+    }
+
+    /// Starts one that may have `descriptors` open, and children of it too.
+    pub(crate) fn start_with_limit(descriptors: u32) -> Self {
+        let mut shell = Command::new("/bin/sh");
+        let script = format!(r#"ulimit -Sn {descriptors} && exec "$0" "$@""#);
+        shell.args(["-c", &script, env!("CARGO_BIN_EXE_envd")]);
+        Self::begin(shell, &[])
+    }
+
+    fn begin(mut command: Command, flags: &[&str]) -> Self {
+        let mut child = command
             .args([
                 "--no-vm",
                 "--listen",
@@ -62,6 +74,12 @@ impl Envd {
         Self { child, address }
     }
 
+    /// How many descriptors it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        let all = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        all.unwrap().count()
+    }
+
     /// The memory that it has now, in KiB.
     pub(crate) fn resident(&self) -> u64 {
         self.status("VmRSS:")
@@ -72,8 +90,13 @@ impl Envd {
         self.status("VmHWM:")
     }
 
+    /// What the kernel tells of it in one of its files.
+    pub(crate) fn proc(&self, file: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap()
+    }
+
     fn status(&self, name: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = self.proc("status");
         let line = status.lines().find_map(|line| line.strip_prefix(name));
         line.unwrap()
             .trim()

@@ -15,7 +15,10 @@ use wrenn_rpc::{
     },
 };
 
-use crate::envd::{Envd, Ran, as_user, by_pid, by_tag, is_soak, program, shell};
+use crate::{
+    envd::{Envd, Ran, as_user, by_pid, by_tag, is_soak, program, shell},
+    terminal::on_terminal,
+};
 
 async fn check(envd: &Envd, request: StartRequest, expected: (&str, &str, &str)) {
     for codec in [CodecFormat::Proto, CodecFormat::Json] {
@@ -188,6 +191,64 @@ async fn many_echoes_lose_nothing_and_leave_nothing() {
     assert!(list.into_owned().processes.is_empty());
     let zombies = envd.sh("grep -l 'State:.Z' /proc/[0-9]*/status 2>/dev/null | xargs -r grep -l \"PPid:.$PPID$\"; true").await;
     assert_eq!(zombies.text(), "");
+}
+
+#[tokio::test]
+async fn a_program_inherits_nothing_of_what_envd_is_to_itself() {
+    let envd = Envd::start(&[]);
+    let own = || {
+        let status = envd.proc("status");
+        let ignored = status
+            .lines()
+            .find_map(|line| line.strip_prefix("SigIgn:\t"));
+        // Those of threads are the C library's own.
+        let ignored = u64::from_str_radix(ignored.unwrap(), 16).unwrap() & 0x7fff_ffff;
+        (envd.proc("oom_score_adj"), ignored)
+    };
+    let before = own();
+    let signals = envd.run(
+        program("grep", &["^Sig[BI]", "/proc/self/status"]),
+        CallOptions::default(),
+    );
+    let none = "0".repeat(16);
+    assert_eq!(
+        signals.await.unwrap().text(),
+        format!("SigBlk:\t{none}\nSigIgn:\t{none}\n")
+    );
+    let rest = "nice; cat /proc/self/oom_score_adj; umask; ls /proc/self/fd | wc -l";
+    // The fourth descriptor is of `ls` itself.
+    assert_eq!(envd.sh(rest).await.text(), "0\n100\n0022\n4\n");
+    // What the child was given while it lived in the memory of envd is the child's alone.
+    assert_eq!(own(), before);
+}
+
+/// The records of ended processes are kept for minutes.
+#[tokio::test]
+async fn ended_processes_hold_no_descriptors_and_programs_have_the_limit_of_envd() {
+    let limit = 64;
+    let envd = Envd::start_with_limit(limit);
+    for _ in 0..limit {
+        assert_eq!(envd.sh("ulimit -n").await.text(), format!("{limit}\n"));
+    }
+    let (pid, terminal) = started(&envd, on_terminal(shell("exit 3"), 80, 24)).await;
+    assert_eq!(terminal.await.unwrap().unwrap().status(), "exit status 3");
+    assert_eq!(
+        envd.follow(pid, CallOptions::default())
+            .await
+            .unwrap()
+            .status(),
+        "exit status 3"
+    );
+    assert!(envd.descriptors() < 32, "{} are open", envd.descriptors());
+    // What runs at once may need more than envd was given.
+    let mut running = Vec::new();
+    for _ in 0..limit {
+        running.push(started(&envd, shell("read word")).await);
+    }
+    for (pid, follower) in running {
+        input(&envd, pid, b"go\n").await.unwrap();
+        assert_eq!(follower.await.unwrap().unwrap().status(), "exit status 0");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -29,7 +29,7 @@ fn window(cols: u32, rows: u32) -> PTY {
     }
 }
 
-fn on_terminal(request: StartRequest, cols: u32, rows: u32) -> StartRequest {
+pub(crate) fn on_terminal(request: StartRequest, cols: u32, rows: u32) -> StartRequest {
     StartRequest {
         pty: window(cols, rows).into(),
         ..request
