@@ -47,6 +47,29 @@ pub(crate) struct Agent {
     pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
 }
 
+impl Agent {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let users = Users::system();
+        let cgroups = settings.cgroup_root.as_deref().and_then(|root| {
+            Cgroups::open(root)
+                .inspect_err(|fault| tracing::warn!(%fault, "no cgroups: processes are not placed"))
+                .ok()
+        });
+        Self {
+            surroundings: settings.surroundings,
+            sandbox: Sandbox::new(settings, &users),
+            users,
+            processes: Processes::new(cgroups),
+            watchers: Watchers::default(),
+            connections: Connections::default(),
+            host_key: HostKey::default(),
+            meter: Meter::default(),
+            standstill: Standstill::default(),
+            turn: Arc::default(),
+        }
+    }
+}
+
 /// Serves until the process is ended.
 pub(crate) fn run(settings: Settings) -> ExitCode {
     console::install(settings.log_level);
@@ -72,24 +95,7 @@ pub(crate) fn run(settings: Settings) -> ExitCode {
 }
 
 async fn serve(settings: Settings) -> io::Result<std::convert::Infallible> {
-    let users = Users::system();
-    let cgroups = settings.cgroup_root.as_deref().and_then(|root| {
-        Cgroups::open(root)
-            .inspect_err(|fault| tracing::warn!(%fault, "no cgroups: processes are not placed"))
-            .ok()
-    });
-    let agent = Arc::new(Agent {
-        surroundings: settings.surroundings,
-        sandbox: Sandbox::new(&settings, &users),
-        users,
-        processes: Processes::new(cgroups),
-        watchers: Watchers::default(),
-        connections: Connections::default(),
-        host_key: HostKey::default(),
-        meter: Meter::default(),
-        standstill: Standstill::default(),
-        turn: Arc::default(),
-    });
+    let agent = Arc::new(Agent::new(&settings));
     let router = http::router(&agent);
     let mut listeners = tokio::task::JoinSet::new();
     for (address, audience) in addresses(&settings)? {

@@ -105,7 +105,7 @@ impl Envd {
             .unwrap()
     }
 
-    fn config(&self, codec: CodecFormat) -> ClientConfig {
+    pub(crate) fn config(&self, codec: CodecFormat) -> ClientConfig {
         let uri = format!("http://{}", self.address).parse().unwrap();
         // A listing of everything that a listing may hold is larger than a client takes by itself.
         ClientConfig::new(uri)
@@ -178,19 +178,8 @@ impl Envd {
 
     /// One plain HTTP/1.1 exchange: status, headers as text, body.
     pub(crate) fn http(&self, line: &str, headers: &str, body: &[u8]) -> (u16, String, Vec<u8>) {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(30)))
-            .unwrap();
-        let length = body.len();
-        write!(
-            stream,
-            "{line} HTTP/1.1\r\nHost: envd\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n"
-        )
-        .unwrap();
-        stream.write_all(body).unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
+        let headers = format!("Content-Length: {}\r\n{headers}", body.len());
+        let answer = self.exchange(line, &headers, body);
         let end = answer
             .windows(4)
             .position(|four| four == b"\r\n\r\n")
@@ -198,6 +187,25 @@ impl Envd {
         let head = String::from_utf8(answer[..end].to_vec()).unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         (status, head, answer[end + 4..].to_vec())
+    }
+
+    /// One exchange whose body is in chunks already; all of the answer as text.
+    pub(crate) fn chunked(&self, line: &str, headers: &str, body: &[u8]) -> String {
+        let headers = format!("Transfer-Encoding: chunked\r\n{headers}");
+        String::from_utf8_lossy(&self.exchange(line, &headers, body)).into_owned()
+    }
+
+    fn exchange(&self, line: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(30)))
+            .unwrap();
+        let head = format!("{line} HTTP/1.1\r\nHost: envd\r\nConnection: close\r\n{headers}\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(body).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        answer
     }
 }
 
