@@ -248,7 +248,7 @@ async fn blocking<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trial::{Gate, Trial, in_a_guest};
+    use crate::trial::{Gate, Told, Trial, in_a_guest};
 
     const SHORT: Duration = Duration::from_millis(200);
     const LATE: Duration = Duration::from_secs(30);
@@ -346,7 +346,7 @@ mod tests {
             timeout(LATE, often).await.unwrap().unwrap();
             assert_eq!(held(&trial), (true, true));
             // It was not.
-            trial.metadata.told.send_replace(Some("host"));
+            trial.metadata.told.send_replace(Told::of("host"));
             let mut writing = tokio::task::spawn_blocking(|| std::fs::write("/probe", "x"));
             timeout(LATE, &mut writing).await.unwrap().unwrap().unwrap();
             assert_eq!(held(&trial), (false, false));
@@ -357,7 +357,7 @@ mod tests {
     fn the_watchdog_of_the_parent_does_not_open_its_clone() {
         in_a_guest(watched(SHORT), async |mut trial| {
             assert_eq!(trial.post("/snapshot/prepare", FILESYSTEM).await, 200);
-            trial.metadata.told.send_replace(Some("another host"));
+            trial.metadata.told.send_replace(Told::of("another host"));
             let asked = *trial.metadata.asked.borrow();
             let once = trial.metadata.asked.wait_for(|now| *now > asked);
             timeout(LATE, once).await.unwrap().unwrap();

@@ -19,7 +19,10 @@ use std::{
 };
 
 use ::http::Request;
-use axum::{Router, body::Body};
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+};
 use rustix::mount::{MountPropagationFlags, mount_change};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -51,10 +54,23 @@ pub(crate) struct Trial {
     router: Router,
 }
 
+/// What the metadata service tells of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told {
+    pub(crate) key: &'static str,
+    pub(crate) token: Option<&'static str>,
+}
+
+impl Told {
+    pub(crate) fn of(key: &'static str) -> Option<Self> {
+        Some(Self { key, token: None })
+    }
+}
+
 /// The metadata service as it is seen from outside.
 pub(crate) struct Metadata {
-    /// The host's key; absent while the service is silent.
-    pub(crate) told: watch::Sender<Option<&'static str>>,
+    /// Absent while the service is silent.
+    pub(crate) told: watch::Sender<Option<Told>>,
     /// How often it was asked.
     pub(crate) asked: watch::Receiver<u32>,
 }
@@ -137,7 +153,7 @@ impl Trial {
             ..Agent::new(&settings)
         });
         agent.sandbox.state().generation = Some("known".into());
-        let told = watch::Sender::new(Some("host"));
+        let told = watch::Sender::new(Told::of("host"));
         let (asking, asked) = watch::channel(0);
         let listener = TcpListener::bind("169.254.169.254:80").await.unwrap();
         tokio::spawn(serve_metadata(listener, told.subscribe(), asking));
@@ -151,16 +167,38 @@ impl Trial {
 
     /// The status of the host's request.
     pub(crate) async fn post(&self, path: &str, body: &str) -> u16 {
-        let request = Request::post(path)
+        let headers = [("x-wrenn-host-key", self.key)];
+        let line = format!("POST {path}");
+        let (status, _) = self.ask(Audience::Everybody, &line, &headers, body).await;
+        status
+    }
+
+    /// The status and the body of any request.
+    pub(crate) async fn ask(
+        &self,
+        audience: Audience,
+        line: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> (u16, String) {
+        let (method, path) = line.split_once(' ').unwrap();
+        let caller = Caller {
+            audience,
+            connection: 1,
+        };
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
             .header("content-type", "application/json")
-            .header("x-wrenn-host-key", self.key)
-            .extension(Caller {
-                audience: Audience::Everybody,
-                connection: 1,
-            })
-            .body(Body::from(body.to_owned()));
-        let answer = self.router.clone().oneshot(request.unwrap()).await;
-        answer.unwrap().status().as_u16()
+            .extension(caller);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::from(body.to_owned())).unwrap();
+        let answer = self.router.clone().oneshot(request).await.unwrap();
+        let status = answer.status().as_u16();
+        let body = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
     }
 
     /// An `/init` of the generation that is known, which does not touch the clock of this machine.
@@ -176,21 +214,21 @@ impl Trial {
 
 async fn serve_metadata(
     listener: TcpListener,
-    told: watch::Receiver<Option<&'static str>>,
+    told: watch::Receiver<Option<Told>>,
     asking: watch::Sender<u32>,
 ) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         asking.send_modify(|count| *count += 1);
-        let key = *told.borrow();
-        if let Some(key) = key {
+        let told = *told.borrow();
+        if let Some(told) = told {
             // Who leaves before it is answered has asked all the same.
-            let _ = answer(stream, key).await;
+            let _ = answer(stream, told).await;
         }
     }
 }
 
-async fn answer(mut stream: TcpStream, key: &str) -> std::io::Result<()> {
+async fn answer(mut stream: TcpStream, told: Told) -> std::io::Result<()> {
     let mut request = Vec::new();
     while !request.ends_with(b"\r\n\r\n") {
         if stream.read_buf(&mut request).await? == 0 {
@@ -200,7 +238,10 @@ async fn answer(mut stream: TcpStream, key: &str) -> std::io::Result<()> {
     let body = if request.starts_with(b"PUT") {
         "token".to_owned()
     } else {
-        format!(r#"{{"hostKeyHash":"{}"}}"#, sha256_hex(key.as_bytes()))
+        let hash = |text: &str| sha256_hex(text.as_bytes());
+        let token = told.token.map(hash).unwrap_or_default();
+        let key = hash(told.key);
+        format!(r#"{{"hostKeyHash":"{key}","accessTokenHash":"{token}"}}"#)
     };
     let answer = format!(
         "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",

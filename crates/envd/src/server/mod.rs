@@ -1,5 +1,7 @@
 //! Accepts connections and serves HTTP/1.1 and HTTP/2 on them, within the guest's bounds.
 
+#[cfg(test)]
+mod admission;
 pub(crate) mod connections;
 pub(crate) mod gate;
 pub(crate) mod hostkey;

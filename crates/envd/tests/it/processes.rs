@@ -9,14 +9,14 @@ use rustix::{
 use wrenn_rpc::{
     connectrpc::{CodecFormat, ConnectError, ErrorCode, client::CallOptions},
     process::{
-        CloseStdinRequest, ListRequest, ProcessInput, ProcessSelector, SendInputRequest,
-        SendSignalRequest, Signal, StartRequest, StartResponse, process_event::Event,
-        process_input::Input,
+        CloseStdinRequest, ConnectRequest, ConnectResponse, ListRequest, ProcessInput,
+        ProcessSelector, SendInputRequest, SendSignalRequest, Signal, StartRequest, StartResponse,
+        process_event::Event, process_input::Input,
     },
 };
 
 use crate::{
-    envd::{Envd, Ran, as_user, by_pid, by_tag, is_soak, program, shell},
+    envd::{Envd, Kept, Ran, as_user, by_pid, by_tag, is_soak, program, shell},
     terminal::on_terminal,
 };
 
@@ -561,6 +561,63 @@ async fn a_late_follower_gets_the_end_and_the_replay() {
         .await
         .unwrap_err();
     assert_eq!(missing.code, ErrorCode::NotFound);
+}
+
+#[tokio::test]
+async fn a_process_has_so_many_followers_and_a_tag_means_its_latest_holder() {
+    let envd = Envd::start(&[]);
+    let mut request = shell("read word; exit 5");
+    request.tag = Some("job".into());
+    let (first, follower) = started(&envd, request.clone()).await;
+    let connect = ConnectRequest {
+        process: by_tag("job").into(),
+        ..Default::default()
+    };
+    // Whoever has started it is one.
+    let mut others: Vec<_> = (1..64)
+        .map(|_| Kept::stream(&envd, "/process.Process/Connect", &connect))
+        .collect();
+    let refused = envd.follow(first, CallOptions::default()).await;
+    assert_eq!(refused.unwrap_err().code, ErrorCode::ResourceExhausted);
+    others.pop();
+    // Who has gone is noticed in its time.
+    let begun = Instant::now();
+    let latest = loop {
+        let client = envd.processes(CodecFormat::Proto);
+        let mut stream = client.connect(connect.clone()).await.unwrap();
+        if stream
+            .message::<ConnectResponse>()
+            .await
+            .is_ok_and(|first| first.is_some())
+        {
+            break stream;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10));
+    };
+    drop((latest, others));
+    input(&envd, first, b"go\n").await.unwrap();
+    assert_eq!(follower.await.unwrap().unwrap().status(), "exit status 5");
+    let options = CallOptions::default();
+    assert_eq!(
+        envd.follow(first, options.clone()).await.unwrap().pid,
+        Some(first)
+    );
+
+    let (second, follower) = started(&envd, request).await;
+    let mut stream = envd
+        .processes(CodecFormat::Proto)
+        .connect(connect)
+        .await
+        .unwrap();
+    let event = stream.message::<ConnectResponse>().await.unwrap().unwrap();
+    let mut ran = Ran::default();
+    ran.take(event.to_owned_message().event.into_option().unwrap());
+    assert_eq!(ran.pid, Some(second));
+    // The record of the first gave way to the second, also under its pid.
+    let forgotten = envd.follow(first, options).await.unwrap_err();
+    assert_eq!(forgotten.code, ErrorCode::NotFound);
+    input(&envd, second, b"go\n").await.unwrap();
+    assert_eq!(follower.await.unwrap().unwrap().status(), "exit status 5");
 }
 
 #[tokio::test]

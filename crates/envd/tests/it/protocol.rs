@@ -621,8 +621,22 @@ fn bytes_that_are_no_request_are_refused_and_the_next_one_is_served() {
         "filesystem.Filesystem/Nothing",
         UNARY,
         b"{}",
-        (404, "unimplemented"),
+        (501, "unimplemented"),
     );
+
+    // Nobody gets back at length what nobody can use.
+    let long = format!(
+        r#"{{"process":{{"pid":1}},"signal":"{}"}}"#,
+        "x".repeat(1 << 20)
+    );
+    let head = check(
+        &envd,
+        "process.Process/SendSignal",
+        UNARY,
+        long.as_bytes(),
+        (400, refused),
+    );
+    assert!(head.contains("content-length: 8"), "{head}");
 
     let start = br#"{"process":{"cmd":"true"}}"#;
     let torn = framed(0, start);

@@ -2,10 +2,10 @@
 
 use std::{fs, os::unix::fs::MetadataExt as _, path::PathBuf, process::Command};
 
-use rustix::mount::{UnmountFlags, unmount};
+use rustix::mount::{MountFlags, UnmountFlags, mount_remount, unmount};
 use wrenn_rpc::{
     connectrpc::ErrorCode,
-    filesystem::{MakeDirRequest, MoveRequest},
+    filesystem::{MakeDirRequest, MoveRequest, RemoveRequest},
 };
 
 use crate::envd::{Envd, Kept};
@@ -142,4 +142,25 @@ async fn a_disk_without_inodes_is_full_too() {
     };
     let refused = envd.files().make_dir(make).await.err().unwrap();
     assert_eq!(refused.code, ErrorCode::ResourceExhausted, "{refused:?}");
+}
+
+#[tokio::test]
+async fn nothing_is_written_where_nothing_may_be() {
+    let (envd, disk) = (Envd::start(&[]), Disk::new());
+    fs::write(disk.path("file"), "x").unwrap();
+    mount_remount(disk.root(), MountFlags::BIND | MountFlags::RDONLY, "").unwrap();
+    let make = MakeDirRequest {
+        path: disk.path("directory"),
+        ..Default::default()
+    };
+    let refused = envd.files().make_dir(make).await.err().unwrap();
+    assert_eq!(refused.code, ErrorCode::FailedPrecondition, "{refused:?}");
+    let remove = RemoveRequest {
+        path: disk.path("file"),
+        ..Default::default()
+    };
+    let refused = envd.files().remove(remove).await.err().unwrap();
+    assert_eq!(refused.code, ErrorCode::FailedPrecondition, "{refused:?}");
+    let line = format!("POST /files?path={}", disk.path("new"));
+    assert_eq!(envd.http(&line, OCTETS, b"x").0, 500);
 }
