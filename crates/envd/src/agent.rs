@@ -17,7 +17,7 @@ use crate::{
     guest::{cgroup::Cgroups, disk, mmds, vital::Meter},
     http::{self, identity},
     ports,
-    process::Processes,
+    process::{self, Processes, descriptors},
     sandbox::Sandbox,
     server::{self, connections::Connections, gate::Audience, hostkey::HostKey},
     standstill::Standstill,
@@ -26,6 +26,8 @@ use crate::{
 
 /// The port of every guest's agent.
 const PORT: u16 = 49983;
+/// Each process that starts may hold a thread, and files must not wait for them.
+const MAX_BLOCKED: usize = process::MAX_LIVE + 512;
 const MMDS_PERIOD: Duration = Duration::from_millis(50);
 const MMDS_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -45,12 +47,42 @@ pub(crate) struct Agent {
     pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
 }
 
+impl Agent {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let users = Users::system();
+        let cgroups = settings.cgroup_root.as_deref().and_then(|root| {
+            Cgroups::open(root)
+                .inspect_err(|fault| tracing::warn!(%fault, "no cgroups: processes are not placed"))
+                .ok()
+        });
+        Self {
+            surroundings: settings.surroundings,
+            sandbox: Sandbox::new(settings, &users),
+            users,
+            processes: Processes::new(cgroups),
+            watchers: Watchers::default(),
+            connections: Connections::default(),
+            host_key: HostKey::default(),
+            meter: Meter::default(),
+            standstill: Standstill::default(),
+            turn: Arc::default(),
+        }
+    }
+}
+
 /// Serves until the process is ended.
 pub(crate) fn run(settings: Settings) -> ExitCode {
     console::install(settings.log_level);
+    if let Err(fault) = descriptors::raise() {
+        tracing::warn!(%fault, "descriptors may run out");
+    }
     // One thread: a request passes several tasks, and in a guest of one or two processors waking another
     // thread for each costs more than it gains. What blocks has threads of its own.
-    let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(MAX_BLOCKED)
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(fault) => {
             tracing::error!(%fault, "cannot start the runtime");
@@ -63,24 +95,7 @@ pub(crate) fn run(settings: Settings) -> ExitCode {
 }
 
 async fn serve(settings: Settings) -> io::Result<std::convert::Infallible> {
-    let users = Users::system();
-    let cgroups = settings.cgroup_root.as_deref().and_then(|root| {
-        Cgroups::open(root)
-            .inspect_err(|fault| tracing::warn!(%fault, "no cgroups: processes are not placed"))
-            .ok()
-    });
-    let agent = Arc::new(Agent {
-        surroundings: settings.surroundings,
-        sandbox: Sandbox::new(&settings, &users),
-        users,
-        processes: Processes::new(cgroups),
-        watchers: Watchers::default(),
-        connections: Connections::default(),
-        host_key: HostKey::default(),
-        meter: Meter::default(),
-        standstill: Standstill::default(),
-        turn: Arc::default(),
-    });
+    let agent = Arc::new(Agent::new(&settings));
     let router = http::router(&agent);
     let mut listeners = tokio::task::JoinSet::new();
     for (address, audience) in addresses(&settings)? {

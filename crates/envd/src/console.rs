@@ -5,8 +5,10 @@
 
 use std::{
     collections::HashMap,
+    error::Error,
     fmt::Debug,
     io::Write as _,
+    iter,
     sync::{Mutex, PoisonError},
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
@@ -129,6 +131,13 @@ impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         self.0
             .insert(field.name().into(), Value::from(format!("{value:?}")));
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        let causes = iter::successors(Some(value), |one| (*one).source());
+        let text: Vec<String> = causes.map(ToString::to_string).collect();
+        self.0
+            .insert(field.name().into(), Value::from(text.join(": ")));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {

@@ -24,6 +24,8 @@ mod sandbox;
 mod secret;
 mod server;
 mod standstill;
+#[cfg(test)]
+mod trial;
 mod users;
 
 use std::{ffi::OsString, io::Write as _, path::Path, process::ExitCode};

@@ -8,6 +8,8 @@ use std::io;
 use rustix::io::Errno;
 use thiserror::Error;
 
+use crate::server::gate::short;
+
 const MAX_PATH: usize = 4096;
 
 /// A path that names nothing.
@@ -45,7 +47,7 @@ pub(crate) fn expand(path: &str, home: &str, workdir: Option<&str>) -> Result<St
         },
         (_, Some("")) => home.to_owned(),
         (_, Some(rest)) if rest.starts_with('/') => format!("{home}{rest}"),
-        (_, Some(_)) => return Err(PathError::OtherHome(path.chars().take(256).collect())),
+        (_, Some(_)) => return Err(PathError::OtherHome(short(path))),
         _ if path.starts_with('/') => path.to_owned(),
         _ => format!("{home}/{path}"),
     };

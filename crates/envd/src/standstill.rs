@@ -92,9 +92,20 @@ pub(crate) enum PrepareError {
 }
 
 /// What is held now.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Standstill {
     held: Mutex<Held>,
+    /// After which a preparation is undone.
+    unfollowed: Duration,
+}
+
+impl Default for Standstill {
+    fn default() -> Self {
+        Self {
+            held: Mutex::default(),
+            unfollowed: UNFOLLOWED,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -200,11 +211,12 @@ fn next_round(agent: &Agent) -> u64 {
 async fn watch_over(agent: Arc<Agent>, round: u64, host: Option<String>) {
     loop {
         // The clock of the guest stands still while its VM does.
-        sleep(UNFOLLOWED).await;
+        sleep(agent.standstill.unfollowed).await;
         let turn = Arc::clone(&agent.turn).lock_owned().await;
         if agent.standstill.held().round != round {
             return;
         }
+        agent.host_key.forget();
         let now = match &host {
             None => None,
             Some(_) => match agent.host_key.hash().await {
@@ -231,4 +243,131 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(step)
         .await
         .unwrap_or_else(|_| Err(io::Error::other("the step panicked")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trial::{Gate, Told, Trial, in_a_guest};
+
+    const SHORT: Duration = Duration::from_millis(200);
+    const LATE: Duration = Duration::from_secs(30);
+    const FILESYSTEM: &str = r#"{"mode":"filesystem","maxWaitMs":0}"#;
+
+    fn watched(unfollowed: Duration) -> Standstill {
+        Standstill {
+            unfollowed,
+            ..Standstill::default()
+        }
+    }
+
+    /// What is held: the file system, and the sandbox's door.
+    fn held(trial: &Trial) -> (bool, bool) {
+        (trial.is_root_frozen(), trial.agent.sandbox.state().sealed)
+    }
+
+    #[test]
+    fn a_frozen_file_system_goes_on_with_the_sandbox_whoever_lets_it() {
+        in_a_guest(watched(LATE * 4), async |trial| {
+            for (path, body) in [
+                ("/unfreeze", String::new()),
+                ("/init", trial.repeated_init()),
+            ] {
+                assert_eq!(trial.post("/snapshot/prepare", FILESYSTEM).await, 200);
+                assert_eq!(held(&trial), (true, true), "before {path}");
+                let writing = tokio::task::spawn_blocking(|| std::fs::write("/probe", "x"));
+                assert_eq!(trial.post(path, &body).await, 204);
+                assert_eq!(held(&trial), (false, false), "after {path}");
+                let written = timeout(LATE, writing).await.unwrap();
+                written.unwrap().unwrap();
+                // Again is as good as once.
+                assert_eq!(trial.post("/unfreeze", "").await, 204);
+            }
+            // It was written while the file system would have stood still.
+            let hosts = std::fs::read_to_string("/etc/hosts").unwrap();
+            assert!(hosts.contains("127.0.1.1 thawed"), "{hosts}");
+        });
+    }
+
+    #[test]
+    fn a_preparation_that_fails_half_way_is_undone() {
+        in_a_guest(watched(LATE * 4), async |trial| {
+            // There is no /proc to tell it to.
+            let body = r#"{"mode":"filesystem","dropCaches":true}"#;
+            assert_eq!(trial.post("/snapshot/prepare", body).await, 503);
+            assert_eq!(held(&trial), (false, false));
+            // Somebody else has frozen the file system, and it stays so.
+            let other = FrozenRoot::freeze().unwrap();
+            assert_eq!(trial.post("/snapshot/prepare", FILESYSTEM).await, 503);
+            assert_eq!(held(&trial), (true, false));
+            drop(other);
+            assert_eq!(held(&trial), (false, false));
+        });
+    }
+
+    #[test]
+    fn a_file_system_that_freezes_too_late_goes_on_at_once() {
+        in_a_guest(watched(LATE * 4), async |trial| {
+            std::fs::write("/slow", "x").unwrap();
+            // Somebody is about to write, for longer than the preparation may take.
+            let mut gate = Gate::close(c"/slow");
+            let writing = tokio::task::spawn_blocking(|| std::fs::write("/slow", "y"));
+            let gate = tokio::task::spawn_blocking(move || {
+                gate.somebody_waits();
+                gate
+            });
+            let gate = timeout(LATE, gate).await.unwrap().unwrap();
+            let begun = Instant::now();
+            let thawing = async {
+                // Comes while the preparation is under way, and waits for its turn.
+                sleep(SHORT).await;
+                trial.post("/unfreeze", "").await
+            };
+            let prepared = trial.post("/snapshot/prepare", FILESYSTEM);
+            assert_eq!(tokio::join!(prepared, thawing), (503, 204));
+            assert!((OVERHEAD..OVERHEAD * 3).contains(&begun.elapsed()));
+            assert!(!trial.agent.sandbox.state().sealed);
+            drop(gate);
+            timeout(LATE, writing).await.unwrap().unwrap().unwrap();
+            // Whoever writes after the late freeze gets through, since nobody holds on to it.
+            let writing = tokio::task::spawn_blocking(|| std::fs::write("/slow", "z"));
+            timeout(LATE, writing).await.unwrap().unwrap().unwrap();
+        });
+    }
+
+    #[test]
+    fn the_watchdog_lets_go_what_its_own_host_has_forgotten() {
+        in_a_guest(watched(SHORT), async |mut trial| {
+            assert_eq!(trial.post("/snapshot/prepare", FILESYSTEM).await, 200);
+            // The metadata service is silent: this may be a clone that is not set up yet.
+            trial.metadata.told.send_replace(None);
+            let asked = *trial.metadata.asked.borrow();
+            let often = trial.metadata.asked.wait_for(|now| *now >= asked + 3);
+            timeout(LATE, often).await.unwrap().unwrap();
+            assert_eq!(held(&trial), (true, true));
+            // It was not.
+            trial.metadata.told.send_replace(Told::of("host"));
+            let mut writing = tokio::task::spawn_blocking(|| std::fs::write("/probe", "x"));
+            timeout(LATE, &mut writing).await.unwrap().unwrap().unwrap();
+            assert_eq!(held(&trial), (false, false));
+        });
+    }
+
+    #[test]
+    fn the_watchdog_of_the_parent_does_not_open_its_clone() {
+        in_a_guest(watched(SHORT), async |mut trial| {
+            assert_eq!(trial.post("/snapshot/prepare", FILESYSTEM).await, 200);
+            trial.metadata.told.send_replace(Told::of("another host"));
+            let asked = *trial.metadata.asked.borrow();
+            let once = trial.metadata.asked.wait_for(|now| *now > asked);
+            timeout(LATE, once).await.unwrap().unwrap();
+            sleep(SHORT * 5).await;
+            assert_eq!(held(&trial), (true, true));
+            // The watchdog has ended; the host before has no say any more, the new one has.
+            assert_eq!(trial.post("/unfreeze", "").await, 401);
+            trial.key = "another host";
+            assert_eq!(trial.post("/init", &trial.repeated_init()).await, 204);
+            assert_eq!(held(&trial), (false, false));
+        });
+    }
 }

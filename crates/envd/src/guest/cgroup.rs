@@ -2,11 +2,7 @@
 //!
 //! A guest without cgroup v2 works without placement; every failure here is told and lived with.
 
-use std::{
-    fs, io,
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
-    path::Path,
-};
+use std::{fs, io, os::fd::OwnedFd, path::Path, sync::Arc};
 
 use rustix::fs::{Mode, OFlags};
 
@@ -22,8 +18,8 @@ pub(crate) enum Group {
 /// The groups that envd places processes in, held open for `CLONE_INTO_CGROUP`.
 #[derive(Debug)]
 pub(crate) struct Cgroups {
-    user: OwnedFd,
-    pty: OwnedFd,
+    user: Arc<OwnedFd>,
+    pty: Arc<OwnedFd>,
     freezer: Freezer,
 }
 
@@ -52,18 +48,18 @@ impl Cgroups {
             set(group, "memory.max", &limit);
         }
         Ok(Self {
-            user: open_directory(&user)?,
-            pty: open_directory(&pty)?,
+            user: open_directory(&user)?.into(),
+            pty: open_directory(&pty)?.into(),
             freezer: Freezer::new([user, pty]),
         })
     }
 
     /// The directory of a group.
-    pub(crate) fn group(&self, group: Group) -> BorrowedFd<'_> {
-        match group {
-            Group::User => self.user.as_fd(),
-            Group::Pty => self.pty.as_fd(),
-        }
+    pub(crate) fn group(&self, group: Group) -> Arc<OwnedFd> {
+        Arc::clone(match group {
+            Group::User => &self.user,
+            Group::Pty => &self.pty,
+        })
     }
 
     /// What stops and continues all of their processes.

@@ -32,21 +32,40 @@ impl FrozenRoot {
     /// Waits for writes under way.
     pub(crate) fn freeze() -> io::Result<Self> {
         let root = File::open(ROOT)?;
-        // SAFETY: the descriptor is open and the request ignores its argument.
-        if unsafe { libc::ioctl(root.as_raw_fd(), FIFREEZE, 0) } != 0 {
-            return Err(io::Error::last_os_error());
-        }
+        ask(&root, FIFREEZE)?;
         Ok(Self { root })
     }
 }
 
 impl Drop for FrozenRoot {
     fn drop(&mut self) {
-        // SAFETY: the descriptor is open and the request ignores its argument.
-        if unsafe { libc::ioctl(self.root.as_raw_fd(), FITHAW, 0) } != 0 {
+        if let Err(fault) = ask(&self.root, FITHAW) {
             // Somebody in the guest has thawed it before.
-            let fault = io::Error::last_os_error();
             tracing::warn!(%fault, "the root file system was not frozen any more");
         }
     }
+}
+
+fn ask(root: &File, request: libc::c_ulong) -> io::Result<()> {
+    // SAFETY: the descriptor is open and both requests ignore their argument.
+    match unsafe { libc::ioctl(root.as_raw_fd(), request, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Whether somebody has frozen the file system.
+#[cfg(test)]
+pub(crate) fn is_frozen(root: &File) -> io::Result<bool> {
+    match ask(root, FIFREEZE) {
+        Ok(()) => ask(root, FITHAW).map(|()| false),
+        Err(fault) if fault.raw_os_error() == Some(libc::EBUSY) => Ok(true),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// Lets the file system go on, whoever has frozen it.
+#[cfg(test)]
+pub(crate) fn thaw(root: &File) -> io::Result<()> {
+    ask(root, FITHAW)
 }

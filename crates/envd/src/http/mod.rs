@@ -6,15 +6,20 @@ pub(crate) mod files;
 mod health;
 pub(crate) mod identity;
 mod init;
+mod rpc;
 pub(crate) mod signature;
 mod snapshot;
 mod status;
 
 use std::{any::Any, borrow::Cow, sync::Arc};
 
+use crate::{
+    agent::Agent,
+    reason::{REASON, Reason},
+    server::gate,
+};
 use axum::{
     Json, Router,
-    body::Body,
     extract::{DefaultBodyLimit, Request},
     middleware,
     response::{IntoResponse, Response},
@@ -22,18 +27,7 @@ use axum::{
 };
 use http::StatusCode;
 use serde::Serialize;
-use tower::ServiceExt as _;
 use tower_http::catch_panic::CatchPanicLayer;
-use wrenn_rpc::connectrpc::{
-    ConnectRpcService, Limits, Router as RpcRouter, deadline::DeadlinePolicy,
-};
-
-use crate::{
-    agent::Agent,
-    filesystem, process,
-    reason::{REASON, Reason},
-    server::gate,
-};
 
 /// The largest message of a unary call or of a stream's frame, also unpacked.
 const MAX_MESSAGE: usize = 16 << 20;
@@ -41,16 +35,7 @@ const MAX_INIT: usize = 4 << 20;
 
 /// Every path of envd.
 pub(crate) fn router(agent: &Arc<Agent>) -> Router {
-    let services = process::service::register(Arc::clone(agent), RpcRouter::new());
-    let services = filesystem::service::register(Arc::clone(agent), services);
-    let limits = Limits::default()
-        .with_max_request_body_size(MAX_MESSAGE)
-        .with_max_message_size(MAX_MESSAGE);
-    // That of `Start` is the process's own; the gate takes it away.
-    let deadlines = DeadlinePolicy::new().with_enforce_on_streams(true);
-    let rpc = ConnectRpcService::new(services)
-        .with_limits(limits)
-        .with_deadline_policy(deadlines);
+    let services = rpc::Services::new(agent);
 
     Router::new()
         .route("/health", get(health::health))
@@ -72,7 +57,7 @@ pub(crate) fn router(agent: &Arc<Agent>) -> Router {
             post(files::compose::compose).layer(DefaultBodyLimit::max(MAX_MESSAGE)),
         )
         .method_not_allowed_fallback(async || HttpError::fixed(405, "method not allowed"))
-        .fallback(move |request| services_or_nothing(rpc.clone(), request))
+        .fallback(move |request| services_or_nothing(services.clone(), request))
         .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(after_panic))
         .layer(middleware::from_fn_with_state(
@@ -82,12 +67,11 @@ pub(crate) fn router(agent: &Arc<Agent>) -> Router {
         .with_state(Arc::clone(agent))
 }
 
-async fn services_or_nothing(rpc: ConnectRpcService, request: Request) -> Response {
-    if !gate::is_rpc(request.uri().path()) {
-        return HttpError::NOT_FOUND.into_response();
-    }
-    match rpc.oneshot(request).await {
-        Ok(response) => response.map(Body::new),
+async fn services_or_nothing(services: rpc::Services, request: Request) -> Response {
+    if gate::is_rpc(request.uri().path()) {
+        services.answer(request).await
+    } else {
+        HttpError::NOT_FOUND.into_response()
     }
 }
 

@@ -10,7 +10,7 @@
 
 mod cmdline;
 mod mounts;
-mod network;
+pub(crate) mod network;
 
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::cmdline::fuzz;

@@ -42,7 +42,7 @@ const HEADER: usize = 16;
 
 /// A network step that the kernel refused.
 #[derive(Debug, Error)]
-pub(super) enum NetworkError {
+pub(crate) enum NetworkError {
     #[error("open a netlink socket")]
     Socket(#[source] io::Error),
     #[error("find the device {device}")]
@@ -74,6 +74,15 @@ pub(super) fn configure(address: &Address) -> Result<(), NetworkError> {
         "add the route to the metadata service",
         host_route(device, METADATA),
     )
+}
+
+/// Gives the address of the metadata service to this machine itself.
+#[cfg(test)]
+pub(crate) fn be_the_metadata_service() -> Result<(), NetworkError> {
+    let kernel = Netlink::open().map_err(NetworkError::Socket)?;
+    let lo = kernel.index("lo")?;
+    kernel.request("bring lo up", link_up(lo))?;
+    kernel.request("set the address", new_address(lo, METADATA, 32))
 }
 
 struct Netlink {

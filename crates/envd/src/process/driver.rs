@@ -11,7 +11,7 @@
 
 use std::{
     io,
-    os::fd::{BorrowedFd, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
     sync::Arc,
     time::Duration,
 };
@@ -23,7 +23,7 @@ use rustix::{
     process::Signal,
 };
 use tokio::{
-    io::AsyncReadExt as _,
+    io::{AsyncReadExt as _, Interest, unix::AsyncFd},
     net::unix::pipe,
     sync::Notify,
     task::JoinHandle,
@@ -33,7 +33,7 @@ use tokio::{
 use super::{
     Processes,
     command::{Command, Input, Size, Words},
-    leader::Leader,
+    leader::{Leader, ticks_since_boot, watched},
     output::{Budget, End, Origin, Output, Past, Subscription},
     running::RunningTime,
     spawn::{self, Controlling, SpawnError, Stdio},
@@ -90,6 +90,15 @@ impl Process {
         self.pipe()?.close().await
     }
 
+    /// Gives back what an ended process has no use for, when whoever writes is done.
+    pub(super) async fn close(&self) {
+        if let Some(terminal) = &self.terminal {
+            terminal.close();
+        }
+        // Who still writes is told that it was in vain, and then the pipe is dropped with the record.
+        let _ = self.stdin.close().await;
+    }
+
     fn pipe(&self) -> Result<&Stdin, InputError> {
         match self.terminal {
             Some(_) => Err(InputError::Terminal),
@@ -117,6 +126,7 @@ impl Process {
 pub(super) struct Launched {
     process: Arc<Process>,
     subscription: Subscription,
+    pidfd: AsyncFd<OwnedFd>,
     pipes: Option<Pipes>,
     timeout: Option<Duration>,
 }
@@ -131,7 +141,7 @@ struct Pipes {
 pub(super) async fn launch(
     key: u64,
     command: Command,
-    cgroup: Option<BorrowedFd<'_>>,
+    cgroup: Option<Arc<OwnedFd>>,
     budget: &Arc<Budget>,
 ) -> Result<Launched, SpawnError> {
     let image = command
@@ -147,21 +157,21 @@ pub(super) async fn launch(
         None => on_pipes(command.input),
     }
     .map_err(SpawnError::Prepare)?;
-    let mut spawned = spawn::spawn(&image, &command.user, stdio, cgroup)?;
-    let running = spawned.running().await;
-    let leader = Leader::new(spawned.pid, spawned.pidfd).map_err(SpawnError::Prepare)?;
-    if let Err(fault) = running {
-        // A child that has reported exits at once.
-        leader.exited().await;
-        return Err(fault);
-    }
+    let started = ticks_since_boot();
+    let user = command.user;
+    let spawned = tokio::task::spawn_blocking(move || {
+        let cgroup = cgroup.as_ref().map(AsFd::as_fd);
+        spawn::spawn(&image, &user, &stdio, cgroup)
+    });
+    let spawned = spawned.await.map_err(|_| SpawnError::Lost)??;
+    let pidfd = watched(spawned.pidfd, Interest::READABLE).map_err(SpawnError::Prepare)?;
     let process = Arc::new(Process {
         key,
         tag: command.tag,
         words: command.words,
-        leader,
+        leader: Leader::new(spawned.pid, started),
         output: Output::new(budget, command.terminal.is_some()),
-        stdin: Stdin::new(stdin).map_err(SpawnError::Prepare)?,
+        stdin: Stdin::new(stdin),
         terminal,
         struck: Notify::new(),
     });
@@ -170,6 +180,7 @@ pub(super) async fn launch(
     Ok(Launched {
         process,
         subscription,
+        pidfd,
         pipes,
         timeout: command.timeout,
     })
@@ -185,6 +196,7 @@ impl Launched {
         let Self {
             process,
             subscription,
+            pidfd,
             pipes,
             timeout,
         } = self;
@@ -193,7 +205,7 @@ impl Launched {
             None => tokio::spawn(pump_terminal(Arc::clone(&process))),
         };
         tokio::spawn(async move {
-            let end = drive(&process, pump, timeout, &processes.running).await;
+            let end = drive(&process, pidfd, pump, timeout, &processes.running).await;
             processes.retire(&process, end);
         });
         subscription
@@ -202,6 +214,7 @@ impl Launched {
 
 async fn drive(
     process: &Process,
+    pidfd: AsyncFd<OwnedFd>,
     mut pump: JoinHandle<()>,
     timeout: Option<Duration>,
     time: &RunningTime,
@@ -221,7 +234,7 @@ async fn drive(
             give_up = Some(Instant::now() + GRACE);
         }
         tokio::select! {
-            ended = process.leader.exited(), if exit.is_none() => exit = Some(ended),
+            ended = process.leader.exited(&pidfd), if exit.is_none() => exit = Some(ended),
             _ = &mut pump, if !drained => drained = true,
             () = process.struck.notified() => struck = true,
             () = time.reach(due), if timed_out.is_none() && timeout.is_some() => {
@@ -327,5 +340,5 @@ fn on_pipes(input: Input) -> io::Result<Standard> {
 fn output_pipe() -> io::Result<(pipe::Receiver, OwnedFd)> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
     rustix::io::ioctl_fionbio(&reader, true)?;
-    Ok((pipe::Receiver::from_owned_fd(reader)?, writer))
+    Ok((pipe::Receiver::from_owned_fd_unchecked(reader)?, writer))
 }

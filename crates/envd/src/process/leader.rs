@@ -6,11 +6,15 @@
 
 use std::{
     fs, io,
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::{
+    param::clock_ticks_per_second,
+    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid},
+    time::{ClockId, clock_gettime},
+};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     sync::watch,
@@ -21,53 +25,47 @@ use super::exit::Exit;
 #[derive(Debug)]
 pub(super) struct Leader {
     pid: Pid,
-    descriptor: AsyncFd<OwnedFd>,
-    /// In clock ticks since boot, from `/proc/<pid>/stat`.
+    /// In clock ticks since boot: not later than it was born, and no earlier than who had its pid before.
     started: u64,
     exit: Mutex<Option<Exit>>,
     reaped: watch::Sender<bool>,
 }
 
 impl Leader {
-    /// Takes over a child that nobody else waits for.
-    pub(super) fn new(pid: Pid, descriptor: OwnedFd) -> io::Result<Self> {
-        let stat = fs::read(format!("/proc/{}/stat", pid.as_raw_pid())).unwrap_or_default();
-        Ok(Self {
+    /// Takes over a child that nobody else waits for, not born before `started`.
+    pub(super) fn new(pid: Pid, started: u64) -> Self {
+        Self {
             pid,
-            descriptor: watched(descriptor, Interest::READABLE)?,
-            started: Stat::parse(&stat).map_or(0, |stat| stat.started),
+            started,
             exit: Mutex::default(),
             reaped: watch::Sender::new(false),
-        })
+        }
     }
 
     pub(super) fn pid(&self) -> u32 {
         self.pid.as_raw_pid().unsigned_abs()
     }
 
-    /// Waits for the end and reaps. Cancel-safe.
-    pub(super) async fn exited(&self) -> Exit {
+    /// Waits for the end by `pidfd`, which is the leader's, and reaps. Cancel-safe.
+    pub(super) async fn exited(&self, pidfd: &AsyncFd<OwnedFd>) -> Exit {
         loop {
-            if let Some(exit) = self.try_reap() {
+            // An error of the descriptor's own readiness cannot happen while it is open; if it does, the
+            // kernel is asked all the same.
+            let ready = pidfd.readable().await;
+            if let Some(exit) = self.try_reap(pidfd.get_ref().as_fd()) {
                 return exit;
             }
-            // An error of the descriptor's own readiness cannot happen while it is open; if it does, the
-            // next turn of the loop asks the kernel again.
-            if let Ok(mut ready) = self.descriptor.readable().await {
-                if let Some(exit) = self.try_reap() {
-                    return exit;
-                }
+            if let Ok(mut ready) = ready {
                 ready.clear_ready();
             }
         }
     }
 
-    fn try_reap(&self) -> Option<Exit> {
+    fn try_reap(&self, pidfd: BorrowedFd<'_>) -> Option<Exit> {
         let mut exit = self.exit();
         if exit.is_none() {
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-            let waited = waitid(WaitId::PidFd(self.descriptor.get_ref().as_fd()), options);
-            *exit = match waited {
+            *exit = match waitid(WaitId::PidFd(pidfd), options) {
                 Ok(None) | Err(rustix::io::Errno::INTR) => return None,
                 Ok(Some(status)) => Some(match status.exit_status() {
                     Some(code) => Exit::Code(code),
@@ -128,6 +126,15 @@ impl Leader {
     }
 }
 
+/// The time now, as `/proc/<pid>/stat` tells the start of a process.
+pub(super) fn ticks_since_boot() -> u64 {
+    const NANOSECONDS: u64 = 1_000_000_000;
+    let now = clock_gettime(ClockId::Boottime);
+    let part = |number: i64| u64::try_from(number).unwrap_or(0);
+    let rate = clock_ticks_per_second();
+    part(now.tv_sec) * rate + part(now.tv_nsec) * rate / NANOSECONDS
+}
+
 /// A descriptor whose readiness wakes a task.
 pub(crate) fn watched(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an owned descriptor stays open, and the same, for as long as its owner lives.
@@ -161,6 +168,16 @@ impl Stat {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_is_not_older_than_the_ticks_before_its_birth() {
+        let before = ticks_since_boot();
+        let mut child = std::process::Command::new("/bin/true").spawn().unwrap();
+        let stat = fs::read(format!("/proc/{}/stat", child.id())).unwrap();
+        let started = Stat::parse(&stat).unwrap().started;
+        child.wait().unwrap();
+        assert!((before..=ticks_since_boot()).contains(&started));
+    }
 
     #[test]
     fn a_stat_line_is_read_whatever_the_program_is_called() {

@@ -5,7 +5,9 @@
 //! names at most one of them and an end is never lost. Two tasks belong to each: the pump reads its output
 //! (`output`), the driver waits for its end (`driver`). No lock is held across a wait.
 
+mod birth;
 mod command;
+pub(crate) mod descriptors;
 mod driver;
 mod exit;
 mod leader;
@@ -38,7 +40,8 @@ use crate::guest::{
     vital,
 };
 
-const MAX_LIVE: usize = 1024;
+/// Processes that run or start.
+pub(crate) const MAX_LIVE: usize = 1024;
 const MAX_ENDED: usize = 4096;
 const RECORD_KEPT: Duration = Duration::from_secs(10 * 60);
 const REPLAY_KEPT: Duration = Duration::from_secs(60);
@@ -227,8 +230,11 @@ impl Processes {
             table.live.remove(&process.key());
             process.output().end(end);
         }
-        let (processes, process) = (Arc::downgrade(self), Arc::downgrade(process));
+        let (processes, ended) = (Arc::downgrade(self), Arc::clone(process));
         tokio::spawn(async move {
+            ended.close().await;
+            let process = Arc::downgrade(&ended);
+            drop(ended);
             tokio::time::sleep(REPLAY_KEPT).await;
             if let Some(process) = process.upgrade() {
                 process.output().free_replay();

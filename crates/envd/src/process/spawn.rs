@@ -1,32 +1,27 @@
-//! Makes a child and turns it into a program, with every step checked.
+//! Turns a child into a program, with every step checked.
 //!
-//! The child is made by `clone3` directly: it is born with its pidfd and in its cgroup. Between the clone
-//! and the exec it runs in a copy of a process whose other threads are gone, perhaps in the middle of an
-//! allocation; so it makes system calls and nothing else. All it needs is prepared before (`Image`). The
-//! first step that fails is written to a close-on-exec pipe as its number and errno; end of file on that
-//! pipe means that the program runs.
+//! Between its birth and its exec the child is in the memory of envd (`birth`), other threads of which may
+//! be in the middle of anything; so it makes system calls and nothing else. All it needs is prepared before
+//! (`Image`). What it fails at it leaves in its plan, where its maker finds it.
 
 use std::{
-    ffi::{CStr, CString},
+    ffi::{CStr, CString, c_void},
     io,
-    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd},
     ptr,
+    sync::OnceLock,
 };
 
 use rustix::{
     io::Errno,
-    pipe::{PipeFlags, pipe_with},
-    process::Pid,
+    process::{Pid, WaitId, WaitIdOptions, waitid},
 };
 use thiserror::Error;
-use tokio::{io::AsyncReadExt as _, net::unix::pipe};
 
-use super::command::Image;
+use super::{birth, command::Image, descriptors};
 use crate::users::User;
 
-// linux/sched.h, linux/ioprio.h, linux/close_range.h
-const CLONE_PIDFD: u64 = 0x1000;
-const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+// linux/ioprio.h, linux/close_range.h
 const IOPRIO_WHO_PROCESS: libc::c_long = 1;
 const IOPRIO_BEST_EFFORT_4: libc::c_long = (2 << 13) | 4;
 const CLOSE_RANGE_CLOEXEC: libc::c_ulong = 4;
@@ -36,9 +31,8 @@ const SIGNAL_SET_BYTES: usize = 8;
 
 /// What the child was doing when it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub(crate) enum Stage {
-    Session = 1,
+    Session,
     Terminal,
     Priority,
     User,
@@ -46,22 +40,6 @@ pub(crate) enum Stage {
     Signals,
     Descriptors,
     Program,
-}
-
-impl Stage {
-    fn from_number(number: u8) -> Option<Self> {
-        let all = [
-            Self::Session,
-            Self::Terminal,
-            Self::Priority,
-            Self::User,
-            Self::Directory,
-            Self::Signals,
-            Self::Descriptors,
-            Self::Program,
-        ];
-        all.into_iter().find(|stage| *stage as u8 == number)
-    }
 }
 
 /// A program that does not run.
@@ -91,53 +69,23 @@ pub(super) enum Controlling {
     Terminal,
 }
 
-/// A child on its way to its program.
+/// A program that runs.
 #[derive(Debug)]
 pub(super) struct Spawned {
     pub(super) pid: Pid,
     pub(super) pidfd: OwnedFd,
-    report: pipe::Receiver,
 }
 
-impl Spawned {
-    /// Waits until the program runs, or tells why it does not; the child is still to be reaped then.
-    pub(super) async fn running(&mut self) -> Result<(), SpawnError> {
-        let mut report = Vec::with_capacity(5);
-        self.report
-            .read_to_end(&mut report)
-            .await
-            .map_err(SpawnError::Prepare)?;
-        let Some((stage, errno)) = report.split_first() else {
-            return Ok(());
-        };
-        match (
-            Stage::from_number(*stage),
-            errno.try_into().map(i32::from_ne_bytes),
-        ) {
-            (Some(stage), Ok(errno)) => Err(SpawnError::Child {
-                stage,
-                errno: Errno::from_raw_os_error(errno),
-            }),
-            _ => Err(SpawnError::Lost),
-        }
-    }
-}
-
-/// Clones and lets the child become `image` as `user`.
+/// Makes a child and lets it become `image` as `user`. Blocks until it has, or has failed and is reaped.
 pub(super) fn spawn(
     image: &Image,
     user: &User,
-    stdio: Stdio,
+    stdio: &Stdio,
     cgroup: Option<BorrowedFd<'_>>,
 ) -> Result<Spawned, SpawnError> {
-    let prepare = |fault: Errno| SpawnError::Prepare(fault.into());
-    let (report, child_report) = pipe_with(PipeFlags::CLOEXEC).map_err(prepare)?;
-    rustix::io::ioctl_fionbio(&report, true).map_err(prepare)?;
-    let report = pipe::Receiver::from_owned_fd(report).map_err(SpawnError::Prepare)?;
-
     let arguments = pointers(&image.arguments);
     let environment = pointers(&image.environment);
-    let plan = Plan {
+    let mut plan = Plan {
         candidates: &image.candidates,
         arguments: &arguments,
         environment: &environment,
@@ -149,60 +97,25 @@ pub(super) fn spawn(
             stdio.stderr.as_raw_fd(),
         ],
         controlling: stdio.controlling,
+        ignored: ignored_signals(),
+        descriptors: descriptors::inherited(),
+        failure: None,
     };
-
-    let mut pidfd: RawFd = -1;
-    let request = CloneArgs {
-        flags: CLONE_PIDFD
-            | if cgroup.is_some() {
-                CLONE_INTO_CGROUP
-            } else {
-                0
-            },
-        pidfd: (&raw mut pidfd) as u64,
-        exit_signal: u64::from(libc::SIGCHLD.unsigned_abs()),
-        cgroup: cgroup.map_or(0, |fd| u64::from(fd.as_raw_fd().unsigned_abs())),
-        ..CloneArgs::default()
+    let argument: *mut Plan<'_> = &raw mut plan;
+    // SAFETY: `run` makes system calls only, and `argument` is the plan that it expects.
+    let born = unsafe { birth::bear(cgroup, run, argument.cast()) };
+    let (pid, pidfd) = born.map_err(SpawnError::Prepare)?;
+    // SAFETY: the plan is still there. By the pointer that the child had, so that what it wrote is seen.
+    let Some((stage, errno)) = (unsafe { (*argument).failure }) else {
+        return Ok(Spawned { pid, pidfd });
     };
-    // SAFETY: without CLONE_VM the child has its own copy of this memory and continues here with result
-    // zero; `request` has the layout and size of the kernel's `struct clone_args`, and `pidfd` outlives the
-    // call that writes it.
-    let pid =
-        unsafe { libc::syscall(libc::SYS_clone3, &raw const request, size_of::<CloneArgs>()) };
-    if pid == 0 {
-        // SAFETY: this is the child, which `run` never leaves.
-        unsafe { plan.run(child_report.as_raw_fd()) }
-    }
-    let pid = i32::try_from(pid)
-        .ok()
-        .filter(|pid| *pid > 0)
-        .and_then(Pid::from_raw);
-    let Some(pid) = pid else {
-        return Err(SpawnError::Prepare(io::Error::last_os_error()));
-    };
-    // SAFETY: the kernel has just opened this descriptor for us and nothing else knows it.
-    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    Ok(Spawned { pid, pidfd, report })
+    // It has ended already.
+    let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+    Err(SpawnError::Child {
+        stage,
+        errno: Errno::from_raw_os_error(errno),
+    })
 }
-
-/// `struct clone_args` of linux/sched.h, as far as `cgroup`.
-#[derive(Default)]
-#[repr(C, align(8))]
-struct CloneArgs {
-    flags: u64,
-    pidfd: u64,
-    child_tid: u64,
-    parent_tid: u64,
-    exit_signal: u64,
-    stack: u64,
-    stack_size: u64,
-    tls: u64,
-    set_tid: u64,
-    set_tid_size: u64,
-    cgroup: u64,
-}
-
-const _: () = assert!(size_of::<CloneArgs>() == 88);
 
 fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
     strings
@@ -212,7 +125,7 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
         .collect()
 }
 
-/// All that the child needs; borrowed from memory that it has a copy of.
+/// All that the child needs, and what becomes of it.
 struct Plan<'a> {
     candidates: &'a [CString],
     arguments: &'a [*const libc::c_char],
@@ -221,27 +134,29 @@ struct Plan<'a> {
     user: &'a User,
     stdio: [RawFd; 3],
     controlling: Controlling,
+    /// Signals that a program would inherit as ignored.
+    ignored: &'a [libc::c_int],
+    /// How many a program may have.
+    descriptors: libc::rlimit,
+    failure: Option<(Stage, i32)>,
+}
+
+/// The life of a child: becomes the program, or tells why not and ends.
+///
+/// # Safety
+///
+/// Only for `birth::bear`, with a `Plan`.
+unsafe extern "C" fn run(plan: *mut c_void) -> ! {
+    let plan: *mut Plan<'_> = plan.cast();
+    // SAFETY: the plan outlives this, and its owner stands still. `_exit` ends only this process and runs
+    // nothing of its maker's.
+    unsafe {
+        (*plan).failure = Some((*plan).become_program());
+        libc::_exit(127)
+    }
 }
 
 impl Plan<'_> {
-    /// Becomes the program, or reports and exits.
-    ///
-    /// # Safety
-    ///
-    /// Only for the child of a clone that shares no memory with its parent.
-    unsafe fn run(&self, report: RawFd) -> ! {
-        // SAFETY: the caller's promise is this function's.
-        let (stage, errno) = unsafe { self.become_program() };
-        let number = errno.to_ne_bytes();
-        let message = [stage as u8, number[0], number[1], number[2], number[3]];
-        // SAFETY: `message` is five readable bytes; a parent that is gone needs no report. `_exit` ends
-        // only this process and runs nothing of the parent's.
-        unsafe {
-            libc::write(report, message.as_ptr().cast(), message.len());
-            libc::_exit(127)
-        }
-    }
-
     /// The steps of the guest specification, in its order. Returns at the first that fails.
     ///
     /// # Safety
@@ -273,16 +188,17 @@ impl Plan<'_> {
             if libc::chdir(self.directory.as_ptr()) != 0 {
                 return (Stage::Directory, errno());
             }
-            if !reset_signals() {
+            if !reset_signals(self.ignored) {
                 return (Stage::Signals, errno());
             }
             libc::umask(0o022);
-            if libc::syscall(
-                libc::SYS_close_range,
-                3,
-                libc::c_uint::MAX,
-                CLOSE_RANGE_CLOEXEC,
-            ) != 0
+            if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const self.descriptors) != 0
+                || libc::syscall(
+                    libc::SYS_close_range,
+                    3,
+                    libc::c_uint::MAX,
+                    CLOSE_RANGE_CLOEXEC,
+                ) != 0
             {
                 return (Stage::Descriptors, errno());
             }
@@ -313,10 +229,19 @@ impl Plan<'_> {
             libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) == 0
                 && libc::syscall(libc::SYS_setgid, *gid) == 0
                 && libc::syscall(libc::SYS_setuid, *uid) == 0
-                && [libc::getuid(), libc::geteuid()] == [*uid; 2]
-                && [libc::getgid(), libc::getegid()] == [*gid; 2]
+                && has_ids(libc::SYS_getresuid, *uid)
+                && has_ids(libc::SYS_getresgid, *gid)
         }
     }
+}
+
+/// Whether the real, the effective and the saved id are `expected`.
+unsafe fn has_ids(call: libc::c_long, expected: u32) -> bool {
+    let mut ids = [!expected; 3];
+    let [real, effective, saved] = &mut ids;
+    // SAFETY: three places for a number each.
+    let told = unsafe { libc::syscall(call, real, effective, saved) };
+    told == 0 && ids == [expected; 3]
 }
 
 fn errno() -> i32 {
@@ -348,26 +273,24 @@ unsafe fn set_priority() -> bool {
     }
 }
 
-/// Every signal unblocked and at its default: Rust's runtime ignores SIGPIPE, and whoever started envd may
-/// have ignored more; a program must inherit neither.
-unsafe fn reset_signals() -> bool {
+/// Every signal unblocked and at its default: whoever started envd may have ignored some, and Rust's
+/// runtime ignores SIGPIPE; a program must inherit neither. Handlers are gone since the child's birth.
+unsafe fn reset_signals(ignored: &[libc::c_int]) -> bool {
     // SAFETY: four zero words are the kernel's `sigaction` for the default, and one is an empty signal set.
     // By system call, because the C library keeps two signals for itself and would refuse them.
     unsafe {
         let default = [0_u64; 4];
-        for signal in 1..=LAST_SIGNAL {
-            // The kernel refuses KILL and STOP, which cannot be anything but the default.
+        for signal in ignored {
             libc::syscall(
                 libc::SYS_rt_sigaction,
-                signal,
+                *signal,
                 default.as_ptr(),
                 ptr::null::<u64>(),
                 SIGNAL_SET_BYTES,
             );
         }
-        let set = libc::SYS_rt_sigprocmask;
         libc::syscall(
-            set,
+            libc::SYS_rt_sigprocmask,
             libc::SIG_SETMASK,
             default.as_ptr(),
             ptr::null::<u64>(),
@@ -376,18 +299,24 @@ unsafe fn reset_signals() -> bool {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The signals that envd ignores: since its start, for it changes none.
+fn ignored_signals() -> &'static [libc::c_int] {
+    static IGNORED: OnceLock<Vec<libc::c_int>> = OnceLock::new();
+    IGNORED.get_or_init(|| (1..=LAST_SIGNAL).filter(|one| is_ignored(*one)).collect())
+}
 
-    #[test]
-    fn every_stage_survives_the_pipe() {
-        for number in 0..=9 {
-            let stage = Stage::from_number(number);
-            assert_eq!(
-                stage.map(|stage| stage as u8),
-                (1..=8).contains(&number).then_some(number)
-            );
-        }
-    }
+fn is_ignored(signal: libc::c_int) -> bool {
+    // The kernel's `sigaction`: the handler and three words more.
+    let mut action = [0_u64; 4];
+    // SAFETY: nothing is set, and `action` has room for what is told.
+    let told = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal,
+            ptr::null::<u64>(),
+            action.as_mut_ptr(),
+            SIGNAL_SET_BYTES,
+        )
+    };
+    told == 0 && action[0] == libc::SIG_IGN as u64
 }

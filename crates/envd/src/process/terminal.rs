@@ -7,6 +7,7 @@
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
@@ -18,7 +19,6 @@ use rustix::{
 };
 use tokio::{
     io::{Interest, unix::AsyncFd},
-    sync::Mutex,
     time::timeout,
 };
 
@@ -33,11 +33,14 @@ const CHUNK: usize = 16 << 10;
 /// Owner reads and writes, the group of terminals writes: what programs like `write` expect.
 const MODE: u32 = 0o620;
 
+type Master = Arc<AsyncFd<OwnedFd>>;
+
 #[derive(Debug)]
 pub(super) struct Terminal {
-    master: AsyncFd<OwnedFd>,
+    /// Absent when it is closed.
+    master: Mutex<Option<Master>>,
     /// One writer at a time, so that what two people paste is not mixed.
-    writing: Mutex<()>,
+    writing: tokio::sync::Mutex<()>,
 }
 
 impl Terminal {
@@ -51,22 +54,39 @@ impl Terminal {
         rustix::fs::fchmod(&other, Mode::from_raw_mode(MODE))?;
         set_size(&master, size)?;
         rustix::io::ioctl_fionbio(&master, true)?;
+        let master = watched(master, Interest::READABLE | Interest::WRITABLE)?;
         let terminal = Self {
-            master: watched(master, Interest::READABLE | Interest::WRITABLE)?,
-            writing: Mutex::new(()),
+            master: Mutex::new(Some(Arc::new(master))),
+            writing: tokio::sync::Mutex::new(()),
         };
         Ok((terminal, other))
     }
 
     /// Sets the size of the window; the program in the foreground gets SIGWINCH.
     pub(super) fn resize(&self, size: Size) -> io::Result<()> {
-        set_size(self.master.get_ref(), size)
+        set_size(self.master()?.get_ref(), size)
+    }
+
+    /// Closes this side, when what is read or written now is done; nobody is on the other any more.
+    pub(super) fn close(&self) {
+        *self.slot() = None;
+    }
+
+    fn master(&self) -> io::Result<Master> {
+        self.slot()
+            .clone()
+            .ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<Master>> {
+        self.master.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The next output; nothing at the end. Cancel-safe.
     pub(super) async fn read(&self, buffer: &mut Vec<u8>) -> Option<Bytes> {
+        let master = self.master().ok()?;
         loop {
-            let mut ready = self.master.readable().await.ok()?;
+            let mut ready = master.readable().await.ok()?;
             buffer.clear();
             buffer.reserve(CHUNK);
             let read = ready
@@ -84,9 +104,10 @@ impl Terminal {
     pub(super) async fn write(&self, bytes: &[u8]) -> Result<(), InputError> {
         let write = async {
             let _turn = self.writing.lock().await;
+            let master = self.master().map_err(|_| InputError::Closed)?;
             let mut rest = bytes;
             while !rest.is_empty() {
-                let ready = self.master.writable().await;
+                let ready = master.writable().await;
                 let mut ready = ready.map_err(|_| InputError::Closed)?;
                 match ready.try_io(|master| Ok(rustix::io::write(master.get_ref(), rest)?)) {
                     Ok(Ok(written)) => rest = rest.get(written..).unwrap_or_default(),

@@ -251,9 +251,10 @@ pub(crate) fn fuzz(data: &[u8]) {
     let _ = grpc_timeout(&text);
 }
 
-/// Text of a caller, cut for a message.
+/// Text of a caller, cut for a message, which is at most a kilobyte.
 pub(crate) fn short(text: &str) -> String {
-    text.chars().take(256).collect()
+    const MOST: usize = 768;
+    text[..text.floor_char_boundary(MOST)].to_owned()
 }
 
 impl HttpError {

@@ -13,6 +13,8 @@ use std::{
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
+use super::pace::UnderWay;
+
 const MAX_BYTES: usize = 256 << 20;
 const MAX_TIME: Duration = Duration::from_secs(10);
 
@@ -21,11 +23,15 @@ const MAX_TIME: Duration = Duration::from_secs(10);
 pub(super) struct ReadWhole {
     /// Absent at its end.
     body: Option<Incoming>,
+    under_way: Option<UnderWay>,
 }
 
 impl ReadWhole {
-    pub(super) fn new(body: Incoming) -> Self {
-        Self { body: Some(body) }
+    pub(super) fn new(body: Incoming, under_way: UnderWay) -> Self {
+        Self {
+            body: Some(body),
+            under_way: Some(under_way),
+        }
     }
 }
 
@@ -60,8 +66,13 @@ impl Body for ReadWhole {
 
 impl Drop for ReadWhole {
     fn drop(&mut self) {
+        let under_way = self.under_way.take();
         if let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) {
-            tokio::spawn(tokio::time::timeout(MAX_TIME, discard(body)));
+            tokio::spawn(async move {
+                // Whether it came to its end or not, nothing more is done about it.
+                let _ = tokio::time::timeout(MAX_TIME, discard(body)).await;
+                drop(under_way);
+            });
         }
     }
 }

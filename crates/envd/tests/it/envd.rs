@@ -31,7 +31,19 @@ pub(crate) struct Envd {
 impl Envd {
     /// Starts one and waits until it listens.
     pub(crate) fn start(flags: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_envd"))
+        Self::begin(Command::new(env!("CARGO_BIN_EXE_envd")), flags)
+    }
+
+    /// Starts one that may have `descriptors` open, and children of it too.
+    pub(crate) fn start_with_limit(descriptors: u32) -> Self {
+        let mut shell = Command::new("/bin/sh");
+        let script = format!(r#"ulimit -Sn {descriptors} && exec "$0" "$@""#);
+        shell.args(["-c", &script, env!("CARGO_BIN_EXE_envd")]);
+        Self::begin(shell, &[])
+    }
+
+    fn begin(mut command: Command, flags: &[&str]) -> Self {
+        let mut child = command
             .args([
                 "--no-vm",
                 "--listen",
@@ -62,6 +74,12 @@ impl Envd {
         Self { child, address }
     }
 
+    /// How many descriptors it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        let all = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        all.unwrap().count()
+    }
+
     /// The memory that it has now, in KiB.
     pub(crate) fn resident(&self) -> u64 {
         self.status("VmRSS:")
@@ -72,8 +90,13 @@ impl Envd {
         self.status("VmHWM:")
     }
 
+    /// What the kernel tells of it in one of its files.
+    pub(crate) fn proc(&self, file: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap()
+    }
+
     fn status(&self, name: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = self.proc("status");
         let line = status.lines().find_map(|line| line.strip_prefix(name));
         line.unwrap()
             .trim()
@@ -82,7 +105,7 @@ impl Envd {
             .unwrap()
     }
 
-    fn config(&self, codec: CodecFormat) -> ClientConfig {
+    pub(crate) fn config(&self, codec: CodecFormat) -> ClientConfig {
         let uri = format!("http://{}", self.address).parse().unwrap();
         // A listing of everything that a listing may hold is larger than a client takes by itself.
         ClientConfig::new(uri)
@@ -155,19 +178,8 @@ impl Envd {
 
     /// One plain HTTP/1.1 exchange: status, headers as text, body.
     pub(crate) fn http(&self, line: &str, headers: &str, body: &[u8]) -> (u16, String, Vec<u8>) {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(30)))
-            .unwrap();
-        let length = body.len();
-        write!(
-            stream,
-            "{line} HTTP/1.1\r\nHost: envd\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n"
-        )
-        .unwrap();
-        stream.write_all(body).unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
+        let headers = format!("Content-Length: {}\r\n{headers}", body.len());
+        let answer = self.exchange(line, &headers, body);
         let end = answer
             .windows(4)
             .position(|four| four == b"\r\n\r\n")
@@ -175,6 +187,25 @@ impl Envd {
         let head = String::from_utf8(answer[..end].to_vec()).unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         (status, head, answer[end + 4..].to_vec())
+    }
+
+    /// One exchange whose body is in chunks already; all of the answer as text.
+    pub(crate) fn chunked(&self, line: &str, headers: &str, body: &[u8]) -> String {
+        let headers = format!("Transfer-Encoding: chunked\r\n{headers}");
+        String::from_utf8_lossy(&self.exchange(line, &headers, body)).into_owned()
+    }
+
+    fn exchange(&self, line: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(30)))
+            .unwrap();
+        let head = format!("{line} HTTP/1.1\r\nHost: envd\r\nConnection: close\r\n{headers}\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(body).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        answer
     }
 }
 

@@ -13,6 +13,8 @@ mod endurance;
 mod envd;
 mod files;
 mod processes;
+mod protocol;
+mod space;
 mod standstill;
 mod terminal;
 mod watching;

@@ -9,13 +9,16 @@ use rustix::{
 use wrenn_rpc::{
     connectrpc::{CodecFormat, ConnectError, ErrorCode, client::CallOptions},
     process::{
-        CloseStdinRequest, ListRequest, ProcessInput, ProcessSelector, SendInputRequest,
-        SendSignalRequest, Signal, StartRequest, StartResponse, process_event::Event,
-        process_input::Input,
+        CloseStdinRequest, ConnectRequest, ConnectResponse, ListRequest, ProcessInput,
+        ProcessSelector, SendInputRequest, SendSignalRequest, Signal, StartRequest, StartResponse,
+        process_event::Event, process_input::Input,
     },
 };
 
-use crate::envd::{Envd, Ran, as_user, by_pid, by_tag, is_soak, program, shell};
+use crate::{
+    envd::{Envd, Kept, Ran, as_user, by_pid, by_tag, is_soak, program, shell},
+    terminal::on_terminal,
+};
 
 async fn check(envd: &Envd, request: StartRequest, expected: (&str, &str, &str)) {
     for codec in [CodecFormat::Proto, CodecFormat::Json] {
@@ -188,6 +191,64 @@ async fn many_echoes_lose_nothing_and_leave_nothing() {
     assert!(list.into_owned().processes.is_empty());
     let zombies = envd.sh("grep -l 'State:.Z' /proc/[0-9]*/status 2>/dev/null | xargs -r grep -l \"PPid:.$PPID$\"; true").await;
     assert_eq!(zombies.text(), "");
+}
+
+#[tokio::test]
+async fn a_program_inherits_nothing_of_what_envd_is_to_itself() {
+    let envd = Envd::start(&[]);
+    let own = || {
+        let status = envd.proc("status");
+        let ignored = status
+            .lines()
+            .find_map(|line| line.strip_prefix("SigIgn:\t"));
+        // Those of threads are the C library's own.
+        let ignored = u64::from_str_radix(ignored.unwrap(), 16).unwrap() & 0x7fff_ffff;
+        (envd.proc("oom_score_adj"), ignored)
+    };
+    let before = own();
+    let signals = envd.run(
+        program("grep", &["^Sig[BI]", "/proc/self/status"]),
+        CallOptions::default(),
+    );
+    let none = "0".repeat(16);
+    assert_eq!(
+        signals.await.unwrap().text(),
+        format!("SigBlk:\t{none}\nSigIgn:\t{none}\n")
+    );
+    let rest = "nice; cat /proc/self/oom_score_adj; umask; ls /proc/self/fd | wc -l";
+    // The fourth descriptor is of `ls` itself.
+    assert_eq!(envd.sh(rest).await.text(), "0\n100\n0022\n4\n");
+    // What the child was given while it lived in the memory of envd is the child's alone.
+    assert_eq!(own(), before);
+}
+
+/// The records of ended processes are kept for minutes.
+#[tokio::test]
+async fn ended_processes_hold_no_descriptors_and_programs_have_the_limit_of_envd() {
+    let limit = 64;
+    let envd = Envd::start_with_limit(limit);
+    for _ in 0..limit {
+        assert_eq!(envd.sh("ulimit -n").await.text(), format!("{limit}\n"));
+    }
+    let (pid, terminal) = started(&envd, on_terminal(shell("exit 3"), 80, 24)).await;
+    assert_eq!(terminal.await.unwrap().unwrap().status(), "exit status 3");
+    assert_eq!(
+        envd.follow(pid, CallOptions::default())
+            .await
+            .unwrap()
+            .status(),
+        "exit status 3"
+    );
+    assert!(envd.descriptors() < 32, "{} are open", envd.descriptors());
+    // What runs at once may need more than envd was given.
+    let mut running = Vec::new();
+    for _ in 0..limit {
+        running.push(started(&envd, shell("read word")).await);
+    }
+    for (pid, follower) in running {
+        input(&envd, pid, b"go\n").await.unwrap();
+        assert_eq!(follower.await.unwrap().unwrap().status(), "exit status 0");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -500,6 +561,63 @@ async fn a_late_follower_gets_the_end_and_the_replay() {
         .await
         .unwrap_err();
     assert_eq!(missing.code, ErrorCode::NotFound);
+}
+
+#[tokio::test]
+async fn a_process_has_so_many_followers_and_a_tag_means_its_latest_holder() {
+    let envd = Envd::start(&[]);
+    let mut request = shell("read word; exit 5");
+    request.tag = Some("job".into());
+    let (first, follower) = started(&envd, request.clone()).await;
+    let connect = ConnectRequest {
+        process: by_tag("job").into(),
+        ..Default::default()
+    };
+    // Whoever has started it is one.
+    let mut others: Vec<_> = (1..64)
+        .map(|_| Kept::stream(&envd, "/process.Process/Connect", &connect))
+        .collect();
+    let refused = envd.follow(first, CallOptions::default()).await;
+    assert_eq!(refused.unwrap_err().code, ErrorCode::ResourceExhausted);
+    others.pop();
+    // Who has gone is noticed in its time.
+    let begun = Instant::now();
+    let latest = loop {
+        let client = envd.processes(CodecFormat::Proto);
+        let mut stream = client.connect(connect.clone()).await.unwrap();
+        if stream
+            .message::<ConnectResponse>()
+            .await
+            .is_ok_and(|first| first.is_some())
+        {
+            break stream;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10));
+    };
+    drop((latest, others));
+    input(&envd, first, b"go\n").await.unwrap();
+    assert_eq!(follower.await.unwrap().unwrap().status(), "exit status 5");
+    let options = CallOptions::default();
+    assert_eq!(
+        envd.follow(first, options.clone()).await.unwrap().pid,
+        Some(first)
+    );
+
+    let (second, follower) = started(&envd, request).await;
+    let mut stream = envd
+        .processes(CodecFormat::Proto)
+        .connect(connect)
+        .await
+        .unwrap();
+    let event = stream.message::<ConnectResponse>().await.unwrap().unwrap();
+    let mut ran = Ran::default();
+    ran.take(event.to_owned_message().event.into_option().unwrap());
+    assert_eq!(ran.pid, Some(second));
+    // The record of the first gave way to the second, also under its pid.
+    let forgotten = envd.follow(first, options).await.unwrap_err();
+    assert_eq!(forgotten.code, ErrorCode::NotFound);
+    input(&envd, second, b"go\n").await.unwrap();
+    assert_eq!(follower.await.unwrap().unwrap().status(), "exit status 5");
 }
 
 #[tokio::test]

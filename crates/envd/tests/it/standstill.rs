@@ -55,6 +55,29 @@ async fn a_frozen_guest_stands_still_until_it_is_thawed() {
     assert_eq!(envd.sh("echo on").await.text(), "on\n");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_starts_something_in_a_frozen_guest_waits_alone() {
+    let groups = Groups::new();
+    let envd = std::sync::Arc::new(envd_in(&groups));
+    post(&envd, "/freeze", "", 200);
+    let starting = tokio::spawn({
+        let envd = std::sync::Arc::clone(&envd);
+        async move { envd.sh("echo thawed").await }
+    });
+    // It is born and cannot go on.
+    let begun = Instant::now();
+    while groups.read("user/cgroup.procs").is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(envd.http("GET /health", "", b"").0, 204);
+    assert_eq!(envd.http("GET /files?path=/etc/passwd", "", b"").0, 200);
+    assert!(!starting.is_finished());
+    post(&envd, "/unfreeze", "", 204);
+    let ran = tokio::time::timeout(Duration::from_secs(10), starting).await;
+    assert_eq!(ran.unwrap().unwrap().text(), "thawed\n");
+}
+
 #[test]
 fn what_the_guest_froze_itself_stays_frozen() {
     let groups = Groups::new();

@@ -17,7 +17,7 @@ use crate::envd::{Envd, Ran, as_user, by_pid, is_soak, program, shell};
 const PATIENCE: Duration = Duration::from_secs(60);
 const REPLAY: usize = 256 << 10;
 
-fn window(cols: u32, rows: u32) -> PTY {
+pub(crate) fn window(cols: u32, rows: u32) -> PTY {
     let size = pty::Size {
         cols,
         rows,
@@ -29,7 +29,7 @@ fn window(cols: u32, rows: u32) -> PTY {
     }
 }
 
-fn on_terminal(request: StartRequest, cols: u32, rows: u32) -> StartRequest {
+pub(crate) fn on_terminal(request: StartRequest, cols: u32, rows: u32) -> StartRequest {
     StartRequest {
         pty: window(cols, rows).into(),
         ..request
