@@ -4,9 +4,9 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     cmd::{
-        api, completions, config, control_plane, doctor, down, help, host_agent, logs, machine,
-        man, migrate, page_server, run, sandbox, setup, snapshot, status, supervise, template, up,
-        version,
+        api, completions, config, control_plane, debug, doctor, down, help, host_agent, logs,
+        machine, man, migrate, page_server, run, sandbox, setup, snapshot, status, supervise,
+        template, up, version,
     },
     context::Global,
 };
@@ -80,6 +80,9 @@ pub(crate) enum Command {
     ControlPlane(control_plane::Arguments),
     /// Run sandboxes on this machine for a control plane
     HostAgent(host_agent::Arguments),
+    /// Look into a host's files
+    #[command(subcommand, arg_required_else_help = true)]
+    Debug(debug::Command),
     /// The process that serves the memory of a restored VM
     #[command(hide = true)]
     PageServer(page_server::Arguments),

@@ -13,6 +13,7 @@ use super::{
     host::{COW, Directory, SCRATCH, remove_directory},
     manifest::{Live, Manifest},
     policy::State,
+    seed::SnapshotTemplate,
     snapshot,
     stack::{Guard, Stack, vm_id},
     tombstone::Tombstone,
@@ -66,6 +67,9 @@ pub(super) async fn adopt(host: &Host) -> Vec<Adopted> {
     sweep(host, &adopted).await;
     for id in ended {
         bury(host, id).await;
+    }
+    if let Err(error) = SnapshotTemplate::sweep(&host.snapshot_templates()) {
+        tracing::error!(error = %chain(&error), "templates were not swept");
     }
     host.graveyard.forget_old();
     adopted

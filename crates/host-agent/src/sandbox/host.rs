@@ -59,7 +59,7 @@ pub struct Host {
     pub(crate) events: Arc<Events>,
     pub(crate) graveyard: Graveyard,
     pub(crate) config: Config,
-    /// Bounds the boots that run at once: more than there are processors only slow each other down.
+    /// Bounds the boots and restores that run at once: more than there are processors only slow each other down.
     pub(crate) boots: Semaphore,
     /// Bounds the pauses that nobody waits for.
     pub(crate) idle_pauses: Semaphore,

@@ -98,6 +98,9 @@ impl Steps<'_> {
             .step("check", None, check(host, manifest, snapshot))
             .await?;
         self.passed("check")?;
+        let _permit = self
+            .step("permit", None, async { Ok(host.boots.acquire().await) })
+            .await?;
         let slot = self.slot(manifest, stack).await?;
 
         let size = DiskSize::mib(manifest.disk_mib)?;

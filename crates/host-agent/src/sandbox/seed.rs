@@ -151,6 +151,18 @@ impl SnapshotTemplate {
         }
     }
 
+    /// Removes what a creation or a removal that was cut off has left.
+    pub(crate) fn sweep(directory: &Path) -> Result<(), Error> {
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if !path.join(RECORD).exists() {
+                tracing::info!(path = %path.display(), "swept a part of a template");
+                Self::remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The templates in `directory`, by id; what has no record is a half-made or half-removed one.
     pub(crate) fn list(directory: &Path) -> Vec<(TemplateId, Self)> {
         let entries = fs::read_dir(directory).into_iter().flatten().flatten();

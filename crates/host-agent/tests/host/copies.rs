@@ -197,6 +197,11 @@ fn sandboxes_are_made_from_a_snapshot_template_that_outlives_its_source() {
             .any(|found| found.template_id == template.to_string())
     );
     destroy(&host, id);
+    host.shell("mkdir -p /var/lib/wrenn/templates/tpl-half/gen-1")
+        .expect("as a cut-off creation leaves it");
+    host.kill_agent().expect("it starts again");
+    let left = host.shell("ls /var/lib/wrenn/templates").expect("list");
+    assert_eq!(left.trim(), template.to_string());
 
     let made = [SandboxId::new(), SandboxId::new()];
     for child in made {

@@ -4,6 +4,7 @@ pub(crate) mod api;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod control_plane;
+pub(crate) mod debug;
 pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod help;
@@ -50,6 +51,7 @@ pub(crate) fn run(context: &Context, command: Command) -> Outcome {
         Command::Config(command) => config::run(context, &command),
         Command::ControlPlane(arguments) => control_plane::run(&arguments),
         Command::HostAgent(arguments) => host_agent::run(context, &arguments),
+        Command::Debug(command) => debug::run(context, command),
         Command::PageServer(arguments) => page_server::run(arguments),
         Command::Setup(arguments) => setup::run(context, &arguments),
         Command::Machine(command) => machine::run(context, &command),

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod copies;
+mod debug;
 mod help;
 mod sandbox;
 mod sleeping;
