@@ -183,3 +183,23 @@ fn who_dawdles_with_the_first_request_is_cut_and_large_headers_are_refused() {
     assert!(rest.is_empty());
     assert!((9..25).contains(&waited.as_secs()), "{waited:?}");
 }
+
+#[test]
+fn who_comes_when_all_seats_are_taken_waits_and_is_then_told() {
+    let envd = Envd::start(&[]);
+    let mut seated: Vec<_> = (0..1024).map(|_| Kept::open(&envd)).collect();
+    for one in [0, 1023] {
+        seated[one].send("GET /health", "", 0, b"");
+        assert_eq!(seated[one].answer().0, 204);
+    }
+    let begun = Instant::now();
+    let mut late = Kept::open(&envd);
+    assert_eq!(late.head().0, 503);
+    let waited = begun.elapsed();
+    assert!((4..10).contains(&waited.as_secs()), "{waited:?}");
+    // Whoever leaves makes room.
+    let mut next = Kept::open(&envd);
+    seated.truncate(512);
+    next.send("GET /health", "", 0, b"");
+    assert_eq!(next.answer().0, 204);
+}

@@ -200,3 +200,34 @@ async fn nothing_is_left_of_a_shell_that_is_killed() {
     let ended = envd.follow(ran.pid.unwrap(), CallOptions::default()).await;
     assert_eq!(ended.unwrap().status(), "signal: killed");
 }
+
+#[tokio::test]
+async fn no_more_processes_run_than_there_is_room_for() {
+    let envd = Envd::start(&[]);
+    let mut pids = Vec::new();
+    let refused = loop {
+        let request = program("cat", &[]);
+        let client = envd.processes(CodecFormat::Proto);
+        let mut stream = client.start(request).await.unwrap();
+        let Ok(Some(first)) = stream.message::<StartResponse>().await else {
+            break stream.error().cloned().unwrap();
+        };
+        let mut ran = Ran::default();
+        ran.take(first.to_owned_message().event.into_option().unwrap());
+        pids.push(ran.pid.unwrap());
+        assert!(pids.len() <= 1024);
+    };
+    assert_eq!(refused.code, ErrorCode::ResourceExhausted);
+    assert_eq!(pids.len(), 1024);
+    let close = wrenn_rpc::process::CloseStdinRequest {
+        process: by_pid(pids[0]).into(),
+        ..Default::default()
+    };
+    envd.processes(CodecFormat::Proto)
+        .close_stdin(close)
+        .await
+        .unwrap();
+    let ended = envd.follow(pids[0], CallOptions::default()).await;
+    assert_eq!(ended.unwrap().status(), "exit status 0");
+    assert_eq!(envd.sh("echo again").await.text(), "again\n");
+}
