@@ -83,7 +83,11 @@ pub(super) async fn carry_out(app: &Arc<App>, host: HostId, order: Order) {
                 on_idle: on_idle.into(),
                 ..UpdateSandboxRequest::default()
             };
-            policy::tell_agent(app, host, id, generation, change).await
+            match policy::tell_agent(app, host, id, generation, change).await {
+                // An agent of an older version: said once to who changed the policy, not each 5 s.
+                Err(error) if error.code == ErrorCode::NotImplemented => Ok(()),
+                outcome => outcome,
+            }
         }
         Order::DeleteCopy(id) => snapshot::delete_copy(app, host, id).await,
     };
