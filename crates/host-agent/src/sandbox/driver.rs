@@ -722,11 +722,15 @@ impl Driver {
 
     fn publish(&self, state: Phase) {
         let (generation, op_id) = (self.manifest.generation, self.manifest.op_id.clone());
-        let (timeout, on_idle) = (self.manifest.idle_timeout_sec, self.manifest.on_idle);
+        let manifest = &self.manifest;
+        let (timeout, on_idle) = (manifest.idle_timeout_sec, manifest.on_idle);
+        let size = (manifest.vcpus, manifest.memory_mib, manifest.disk_mib);
         self.view.send_modify(|view| {
             view.state = state;
             view.generation = generation;
             view.op_id = op_id;
+            // A snapshot template has sizes of its own.
+            (view.vcpus, view.memory_mib, view.disk_mib) = size;
             view.idle_timeout_sec = timeout;
             view.on_idle = on_idle;
         });
