@@ -132,6 +132,6 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         io::Write::write_all(&mut file, b"short").unwrap();
         let found = contents(&file).unwrap();
-        assert_eq!(found.pages, [0..1]);
+        assert_eq!(found.pages.first(), Some(&(0..1)));
     }
 }
