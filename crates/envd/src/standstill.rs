@@ -354,6 +354,19 @@ mod tests {
     }
 
     #[test]
+    fn a_clone_that_is_restored_at_once_obeys_its_own_host() {
+        in_a_guest(watched(LATE * 4), async |mut trial| {
+            assert_eq!(trial.post("/snapshot/prepare", FILESYSTEM).await, 200);
+            // No time passes in the guest between its snapshot and its restore.
+            trial.metadata.told.send_replace(Told::of("another host"));
+            assert_eq!(trial.post("/unfreeze", "").await, 401);
+            trial.key = "another host";
+            assert_eq!(trial.post("/init", &trial.repeated_init()).await, 204);
+            assert_eq!(held(&trial), (false, false));
+        });
+    }
+
+    #[test]
     fn the_watchdog_of_the_parent_does_not_open_its_clone() {
         in_a_guest(watched(SHORT), async |mut trial| {
             assert_eq!(trial.post("/snapshot/prepare", FILESYSTEM).await, 200);
