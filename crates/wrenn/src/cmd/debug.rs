@@ -23,7 +23,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Runs on the host that has the snapshot.\n\nExamples:\n  wrenn debug snapshot sb-03ha71iwkjwzmk5phq6ykw0jv"
+    after_help = "Runs on the host that has the snapshot.\n\nExamples:\n  wrenn debug snapshot sb-03ha71iwkjwzmk5phq6ykw0jv\n  wrenn debug snapshot tpl-03ha71iwkjwzmk5phq6ykw0jv --state-dir /srv/wrenn"
 )]
 pub(crate) struct Snapshot {
     /// Id of a sandbox or of a snapshot template
