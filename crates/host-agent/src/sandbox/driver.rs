@@ -18,7 +18,6 @@ use super::{
     policy::{Change, Known, Refusal, State, Verdict, judge},
     registry::Forget,
     seed::{self, Seed, SnapshotTemplate},
-    snapshot,
     stack::{Stack, Undo},
     steps::{StartError, Steps},
     tombstone::Tombstone,
@@ -28,8 +27,6 @@ use crate::{backoff::Backoff, chain, envd::Envd, events::EventKind};
 
 /// Requests that may wait for a task.
 pub(super) const QUEUE: usize = 16;
-/// Longest wait for the files that are being written when a pause begins, before stretching.
-const WRITERS: Duration = Duration::from_secs(10);
 /// How often a sandbox that is in use when its idle time is over is looked at again.
 const IDLE_LOOK: Duration = Duration::from_secs(2);
 /// Waits between attempts to pause an idle sandbox (control-plane.md §4.2).
@@ -177,6 +174,7 @@ impl Driver {
                 host: &self.host,
                 stack: &stack,
                 running: &running,
+                activity: &self.view.borrow().activity.clone(),
                 reason: PauseReason::User,
                 superseded: CancellationToken::new(),
             };
@@ -436,10 +434,8 @@ impl Driver {
         op: Option<Operation>,
     ) -> (Life, Result<(), Refused>) {
         let (host, id) = (Arc::clone(&self.host), self.id());
-        let before = (self.manifest.generation, self.manifest.op_id.clone());
         let mut manifest = self.manifest.clone();
         if let Some(op) = &op {
-            manifest.accept(op);
             self.manifest.accept(op);
         }
         self.publish(Phase::Pausing);
@@ -449,15 +445,11 @@ impl Driver {
             host: &host,
             stack: &stack,
             running: &running,
+            activity: &activity,
             reason,
             superseded: superseded.clone(),
         };
-        let work = async {
-            // Those who write on after this write to a sandbox that is paused in the middle of it.
-            let written = activity.no_writers();
-            let _ = tokio::time::timeout(host.pace.stretch(WRITERS), written).await;
-            pausing.run(&mut manifest).await
-        };
+        let work = pausing.run(&mut manifest, op.as_ref());
         let (paused, destroy) = self.overtakeable(&superseded, work).await;
         if let Some(op) = destroy {
             return (
@@ -468,11 +460,7 @@ impl Driver {
         if let Err(error) = paused {
             tracing::warn!(sandbox_id = %id, error = %chain(&error), "sandbox was not paused");
             metrics::counter!("wrenn_agent_pauses_failed_total").increment(1);
-            (manifest.generation, manifest.op_id) = before;
             self.manifest = manifest;
-            if let Err(error) = self.manifest.write(&host.directory(id)) {
-                tracing::error!(sandbox_id = %id, error = %chain(&error), "state is not durable");
-            }
             activity.touch();
             self.publish(Phase::Running(running.clone()));
             return (
@@ -486,17 +474,7 @@ impl Driver {
         let mut stack = stack;
         let live = stack.split_live();
         live.release(&host, id, Undo::Once).await;
-        let (directory, kept) = (
-            host.directory(id),
-            self.manifest
-                .snapshot
-                .as_ref()
-                .map(|snapshot| snapshot.number),
-        );
-        let tidy = tokio::task::spawn_blocking(move || snapshot::remove_others(&directory, kept));
-        if let Ok(Err(error)) = tidy.await {
-            tracing::warn!(sandbox_id = %id, error = %chain(&error), "an older snapshot stays");
-        }
+        host.tidy(&self.manifest).await;
         tracing::info!(sandbox_id = %id, ?reason, "sandbox paused");
         match self.manifest.paused(&host.directory(id)) {
             Some(paused) => self.publish(Phase::Paused(paused)),
@@ -580,16 +558,13 @@ impl Driver {
             host: &host,
             stack: &stack,
             running: &running,
+            activity: &activity,
             reason: PauseReason::User,
             superseded: superseded.clone(),
         };
-        let work = async {
-            let written = activity.no_writers();
-            let _ = tokio::time::timeout(host.pace.stretch(WRITERS), written).await;
-            let (host, op) = (Arc::clone(&host), op.clone());
-            let copies = move |taken: &Manifest| Ok(copy.make(&host, taken, &op)?);
-            pausing.copy(&mut manifest, copies).await
-        };
+        let (owner, by) = (Arc::clone(&host), op.clone());
+        let copies = move |taken: &Manifest| Ok(copy.make(&owner, taken, &by)?);
+        let work = pausing.copy(&mut manifest, copies);
         let (copied, destroy) = self.overtakeable(&superseded, work).await;
         if let Some(op) = destroy {
             let gone = Err(Refused::WrongState(id, None));

@@ -17,7 +17,10 @@ use wrenn_ids::{SandboxId, TemplateId};
 use wrenn_network::{Cidr, Network, NetworkConfig};
 
 use super::{
-    Failure, FailureKind, manifest::Manifest, snapshot::Verified, steps::StartError,
+    Failure, FailureKind,
+    manifest::Manifest,
+    snapshot::{Verified, remove_others},
+    steps::StartError,
     tombstone::Graveyard,
 };
 use crate::{
@@ -209,6 +212,16 @@ impl Host {
         let message = "the template's file system is not what the sandbox was made from";
         let failure = Failure::new(FailureKind::SnapshotDamaged, message);
         Err(StartError::Refused(failure))
+    }
+
+    /// Removes every snapshot of a sandbox but the one that its record names.
+    pub(crate) async fn tidy(&self, manifest: &Manifest) {
+        let (id, directory) = (manifest.sandbox_id, self.directory(manifest.sandbox_id));
+        let kept = manifest.snapshot.as_ref().map(|snapshot| snapshot.number);
+        let tidy = tokio::task::spawn_blocking(move || remove_others(&directory, kept));
+        if let Ok(Err(error)) = tidy.await {
+            tracing::warn!(sandbox_id = %id, error = %crate::chain(&error), "an older snapshot stays");
+        }
     }
 
     /// Runs work that nobody waits for until the agent stops.

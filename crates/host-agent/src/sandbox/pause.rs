@@ -17,17 +17,19 @@ use wrenn_firecracker::{
 use wrenn_memory::{PAGE_BYTES, read_mapping};
 
 use super::{
-    Failure, FailureKind, Host,
+    Failure, FailureKind, Host, Operation,
     host::COW,
     manifest::Manifest,
     policy::State,
     seed,
     snapshot::{self, MAX_DIFFERENCES, Scope, Snapshot, Taken},
     stack::Stack,
-    view::{PauseReason, Running, now_ms},
+    view::{Activity, PauseReason, Running, now_ms},
 };
 use crate::{durable, envd, telemetry};
 
+/// Longest wait for the files that are being written when a pause begins, before stretching.
+const WRITERS: Duration = Duration::from_secs(10);
 /// What the guest's processes get to stop in.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Longest wait for a step without a limit of its own, before stretching.
@@ -108,6 +110,7 @@ pub(crate) struct Pausing<'a> {
     pub(crate) host: &'a Host,
     pub(crate) stack: &'a Stack,
     pub(crate) running: &'a Running,
+    pub(crate) activity: &'a Activity,
     pub(crate) reason: PauseReason,
     /// Ends it at its present step.
     pub(crate) superseded: CancellationToken,
@@ -116,10 +119,17 @@ pub(crate) struct Pausing<'a> {
 impl Pausing<'_> {
     /// Makes the snapshot and records that the sandbox is paused. On an error the sandbox runs on, unless it
     /// was overtaken.
-    pub(crate) async fn run(&self, manifest: &mut Manifest) -> Result<(), PauseError> {
+    pub(crate) async fn run(
+        &self,
+        manifest: &mut Manifest,
+        op: Option<&Operation>,
+    ) -> Result<(), PauseError> {
         let before = manifest.clone();
         let pause = async {
             self.take(manifest).await?;
+            if let Some(op) = op {
+                manifest.accept(op);
+            }
             manifest.state = State::Paused;
             manifest.live = None;
             Ok(manifest.write(&self.host.directory(manifest.sandbox_id))?)
@@ -180,6 +190,9 @@ impl Pausing<'_> {
         let (Some(vm), Some(disk)) = (self.stack.vm(), self.stack.disk()) else {
             return Err(PauseError::NoVm);
         };
+        // Those who write on after this write to a sandbox that is paused in the middle of it.
+        let written = self.activity.no_writers();
+        let _ = timeout(host.pace.stretch(WRITERS), written).await;
         let deadline = Instant::now() + host.pace.stretch(STEP);
         self.step("merged", None, async { Ok(disk.merged(deadline).await?) })
             .await?;
@@ -298,14 +311,7 @@ impl Pausing<'_> {
         if let Err(error) = thawed {
             tracing::error!(sandbox_id = %id, error = %crate::chain(&error), "the guest was not told to go on");
         }
-        let kept = manifest.snapshot.as_ref().map(|snapshot| snapshot.number);
-        let tidy = {
-            let directory = directory.clone();
-            tokio::task::spawn_blocking(move || snapshot::remove_others(&directory, kept))
-        };
-        if let Ok(Err(error)) = tidy.await {
-            tracing::warn!(sandbox_id = %id, error = %crate::chain(&error), "a broken-off snapshot stays");
-        }
+        host.tidy(manifest).await;
         if let Err(error) = manifest.write(&directory) {
             tracing::error!(sandbox_id = %id, error = %crate::chain(&error), "state is not durable");
         }
