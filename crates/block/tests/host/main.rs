@@ -211,7 +211,8 @@ async fn a_disk_over_a_kept_cow_changes_it_only_when_merged() {
     disk.merge().await.unwrap();
     // An agent that restarts finds it and may ask for the merge again.
     disk.detach();
-    let disk = store
+    let later = BlockStore::new(fixture.reaper.clone());
+    let disk = later
         .adopt_over(&name, cow.path(), scratch.path(), size)
         .await
         .unwrap();
@@ -225,7 +226,7 @@ async fn a_disk_over_a_kept_cow_changes_it_only_when_merged() {
     disk.release().await.unwrap();
     scratch.release().await.unwrap();
 
-    let disk = store.attach(&name, base, cow.path(), size).await.unwrap();
+    let disk = later.attach(&name, base, cow.path(), size).await.unwrap();
     for block in 1..5 {
         assert_eq!(read_block(&disk, block), expected[block as usize]);
     }
