@@ -24,7 +24,8 @@ const PLAIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHO
 const FILE: &str = "/tmp/speed.bytes";
 const DEADLINE: Duration = Duration::from_secs(120);
 const SPAWNS: usize = 60;
-const TRANSFERS: usize = 3;
+/// Each of envd's beside one of its floor's.
+const TRANSFERS: usize = 7;
 const CHUNK: usize = 64 << 10;
 
 fn main() -> Result<()> {
@@ -109,25 +110,20 @@ fn resident_mib(pid: u32) -> Result<f64> {
     Ok(kib.parse::<f64>()? / 1024.0)
 }
 
-/// Turns are taken, so that a slow moment of the machine slows both.
 fn spawning() -> Result<Value> {
     let mut http = Http::connect(ENVD)?;
     let request = start_request("/bin/true", &[]);
-    let (mut times, mut floors) = (Vec::new(), Vec::new());
-    for _ in 0..SPAWNS {
-        let begun = Instant::now();
-        fork_exec_wait(c"/bin/true")?;
-        floors.push(begun.elapsed());
-        let begun = Instant::now();
-        http.start(&request)?;
-        times.push(begun.elapsed());
-    }
-    let micros = |times: &mut Vec<Duration>| median(times).as_secs_f64() * 1e6;
+    let turns = turns(SPAWNS, |side| match side {
+        Side::Floor => fork_exec_wait(c"/bin/true"),
+        Side::Envd => http.start(&request).map(drop),
+    })?;
+    let (time, floor) = middle(turns);
+    let micros = |time: Duration| time.as_secs_f64() * 1e6;
     Ok(row(
         "envd: start of /bin/true to its end over fork, exec, wait",
         "µs",
-        micros(&mut times),
-        Some(micros(&mut floors)),
+        micros(time),
+        Some(micros(floor)),
         "≤ 1.5 × floor",
     ))
 }
@@ -136,75 +132,100 @@ fn output(bytes: usize) -> Result<Value> {
     let count = bytes.to_string();
     let words = ["-c", &count, "/dev/zero"];
     let request = start_request("/usr/bin/head", &words);
-    let (mut times, mut floors) = (Vec::new(), Vec::new());
+    let turns = turns(TRANSFERS, |side| match side {
+        Side::Floor => bare_pipe("/usr/bin/head", &words),
+        Side::Envd => {
+            let got = Http::connect(ENVD)?.start(&request)?;
+            ensure!(got >= bytes, "{got} bytes of {bytes}");
+            Ok(())
+        }
+    })?;
+    let what = "envd: standard output over a bare pipe";
+    Ok(rates(what, bytes, turns, "≥ 0.6 × floor"))
+}
+
+/// Reads what a program says to its end.
+fn bare_pipe(program: &str, words: &[&str]) -> Result<()> {
+    let mut child = Command::new(program)
+        .args(words)
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut pipe = child.stdout.take().context("no pipe")?;
     let mut buffer = vec![0; CHUNK];
-    for _ in 0..TRANSFERS {
-        let begun = Instant::now();
-        let mut child = Command::new("/usr/bin/head")
-            .args(words)
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut pipe = child.stdout.take().context("no pipe")?;
-        while pipe.read(&mut buffer)? > 0 {}
-        child.wait()?;
-        floors.push(begun.elapsed());
-        let begun = Instant::now();
-        let got = Http::connect(ENVD)?.start(&request)?;
-        times.push(begun.elapsed());
-        ensure!(got >= bytes, "{got} bytes of {bytes}");
-    }
-    Ok(row(
-        "envd: standard output over a bare pipe",
-        "MiB/s",
-        rate(bytes, &mut times),
-        Some(rate(bytes, &mut floors)),
-        "≥ 0.6 × floor",
-    ))
+    while pipe.read(&mut buffer)? > 0 {}
+    child.wait()?;
+    Ok(())
 }
 
 fn files(bytes: usize) -> Result<[Value; 2]> {
     let path = format!("/files?path={FILE}");
-    let (mut ups, mut bare_ups, mut downs, mut bare_downs) = (vec![], vec![], vec![], vec![]);
-    for _ in 0..TRANSFERS {
-        for (address, ups, downs) in [
-            (PLAIN, &mut bare_ups, &mut bare_downs),
-            (ENVD, &mut ups, &mut downs),
-        ] {
-            let mut http = Http::connect(address)?;
-            let begun = Instant::now();
-            http.post_bytes(&path, bytes)?;
-            ups.push(begun.elapsed());
-            let begun = Instant::now();
-            let got = http.get(&path)?;
-            downs.push(begun.elapsed());
-            ensure!(got == bytes, "{got} bytes of {bytes}");
-        }
-    }
+    let address = |side| match side {
+        Side::Floor => PLAIN,
+        Side::Envd => ENVD,
+    };
+    let ups = turns(TRANSFERS, |side| {
+        Http::connect(address(side))?
+            .post_bytes(&path, bytes)
+            .map(drop)
+    })?;
+    let downs = turns(TRANSFERS, |side| {
+        let got = Http::connect(address(side))?.get(&path)?;
+        ensure!(got == bytes, "{got} bytes of {bytes}");
+        Ok(())
+    })?;
+    let (up, down) = (
+        "envd: file write over a plain server",
+        "envd: file read over a plain server",
+    );
     Ok([
-        row(
-            "envd: file write over a plain server",
-            "MiB/s",
-            rate(bytes, &mut ups),
-            Some(rate(bytes, &mut bare_ups)),
-            "≥ 0.8 × floor",
-        ),
-        row(
-            "envd: file read over a plain server",
-            "MiB/s",
-            rate(bytes, &mut downs),
-            Some(rate(bytes, &mut bare_downs)),
-            "≥ 0.8 × floor",
-        ),
+        rates(up, bytes, ups, "≥ 0.8 × floor"),
+        rates(down, bytes, downs, "≥ 0.8 × floor"),
     ])
 }
 
-fn median(times: &mut [Duration]) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
+#[derive(Clone, Copy, Debug)]
+enum Side {
+    Floor,
+    Envd,
 }
 
-fn rate(bytes: usize, times: &mut [Duration]) -> f64 {
-    bytes as f64 / f64::from(1 << 20) / median(times).as_secs_f64()
+/// Times of envd and of its floor. The two take turns, so that a slow moment of the machine slows both,
+/// and each is the first of every other turn.
+fn turns(
+    count: usize,
+    mut work: impl FnMut(Side) -> Result<()>,
+) -> Result<Vec<(Duration, Duration)>> {
+    let mut time = |side| {
+        let begun = Instant::now();
+        work(side)?;
+        anyhow::Ok(begun.elapsed())
+    };
+    let turn = |at: usize| {
+        if at.is_multiple_of(2) {
+            let floor = time(Side::Floor)?;
+            Ok((time(Side::Envd)?, floor))
+        } else {
+            Ok((time(Side::Envd)?, time(Side::Floor)?))
+        }
+    };
+    (0..count).map(turn).collect()
+}
+
+/// The turn whose ratio is the median.
+fn middle(mut turns: Vec<(Duration, Duration)>) -> (Duration, Duration) {
+    turns.sort_by(|one, other| ratio(*one).total_cmp(&ratio(*other)));
+    turns[turns.len() / 2]
+}
+
+fn ratio((envd, floor): (Duration, Duration)) -> f64 {
+    envd.as_secs_f64() / floor.as_secs_f64()
+}
+
+/// A row of MiB a second.
+fn rates(what: &str, bytes: usize, turns: Vec<(Duration, Duration)>, target: &str) -> Value {
+    let rate = |time: Duration| bytes as f64 / f64::from(1 << 20) / time.as_secs_f64();
+    let (time, floor) = middle(turns);
+    row(what, "MiB/s", rate(time), Some(rate(floor)), target)
 }
 
 /// What a plain C program does.

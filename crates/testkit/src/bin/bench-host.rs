@@ -48,7 +48,7 @@ const FILE_BYTES: usize = 64 << 20;
 const ECHO_PORT: u16 = 7000;
 /// In a guest.
 const GUEST_SPEED: &str = "/root/speed";
-const GUEST_SPEED_MIB: &str = "16";
+const GUEST_SPEED_MIB: &str = "32";
 
 fn main() -> Result<()> {
     tracing_subscriber::fmt()

@@ -17,7 +17,6 @@ use axum::{
     extract::{RawQuery, State},
     response::{IntoResponse as _, Response},
 };
-use bytes::BytesMut;
 use futures::{StreamExt as _, future, stream};
 use http::{
     HeaderMap, HeaderValue, StatusCode,
@@ -26,12 +25,11 @@ use http::{
         CONTENT_TYPE, LAST_MODIFIED, RANGE, VARY,
     },
 };
-use tokio::io::AsyncReadExt as _;
-use tokio_util::io::ReaderStream;
 
 use super::{
     blocking,
     condition::{self, Verdict},
+    content,
     encoding::{self, Encoding},
     io_error, packed, path,
     range::{self, Wanted},
@@ -41,8 +39,6 @@ use crate::{
     agent::Agent, http::HttpError, http::signature::FileQuery, paths, reason::Reason,
     server::gate::short,
 };
-
-const BUFFER: usize = 64 << 10;
 
 pub(crate) async fn download(
     State(agent): State<Arc<Agent>>,
@@ -113,8 +109,7 @@ pub(crate) async fn download(
         file.seek(SeekFrom::Start(start))
             .map_err(|fault| io_error("read", &path, &fault))?;
     }
-    let reader = tokio::fs::File::from_std(file).take(length);
-    let body = Body::from_stream(ReaderStream::with_capacity(reader, BUFFER));
+    let body = Body::from_stream(content::pieces(Arc::new(file), length));
     finish(
         response
             .header(ACCEPT_RANGES, "bytes")
@@ -129,14 +124,14 @@ async fn unsized_answer(
     file: File,
     path: &str,
 ) -> Result<Response, HttpError> {
-    let mut file = tokio::fs::File::from_std(file);
-    let mut first = BytesMut::with_capacity(BUFFER);
-    let read = file.read_buf(&mut first).await;
-    if read.map_err(|fault| io_error("read", path, &fault))? == 0 {
+    let file = Arc::new(file);
+    let first = content::piece(&file, u64::MAX).await;
+    let first = first.map_err(|fault| io_error("read", path, &fault))?;
+    if first.is_empty() {
         return finish(response.header(CONTENT_LENGTH, 0), Body::empty());
     }
-    let rest = ReaderStream::with_capacity(file, BUFFER);
-    let whole = stream::once(future::ready(Ok(first.freeze()))).chain(rest);
+    let rest = content::pieces(file, u64::MAX);
+    let whole = stream::once(future::ready(Ok(first))).chain(rest);
     finish(response, Body::from_stream(whole))
 }
 

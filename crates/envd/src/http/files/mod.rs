@@ -3,6 +3,7 @@
 mod body;
 pub(crate) mod compose;
 mod condition;
+mod content;
 pub(crate) mod download;
 mod encoding;
 mod metadata;
