@@ -333,6 +333,29 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn all_queues_together_have_one_bound_and_none_starves_of_another() {
+        let bytes = |length| Bytes::from(vec![0; length]);
+        let budget = Arc::new(Budget::new(10));
+        let (full, other) = (Output::new(&budget, false), Output::new(&budget, false));
+        let queue = full.attach(Past::Skip).unwrap();
+        let empty = other.attach(Past::Skip).unwrap();
+        full.deliver(Origin::Stdout, bytes(10)).await;
+        let mut next = Box::pin(full.deliver(Origin::Stdout, bytes(1)));
+        assert!(futures::poll!(&mut next).is_pending());
+        // Whoever holds nothing gets something all the same, and no more than that.
+        other.deliver(Origin::Stdout, bytes(5)).await;
+        let mut more = Box::pin(other.deliver(Origin::Stdout, bytes(5)));
+        assert!(futures::poll!(&mut more).is_pending());
+        assert!(matches!(queue.next().await, Taken::Chunk(chunk) if chunk.bytes.len() == 10));
+        next.await;
+        more.await;
+        for expected in [5, 5] {
+            let taken = empty.next().await;
+            assert!(matches!(taken, Taken::Chunk(chunk) if chunk.bytes.len() == expected));
+        }
+    }
+
     proptest! {
         #[test]
         fn the_replay_is_the_tail_of_what_was_printed(chunks in chunks(), limit in 1_usize..5000) {

@@ -1,6 +1,7 @@
 //! Who is let in, and what everybody is told.
 
 use std::{
+    collections::BTreeMap,
     io::{Read as _, Write as _},
     time::{Duration, Instant},
 };
@@ -33,6 +34,45 @@ fn health_tells_the_versions_and_unknown_paths_are_not_found() {
     assert_eq!(body, r#"{"code":404,"message":"not found"}"#);
     check(&envd, "DELETE /health", "", 405);
     check(&envd, "GET /freeze", "", 405);
+}
+
+#[test]
+fn metrics_tell_of_processors_memory_and_disk() {
+    let envd = Envd::start(&[]);
+    let now = || {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        now.unwrap().as_secs()
+    };
+    let before = now();
+    let body = check(&envd, "GET /metrics", "", 200);
+    let told: BTreeMap<&str, f64> = serde_json::from_str(&body).unwrap();
+    let names: Vec<_> = told.keys().copied().collect();
+    assert_eq!(
+        names,
+        [
+            "cpu_count",
+            "cpu_used_pct",
+            "disk_total",
+            "disk_used",
+            "mem_cache",
+            "mem_total",
+            "mem_total_mib",
+            "mem_used",
+            "mem_used_mib",
+            "ts",
+        ]
+    );
+    let whole = |name: &str| told[name] as u64;
+    assert!((before..=now()).contains(&whole("ts")), "{body}");
+    let count = std::thread::available_parallelism().unwrap().get();
+    assert_eq!(whole("cpu_count"), count as u64);
+    assert!((0.0..=100.0).contains(&told["cpu_used_pct"]), "{body}");
+    for (part, all) in [("mem_used", "mem_total"), ("disk_used", "disk_total")] {
+        assert!(0 < whole(part) && whole(part) < whole(all), "{body}");
+    }
+    for name in ["mem_total", "mem_used"] {
+        assert_eq!(whole(&format!("{name}_mib")), whole(name) >> 20);
+    }
 }
 
 #[test]

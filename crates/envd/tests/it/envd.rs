@@ -42,6 +42,22 @@ impl Envd {
         Self::begin(shell, &[])
     }
 
+    /// Starts one that lacks a capability, such as `setuid`, and cannot get it back.
+    pub(crate) fn start_without(capability: &str) -> Self {
+        let mut setpriv = Command::new("/usr/bin/setpriv");
+        setpriv.arg(format!("--bounding-set=-{capability}"));
+        setpriv.arg(env!("CARGO_BIN_EXE_envd"));
+        Self::begin(setpriv, &[])
+    }
+
+    /// Starts one as the first process of a space of process numbers, with a `/proc` that tells of it.
+    pub(crate) fn start_apart() -> Self {
+        let mut unshare = Command::new("/usr/bin/unshare");
+        unshare.args(["--pid", "--fork", "--kill-child", "--mount-proc"]);
+        unshare.arg(env!("CARGO_BIN_EXE_envd"));
+        Self::begin(unshare, &[])
+    }
+
     fn begin(mut command: Command, flags: &[&str]) -> Self {
         let mut child = command
             .args([

@@ -166,9 +166,10 @@ async fn output_errors_and_exits_are_told_apart() {
 async fn many_echoes_lose_nothing_and_leave_nothing() {
     let envd = std::sync::Arc::new(Envd::start(&[]));
     let batches = if is_soak() { 1000 } else { 30 };
+    let first = std::sync::Arc::new(std::sync::Mutex::new(None));
     for batch in 0..batches {
         let runs = (0..10).map(|index| {
-            let envd = std::sync::Arc::clone(&envd);
+            let (envd, first) = (envd.clone(), first.clone());
             tokio::spawn(async move {
                 let word = format!("word-{batch}-{index}");
                 let ran = envd
@@ -177,6 +178,7 @@ async fn many_echoes_lose_nothing_and_leave_nothing() {
                     .unwrap();
                 assert_eq!(ran.text(), format!("{word}\n"));
                 assert_eq!(ran.status(), "exit status 0");
+                first.lock().unwrap().get_or_insert(ran.pid.unwrap());
             })
         });
         for run in runs.collect::<Vec<_>>() {
@@ -189,6 +191,9 @@ async fn many_echoes_lose_nothing_and_leave_nothing() {
         .await
         .unwrap();
     assert!(list.into_owned().processes.is_empty());
+    // The records of the oldest made room for those of the newest.
+    let known = envd.follow(first.lock().unwrap().unwrap(), CallOptions::default());
+    assert_eq!(known.await.is_ok(), batches * 10 <= 4096);
     let zombies = envd.sh("grep -l 'State:.Z' /proc/[0-9]*/status 2>/dev/null | xargs -r grep -l \"PPid:.$PPID$\"; true").await;
     assert_eq!(zombies.text(), "");
 }
@@ -316,6 +321,69 @@ async fn what_cannot_start_is_refused_in_the_agreed_words() {
         refused.message.as_deref(),
         Some("unknown user 'nobody-knows'")
     );
+}
+
+#[tokio::test]
+async fn nothing_runs_that_cannot_become_its_user() {
+    let directory = tempfile::tempdir().unwrap();
+    let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(directory.path(), everybody).unwrap();
+    let ran = directory.path().join("ran");
+    let request = program("touch", &[ran.to_str().unwrap()]);
+    for capability in ["setuid", "setgid"] {
+        let envd = Envd::start_without(capability);
+        let refused = envd.run(request.clone(), as_user("daemon")).await;
+        let refused = refused.unwrap_err();
+        assert_eq!(
+            (refused.code, refused.message.as_deref()),
+            (ErrorCode::Internal, Some("cannot become user 'daemon'"))
+        );
+        assert!(!ran.exists(), "without {capability} it ran");
+    }
+    let envd = Envd::start(&[]);
+    envd.run(request, as_user("daemon")).await.unwrap();
+    assert!(ran.exists());
+}
+
+/// Process numbers come again when they have all been used.
+#[tokio::test]
+async fn a_number_that_comes_again_means_the_new_process() {
+    const LAST: &str = "/proc/sys/kernel/ns_last_pid";
+    let envd = Envd::start_apart();
+    let options = || CallOptions::default().with_header("x-wrenn-replay", "1");
+    let mut said = std::collections::BTreeMap::new();
+    for word in 0..20 {
+        let ran = envd.sh(&format!("echo old {word}")).await;
+        said.insert(ran.pid.unwrap(), ran.text().to_owned());
+    }
+    let lowest = *said.keys().next().unwrap();
+    // What starts this has a number above; the next one has the lowest that is free.
+    envd.sh(&format!("echo {} > {LAST}", lowest - 1)).await;
+    let mut again = 0;
+    for word in 0..10 {
+        let ran = envd.sh(&format!("echo new {word}")).await;
+        let before = said.insert(ran.pid.unwrap(), ran.text().to_owned());
+        again += usize::from(before.is_some());
+    }
+    // A thread of envd may have taken one.
+    assert!(again >= 5, "{again} of {said:?}");
+    for (pid, words) in &said {
+        assert_eq!(envd.follow(*pid, options()).await.unwrap().text(), words);
+    }
+    // Nor does a signal reach who has a number that was another's.
+    envd.sh(&format!("echo {} > {LAST}", lowest - 1)).await;
+    let strangers = "for n in 1 2 3 4 5; do sleep 1000 <&- >&- 2>&- & echo $!; done";
+    let strangers = envd.sh(strangers).await;
+    let mut met = 0;
+    for pid in strangers.text().split_whitespace() {
+        let pid = pid.parse().unwrap();
+        met += usize::from(said.contains_key(&pid));
+        let missed = signal(&envd, by_pid(pid), Signal::Sigkill).await;
+        assert_eq!(missed.unwrap_err().code, ErrorCode::NotFound);
+    }
+    assert!(met >= 2, "{} of {said:?}", strangers.text());
+    let living = envd.sh("pgrep -c -x sleep").await;
+    assert_eq!(living.text(), "5\n");
 }
 
 #[tokio::test]

@@ -49,6 +49,7 @@ pub(super) enum WatchError {
 pub(crate) struct Watchers {
     room: Arc<Semaphore>,
     polled: Mutex<HashMap<String, Arc<Watcher>>>,
+    unread: Duration,
 }
 
 impl Default for Watchers {
@@ -56,6 +57,7 @@ impl Default for Watchers {
         Self {
             room: Arc::new(Semaphore::new(MAX_WATCHERS)),
             polled: Mutex::default(),
+            unread: UNREAD,
         }
     }
 }
@@ -120,14 +122,13 @@ impl Watchers {
 
 async fn forget_unread(agent: Weak<Agent>, id: String, watcher: Weak<Watcher>) {
     while let Some(held) = watcher.upgrade() {
-        let until = *held.asked() + UNREAD;
+        let Some(agent) = agent.upgrade() else { return };
+        let until = *held.asked() + agent.watchers.unread;
         if until <= Instant::now() {
-            if let Some(agent) = agent.upgrade() {
-                agent.watchers.remove(&id);
-            }
+            agent.watchers.remove(&id);
             return;
         }
-        drop(held);
+        drop((held, agent));
         sleep_until(until).await;
     }
 }
@@ -264,6 +265,49 @@ async fn follow(inner: Weak<Inner>, readable: AsyncFd<std::os::fd::OwnedFd>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flags::{Settings, Surroundings};
+
+    #[tokio::test]
+    async fn a_polled_watcher_is_kept_while_it_is_asked_and_forgotten_when_it_is_not() {
+        let unread = Duration::from_secs(1);
+        let settings = Settings {
+            listen: Vec::new(),
+            surroundings: Surroundings::Machine,
+            cgroup_root: None,
+            default_user: None,
+            default_workdir: None,
+            log_level: tracing::level_filters::LevelFilter::OFF,
+        };
+        let agent = Arc::new(Agent {
+            watchers: Watchers {
+                unread,
+                ..Watchers::default()
+            },
+            ..Agent::new(&settings)
+        });
+        let directory = tempfile::tempdir().unwrap();
+        let target = Target {
+            path: directory.path().to_str().unwrap().to_owned(),
+            reach: Reach::Directory,
+            network: Network::Refused,
+            detail: Detail::Name,
+        };
+        let watcher = agent.watchers.open(&agent, target).await.unwrap();
+        let id = agent.watchers.keep(&agent, watcher).unwrap();
+        let begun = Instant::now();
+        while begun.elapsed() < unread * 2 {
+            let watcher = agent.watchers.get(&id).expect("it is asked");
+            watcher.take_all().await.unwrap();
+            tokio::time::sleep(unread / 20).await;
+        }
+        let asked = Instant::now();
+        while agent.watchers.get(&id).is_some() {
+            assert!(asked.elapsed() < unread * 20, "it is never forgotten");
+            tokio::time::sleep(unread / 20).await;
+        }
+        assert!(asked.elapsed() >= unread / 2);
+        assert_eq!(agent.watchers.room.available_permits(), MAX_WATCHERS);
+    }
 
     #[test]
     fn ids_are_of_the_agreed_shape_and_differ() {
