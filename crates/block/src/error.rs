@@ -22,6 +22,9 @@ pub enum Error {
     /// The disk is smaller than its base.
     #[error("disk of {wanted} sectors is smaller than its base of {base} sectors")]
     SmallerThanBase { wanted: u64, base: u64 },
+    /// More frozen CoW files in one column than [`crate::MAX_FROZEN`].
+    #[error("{0} frozen CoW files over one image are too many")]
+    TooHigh(usize),
     /// A file could not be opened, made, measured or deleted.
     #[error("{action} {}", path.display())]
     File {
@@ -61,12 +64,15 @@ pub enum Error {
         name: DeviceName,
         detail: &'static str,
     },
-    /// An existing origin device does not sit on the base it is named after.
-    #[error("origin {name} does not lie on loop device {base}")]
+    /// An existing shared device does not lie on what it is named after.
+    #[error("shared device {name} does not lie on {base}")]
     ForeignOrigin {
         name: DeviceName,
         base: DeviceNumber,
     },
+    /// A CoW file does not have the kernel's form.
+    #[error("{} is not a sound CoW file: {detail}", path.display())]
+    NotAStore { path: PathBuf, detail: &'static str },
     /// What was written to the upper snapshot has not moved down in time.
     #[error("{name} is still being merged")]
     MergeLate { name: DeviceName },

@@ -14,6 +14,9 @@
 //! (`wrenn-<name>` over `wrenn-<name>-below`), whose writes go to a scratch file and then move down while the
 //! disk is in use.
 //!
+//! Disks that share more than the base file system (clones of one snapshot) lie on *frozen* CoW files, that is
+//! on read-only snapshots which nobody writes any more, one device for all of them.
+//!
 //! **Growing to the disk's size.** The base file system is 1 GiB, a disk may be larger, and base files
 //! are immutable. The origin is therefore extended by a `zero` target, which needs no space; the CoW
 //! store takes whatever is written there. The ext4 itself is grown *by the guest*, online
@@ -33,6 +36,7 @@ mod census;
 mod cow;
 mod dm;
 mod error;
+mod exceptions;
 mod leftover;
 mod loop_device;
 mod name;
@@ -41,10 +45,12 @@ mod retry;
 mod snapshot;
 mod store;
 
+pub use base::{Base, MAX_FROZEN};
 pub use census::{Census, DmEntry, LoopEntry, census};
 pub use cow::CowFile;
 pub use dm::SnapshotUsage;
 pub use error::{Error, Result};
+pub use exceptions::{flatten, is_empty, merge};
 pub use leftover::{Leftover, Reaper};
 pub use loop_device::{Access, LoopDevice};
 pub use name::DeviceName;

@@ -25,24 +25,23 @@ impl DeviceName {
         Self::any(name)
     }
 
-    /// The name of the origin that extends a base file to a size.
+    /// The name of the shared device that maps a file to so many sectors.
     pub(crate) fn origin(device: u64, inode: u64, sectors: u64) -> Self {
         Self(format!("{MARK}{ORIGIN}{device:x}-{inode:x}-{sectors}"))
+    }
+
+    /// Device and inode of the file and the sectors, of such a name.
+    pub(crate) fn parse_origin(&self) -> Option<(u64, u64, u64)> {
+        let mut parts = self.0.strip_prefix(MARK)?.strip_prefix(ORIGIN)?.split('-');
+        let hex = |part: Option<&str>| u64::from_str_radix(part?, 16).ok();
+        let (device, inode) = (hex(parts.next())?, hex(parts.next())?);
+        let sectors = parts.next()?.parse().ok()?;
+        parts.next().is_none().then_some((device, inode, sectors))
     }
 
     /// The name of the snapshot under the one of this name.
     pub(crate) fn below(&self) -> Self {
         Self(format!("{self}{BELOW}"))
-    }
-
-    /// Whether it names such a one.
-    pub(crate) fn is_below(&self) -> bool {
-        self.0.ends_with(BELOW)
-    }
-
-    /// Whether it names an origin.
-    pub(crate) fn is_origin(&self) -> bool {
-        self.0[MARK.len()..].starts_with(ORIGIN)
     }
 
     fn any(name: &str) -> Result<Self> {
@@ -103,9 +102,11 @@ mod tests {
     fn only_marked_names_are_ours() {
         assert!(DeviceName::from_marked("wrenn-x").is_some());
         assert!(
-            DeviceName::from_marked(DeviceName::origin(1, 2, 3).as_str())
-                .is_some_and(|name| name.is_origin())
+            DeviceName::from_marked(DeviceName::origin(1, 0x1f, 3).as_str())
+                .is_some_and(|name| name.parse_origin() == Some((1, 0x1f, 3)))
         );
+        let disk = DeviceName::new("sbx-1");
+        assert!(disk.is_ok_and(|name| name.parse_origin().is_none()));
         assert!(DeviceName::from_marked("vg-root").is_none());
         assert!(DeviceName::from_marked("wrenn-").is_none());
         assert!(DeviceName::from_marked("wrenn-UPPER").is_none());

@@ -5,8 +5,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::base::{BaseShare, Bases};
-use crate::census::census;
+use crate::base::{Base, BaseShare, Bases};
+use crate::census::{DmEntry, census};
 use crate::leftover::{Held, Leftover, Piece, Reaper};
 use crate::loop_device::{self, Access, FileId, LoopId};
 use crate::retry::{blocking, while_busy};
@@ -64,11 +64,11 @@ impl BlockStore {
     pub async fn attach(
         &self,
         name: &DeviceName,
-        base: &Path,
+        base: impl Into<Base>,
         cow: &Path,
         size: DiskSize,
     ) -> Result<SnapshotDevice> {
-        self.attach_stack(name, base, cow, None, size).await
+        self.attach_stack(name, base.into(), cow, None, size).await
     }
 
     /// The same, with a second snapshot on top whose writes go to the empty file `scratch`: what `cow` holds
@@ -76,25 +76,25 @@ impl BlockStore {
     pub async fn attach_over(
         &self,
         name: &DeviceName,
-        base: &Path,
+        base: impl Into<Base>,
         cow: &Path,
         scratch: &Path,
         size: DiskSize,
     ) -> Result<SnapshotDevice> {
-        self.attach_stack(name, base, cow, Some(scratch), size)
+        self.attach_stack(name, base.into(), cow, Some(scratch), size)
             .await
     }
 
     async fn attach_stack(
         &self,
         name: &DeviceName,
-        base: &Path,
+        base: Base,
         cow: &Path,
         scratch: Option<&Path>,
         size: DiskSize,
     ) -> Result<SnapshotDevice> {
         let (store, name) = (self.clone(), name.clone());
-        let (base, cow) = (base.to_owned(), cow.to_owned());
+        let cow = cow.to_owned();
         let scratch = scratch.map(Path::to_owned);
         tokio::spawn(async move { store.attach_whole(name, &base, cow, scratch, size).await })
             .await
@@ -104,7 +104,7 @@ impl BlockStore {
     async fn attach_whole(
         self,
         name: DeviceName,
-        base: &Path,
+        base: &Base,
         cow: PathBuf,
         scratch: Option<PathBuf>,
         size: DiskSize,
@@ -201,12 +201,9 @@ impl BlockStore {
         let standing = Standing::find(name, cow).await?;
         let (origin, number) = (standing.origin, standing.number);
         let share = self.bases.share_standing(origin, size).await?;
-        let share = share.ok_or_else(|| not_adoptable(name, "it lies on no base of ours"))?;
-        let mut held = self.hold(share.clone());
-        if share.origin().await? != origin {
-            held.release().await?;
-            return Err(not_adoptable(name, "it has another size"));
-        }
+        let share =
+            share.ok_or_else(|| not_adoptable(name, "it lies on no base of ours of this size"))?;
+        let mut held = self.hold(share);
         self.take_over(name, standing, &mut held);
         Ok(SnapshotDevice {
             name: name.clone(),
@@ -264,12 +261,8 @@ impl BlockStore {
         let in_use = self.loops_below(&attached).await?;
         let found = census(files).await?;
         let (mut removed, mut failed) = (Vec::new(), Vec::new());
-        let (bases, snapshots): (Vec<_>, Vec<_>) =
-            found.dm.into_iter().partition(|dm| dm.name.is_origin());
-        // What lies on top goes first.
-        let (below, upper): (Vec<_>, Vec<_>) =
-            snapshots.into_iter().partition(|dm| dm.name.is_below());
-        for entry in upper.into_iter().chain(below).chain(bases) {
+        let devices = found.dm;
+        for entry in blocking(move || top_first(devices)).await? {
             if attached.contains(&entry.name) || origins.contains(&entry.name) {
                 continue;
             }
@@ -312,6 +305,28 @@ impl BlockStore {
         })
         .await
     }
+}
+
+/// Devices in an order in which none comes after one that it lies on.
+fn top_first(devices: Vec<DmEntry>) -> Result<Vec<DmEntry>> {
+    let mut left = Vec::new();
+    for entry in devices {
+        let below = dm::dependencies(&entry.name)?;
+        left.push((entry, below));
+    }
+    let mut ordered = Vec::new();
+    while !left.is_empty() {
+        let carrying: HashSet<_> = left.iter().flat_map(|(_, below)| below).copied().collect();
+        let carries = |(entry, _): &(DmEntry, _)| carrying.contains(&entry.number);
+        let (below, top): (Vec<_>, Vec<_>) = left.into_iter().partition(carries);
+        if top.is_empty() {
+            ordered.extend(below.into_iter().map(|(entry, _)| entry));
+            break; // the kernel allows no circle
+        }
+        ordered.extend(top.into_iter().map(|(entry, _)| entry));
+        left = below;
+    }
+    Ok(ordered)
 }
 
 /// A snapshot that an earlier process left.

@@ -53,19 +53,30 @@ impl Table {
 
     /// A persistent snapshot: reads fall through to `origin`, writes go to `cow` and survive a restart.
     pub(crate) fn snapshot(origin: DeviceNumber, cow: DeviceNumber, sectors: u64) -> Self {
-        Self::over("snapshot", origin, cow, sectors)
+        Self::over("snapshot", origin, cow, sectors, Mode::ReadWrite)
+    }
+
+    /// The same of a store that is not written any more, to lie under other snapshots.
+    pub(crate) fn frozen(origin: DeviceNumber, cow: DeviceNumber, sectors: u64) -> Self {
+        Self::over("snapshot", origin, cow, sectors, Mode::ReadOnly)
     }
 
     /// The same snapshot while what `cow` holds moves into `origin`, where new writes go at once. Loaded in
     /// place of the table above it takes over its exceptions (Linux, Documentation/admin-guide/device-mapper/
     /// snapshot.rst).
     pub(crate) fn merge(origin: DeviceNumber, cow: DeviceNumber, sectors: u64) -> Self {
-        Self::over("snapshot-merge", origin, cow, sectors)
+        Self::over("snapshot-merge", origin, cow, sectors, Mode::ReadWrite)
     }
 
-    fn over(kind: &'static str, origin: DeviceNumber, cow: DeviceNumber, sectors: u64) -> Self {
+    fn over(
+        kind: &'static str,
+        origin: DeviceNumber,
+        cow: DeviceNumber,
+        sectors: u64,
+        mode: Mode,
+    ) -> Self {
         Self {
-            mode: Mode::ReadWrite,
+            mode,
             targets: vec![Target {
                 start: 0,
                 length: sectors,

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use tokio::sync::MutexGuard;
 use wrenn_block::{
-    Access, BlockStore, Census, CowFile, DeviceName, DiskSize, Error, Leftover, LoopDevice, Reaper,
-    SnapshotDevice, SnapshotUsage, census,
+    Access, Base, BlockStore, Census, CowFile, DeviceName, DiskSize, Error, Leftover, LoopDevice,
+    Reaper, SnapshotDevice, SnapshotUsage, census,
 };
 
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -233,6 +233,154 @@ async fn a_disk_over_a_kept_cow_changes_it_only_when_merged() {
     disk.release().await.unwrap();
     cow.release().await.unwrap();
     assert_eq!(fixture.census().await, before);
+}
+
+#[tokio::test]
+async fn clones_share_what_was_written_before_them_and_are_found_again() {
+    for mib in [BASE_MIB, 16] {
+        let fixture = Fixture::new().await;
+        let before = fixture.census().await;
+        let size = DiskSize::mib(mib).unwrap();
+        let mut base = Base::from(&fixture.base);
+        // Two generations, each written over the one before and then frozen.
+        for generation in 1..=2 {
+            let cow = fixture.cow(&format!("frozen-{generation}"), size).await;
+            let name = DeviceName::new("parent").unwrap();
+            let attached = fixture.store.attach(&name, base.clone(), cow.path(), size);
+            let disk = attached.await.unwrap();
+            write_block(&disk, generation, &[generation as u8; 4096]);
+            write_block(&disk, 9, &[generation as u8; 4096]);
+            disk.release().await.unwrap();
+            base.frozen.push(cow.path().to_owned());
+            cow.keep();
+        }
+        assert_eq!(fixture.census().await, before);
+        let kept: Vec<_> = base
+            .frozen
+            .iter()
+            .map(|path| std::fs::read(path).unwrap())
+            .collect();
+
+        let names: Vec<_> = (0..4)
+            .map(|i| DeviceName::new(&format!("clone-{i}")).unwrap())
+            .collect();
+        let mut clones = Vec::new();
+        for (i, name) in names.iter().enumerate() {
+            let cow = fixture.cow(&format!("clone-{i}.cow"), size).await;
+            let attached = fixture.store.attach(name, base.clone(), cow.path(), size);
+            clones.push((attached.await.unwrap(), cow));
+        }
+        let found = fixture.census().await;
+        let grown = usize::from(mib != BASE_MIB);
+        assert_eq!(
+            (found.dm.len(), found.loops.len()),
+            (4 + 2 + grown, 4 + 2 + 1)
+        );
+        for (i, (disk, _)) in clones.iter().enumerate() {
+            assert_eq!(read_block(disk, 1), [1; 4096]);
+            assert_eq!(read_block(disk, 2), [2; 4096]);
+            assert_eq!(read_block(disk, 3), base_block(3));
+            assert_eq!(read_block(disk, 9), [2; 4096]);
+            write_block(disk, 9, &[i as u8 + 10; 4096]);
+        }
+
+        // A restarted agent finds one again and has lost the others.
+        let mut cows = Vec::new();
+        for (disk, cow) in clones {
+            disk.detach();
+            cows.push(cow);
+        }
+        let later = BlockStore::new(fixture.reaper.clone());
+        let disk = later.adopt(&names[0], cows[0].path(), size).await.unwrap();
+        let (swept, failed) = later.sweep(fixture.dir.path()).await.unwrap();
+        assert!(failed.is_empty(), "{failed:?}");
+        assert_eq!(
+            swept.len(),
+            3 * 2,
+            "a snapshot and a CoW file each: {swept:?}"
+        );
+        assert_eq!(read_block(&disk, 9), [10; 4096]);
+        assert_eq!(read_block(&disk, 1), [1; 4096]);
+
+        // A disk of the same base without the frozen files is another one.
+        let plain = fixture.cow("plain", size).await;
+        let name = DeviceName::new("plain").unwrap();
+        let other = later
+            .attach(&name, &fixture.base, plain.path(), size)
+            .await
+            .unwrap();
+        assert_eq!(read_block(&other, 1), base_block(1));
+        other.release().await.unwrap();
+        plain.release().await.unwrap();
+
+        // What is read without any device is what the device shows.
+        disk.suspend().await.unwrap();
+        disk.resume().await.unwrap();
+        let mut shown = vec![0; size.as_bytes() as usize];
+        File::open(disk.path())
+            .unwrap()
+            .read_exact(&mut shown)
+            .unwrap();
+        let stack: Vec<_> = base.frozen.iter().map(PathBuf::as_path).collect();
+        let whole: Vec<_> = stack.iter().copied().chain([cows[0].path()]).collect();
+        let flat = fixture.path("flat");
+        wrenn_block::flatten(&fixture.base, &whole, &flat, size).unwrap();
+        assert!(std::fs::read(&flat).unwrap() == shown);
+        let merged = fixture.path("merged");
+        wrenn_block::merge(&whole, &merged, size).unwrap();
+        disk.release().await.unwrap();
+        assert_eq!(
+            fixture.census().await,
+            before,
+            "everything went with the last clone"
+        );
+
+        // The kernel reads what was merged, and writes on.
+        let attached = later.attach(&names[1], &fixture.base, &merged, size).await;
+        let disk = attached.unwrap();
+        let mut read = vec![0; shown.len()];
+        File::open(disk.path())
+            .unwrap()
+            .read_exact(&mut read)
+            .unwrap();
+        assert!(read == shown);
+        write_block(&disk, 11, &[11; 4096]);
+        disk.release().await.unwrap();
+        let disk = later
+            .attach(&names[1], &fixture.base, &merged, size)
+            .await
+            .unwrap();
+        assert_eq!(
+            (read_block(&disk, 11), read_block(&disk, 9)),
+            ([11; 4096], [10; 4096])
+        );
+        disk.release().await.unwrap();
+
+        // All lost at once: taken down in an order that works.
+        let attached = later
+            .attach(&names[2], base.clone(), cows[2].path(), size)
+            .await;
+        attached.unwrap().detach();
+        let (swept, failed) = BlockStore::new(fixture.reaper.clone())
+            .sweep(fixture.dir.path())
+            .await
+            .unwrap();
+        assert!(
+            failed.is_empty() && swept.len() == 4 + grown + 3,
+            "{swept:?} {failed:?}"
+        );
+        assert_eq!(fixture.census().await, before);
+        let now: Vec<_> = base
+            .frozen
+            .iter()
+            .map(|path| std::fs::read(path).unwrap())
+            .collect();
+        assert!(now == kept, "not a byte of a frozen file changed");
+        assert!(fixture.reaped().is_empty());
+        for cow in cows {
+            cow.release().await.unwrap();
+        }
+    }
 }
 
 #[tokio::test]
