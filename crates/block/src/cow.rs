@@ -20,22 +20,21 @@ impl CowFile {
     /// Being sparse it occupies nothing yet. Fails if the file exists.
     pub async fn create(path: &Path, size: DiskSize, reaper: Reaper) -> Result<Self> {
         let target = path.to_owned();
-        blocking(move || {
-            let failed = |source| Error::File {
-                action: "create the CoW file",
-                path: target.clone(),
-                source,
-            };
-            let file = File::options()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&target)
-                .map_err(failed)?;
-            file.set_len(size.cow_bytes()).map_err(failed)
-        })
-        .await?;
+        blocking(move || Self::make(&target, size)).await?;
         Ok(Self::open(path, reaper))
+    }
+
+    /// The same without a guard. Blocks.
+    pub fn make(path: &Path, size: DiskSize) -> Result<()> {
+        let failed = |source| Error::File {
+            action: "create the CoW file",
+            path: path.to_owned(),
+            source,
+        };
+        let mut options = File::options();
+        options.write(true).create_new(true).mode(0o600);
+        let file = options.open(path).map_err(failed)?;
+        file.set_len(size.cow_bytes()).map_err(failed)
     }
 
     /// Takes charge of a file that exists.

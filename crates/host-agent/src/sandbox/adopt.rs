@@ -189,7 +189,7 @@ async fn sweep(host: &Host, adopted: &[Adopted]) {
         Err(error) => tracing::error!(error = %chain(&error), "jails were not swept"),
     }
     // First the disks with what lies under them, then base files that nobody uses any more.
-    for files in [host.sandboxes(), host.config.images_dir.clone()] {
+    for files in [host.state_dir.clone(), host.config.images_dir.clone()] {
         match host.blocks.sweep(&files).await {
             Ok((removed, failed)) => report("block device", &removed, &failed),
             Err(error) => tracing::error!(error = %chain(&error), "disks were not swept"),

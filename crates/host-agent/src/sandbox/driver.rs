@@ -4,7 +4,7 @@
 use std::{collections::VecDeque, future::Future, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{AcquireError, SemaphorePermit, mpsc, oneshot, watch},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
@@ -13,6 +13,7 @@ use wrenn_ids::{SandboxId, TemplateId};
 
 use super::{
     Egress, Failure, FailureKind, Host, Operation, Refused,
+    disk::{self, DiskError},
     manifest::{Manifest, OnIdle},
     pause::{PauseError, Pausing},
     policy::{Change, Known, Refusal, State, Verdict, judge},
@@ -62,12 +63,9 @@ pub(super) type Reply = oneshot::Sender<Result<(), Refused>>;
 impl Copy {
     /// Makes it of a sandbox whose snapshot `taken` names; all or nothing. Blocks.
     fn make(&self, host: &Host, taken: &Manifest, op: &Operation) -> Result<(), seed::Error> {
-        let Some(snapshot) = taken.snapshot.clone() else {
+        let directory = host.directory(taken.sandbox_id);
+        let Some(seed) = Seed::of(directory, taken).map_err(DiskError::from)? else {
             unreachable!("only what has a snapshot is copied");
-        };
-        let seed = Seed {
-            directory: host.directory(taken.sandbox_id),
-            snapshot,
         };
         match self {
             Self::Template(id, name) => {
@@ -75,14 +73,16 @@ impl Copy {
                 SnapshotTemplate::create(&to, &seed, taken, name, &op.id).map(drop)
             }
             Self::Children(children, idle) => {
-                let made = children.iter().try_for_each(|child| {
-                    let to = host.directory(*child);
-                    let snapshot = seed.copy(&to)?;
-                    Ok(taken.child(*child, snapshot, *idle).write(&to)?)
+                let targets: Vec<_> = children.iter().map(|id| host.directory(*id)).collect();
+                let copied = seed.copy(&targets)?;
+                let made = children.iter().zip(&targets).try_for_each(|(child, to)| {
+                    disk::begin(to, seed.size)?;
+                    let record = taken.child(*child, copied.clone(), *idle);
+                    Ok(record.write(to)?)
                 });
                 if made.is_err() {
-                    for child in children {
-                        let _ = std::fs::remove_dir_all(host.directory(*child)); // it may not be there
+                    for target in targets {
+                        let _ = std::fs::remove_dir_all(target); // it may be gone
                     }
                 }
                 made
@@ -317,7 +317,9 @@ impl Driver {
             }
             () = stack.ended() => return self.crashed(stack).await,
             Some(command) = self.next() => command,
-            () = sleep_until(idle_at) => return self.idle(stack, running).await,
+            permit = idle_permit(&host, idle_at) => {
+                return self.idle(stack, running, permit).await;
+            }
         };
         match command {
             Command::Destroy(op) => return self.destroy(stack, Some(op)).await,
@@ -395,13 +397,8 @@ impl Driver {
     }
 
     /// Its idle time may be over.
-    async fn idle(&mut self, stack: Stack, running: Running) -> Life {
+    async fn idle(&mut self, stack: Stack, running: Running, permit: Permit<'_>) -> Life {
         let timeout = Duration::from_secs(self.manifest.idle_timeout_sec.into());
-        let host = Arc::clone(&self.host);
-        let permit = tokio::select! {
-            permit = host.idle_pauses.acquire() => permit,
-            () = host.stopping.cancelled() => return Life::Running(stack, running),
-        };
         if self.view.borrow().activity.idle() < timeout {
             return Life::Running(stack, running);
         }
@@ -735,10 +732,14 @@ pub(super) fn retry() -> Backoff {
     Backoff::new(RETRY.0, RETRY.1)
 }
 
-/// Never, without a time.
-async fn sleep_until(at: Option<Instant>) {
+/// One of the pauses that the agent makes at once on its own account.
+type Permit<'a> = Result<SemaphorePermit<'a>, AcquireError>;
+
+/// Waits for the time to look whether a sandbox is idle, never without one, and then for its turn.
+async fn idle_permit(host: &Host, at: Option<Instant>) -> Permit<'_> {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
     }
+    host.idle_pauses.acquire().await
 }

@@ -70,7 +70,7 @@ impl Steps<'_> {
         let slot = self.slot(manifest, stack).await?;
         let name = DeviceName::new(&manifest.sandbox_id.to_string())?;
         let base = host.base(manifest);
-        let disk = async { Ok(host.blocks.attach(&name, &base, &cow_path, size).await?) };
+        let disk = async { Ok(host.blocks.attach(&name, base, &cow_path, size).await?) };
         let disk = self.host_step("disk", disk).await?;
         let device = disk.device_number();
         stack.push(Guard::Disk(disk));

@@ -188,15 +188,6 @@ impl Host {
         }
     }
 
-    /// Where the file system is that a sandbox's disk lies on.
-    pub(crate) fn base(&self, manifest: &Manifest) -> PathBuf {
-        let kept = self.directory(manifest.sandbox_id).join(BASE);
-        if kept.exists() {
-            return kept;
-        }
-        self.images.rootfs(manifest.base_template())
-    }
-
     /// Checks that a sandbox's disk still lies on what it was made over.
     ///
     /// # Errors

@@ -11,7 +11,13 @@ use wrenn_firecracker::ProcessIdentity;
 use wrenn_ids::{SandboxId, TemplateId};
 use wrenn_network::Slot;
 
-use super::{Egress, policy::State, snapshot::Snapshot, view::Paused};
+use super::{
+    Egress,
+    policy::State,
+    seed::Copied,
+    snapshot::{FileRecord, Snapshot},
+    view::Paused,
+};
 use crate::{durable, identity::Token};
 
 /// Format that this version writes and reads.
@@ -36,6 +42,9 @@ pub struct Manifest {
     pub base_template_id: Option<TemplateId>,
     /// SHA-256 of the file system that its disk lies on, in hex: a newer one may have the template's name.
     pub rootfs_sha256: String,
+    /// What copies before it have written over that file system; see `disk`.
+    #[serde(default)]
+    pub frozen: Vec<FileRecord>,
     /// Kernel it runs.
     pub kernel_version: String,
     /// Virtual processors.
@@ -133,6 +142,7 @@ impl Manifest {
             template_id: spec.template_id,
             base_template_id: None,
             rootfs_sha256: String::new(),
+            frozen: Vec::new(),
             kernel_version: String::new(),
             vcpus: spec.vcpus,
             memory_mib: spec.memory_mib,
@@ -148,27 +158,23 @@ impl Manifest {
     }
 
     /// The record of a copy that was never used.
-    pub(crate) fn child(
-        &self,
-        sandbox_id: SandboxId,
-        snapshot: Snapshot,
-        idle: super::Idle,
-    ) -> Self {
+    pub(crate) fn child(&self, sandbox_id: SandboxId, copied: Copied, idle: super::Idle) -> Self {
         Self {
             sandbox_id,
             generation: 0,
             op_id: String::new(),
             idle_timeout_sec: idle.timeout_sec,
             on_idle: idle.on_idle,
-            ..self.at_rest(snapshot)
+            ..self.at_rest(copied)
         }
     }
 
-    /// The record of the same sandbox, paused with this snapshot.
-    pub(crate) fn at_rest(&self, snapshot: Snapshot) -> Self {
+    /// The record of the same sandbox, paused, with its files where they were copied to.
+    pub(crate) fn at_rest(&self, copied: Copied) -> Self {
         Self {
             state: State::Paused,
-            snapshot: Some(snapshot),
+            frozen: copied.frozen,
+            snapshot: Some(copied.snapshot),
             live: None,
             ..self.clone()
         }

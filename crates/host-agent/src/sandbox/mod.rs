@@ -14,11 +14,12 @@
 //! - [`ensure`], [`resume`]: a start as ordered [`steps`], each pushing a guard on a [`stack`]; [`guest`]: what
 //!   both have in common; [`pages`]: who serves the memory of a restored one.
 //! - [`pause`]: the end of a VM that comes back; [`snapshot`]: its files; [`seed`]: copies of them, that other
-//!   sandboxes are restored from.
+//!   sandboxes are restored from; [`disk`]: what copies share of their disks.
 //! - [`manifest`]: the durable record; [`tombstone`]: what is remembered of those that are gone.
 //! - [`registry`]: finds the task of a sandbox; [`adopt`]: finds VMs again after a restart.
 
 mod adopt;
+pub mod disk;
 mod driver;
 mod egress;
 mod ensure;

@@ -24,7 +24,7 @@ use super::{
     host::{COW, Directory, SCRATCH},
     manifest::Manifest,
     pages::{self, PageServer},
-    seed::{Seed, SnapshotTemplate},
+    seed::{Copied, Seed, SnapshotTemplate},
     snapshot::{self, Snapshot, VMSTATE},
     stack::{Guard, Stack},
     steps::{StartError, Steps},
@@ -43,30 +43,28 @@ impl Steps<'_> {
         stack: &mut Stack,
     ) -> Result<Envd, StartError> {
         let host = self.host;
-        let Some(taken) = template.sandbox.snapshot.clone() else {
-            return Err(templates::Error::Missing(manifest.template_id).into());
-        };
+        let origin = &template.sandbox;
+        let seed = Seed::of(host.snapshot_template(manifest.template_id), origin)?;
+        let seed = seed.ok_or(templates::Error::Missing(manifest.template_id))?;
         let directory = host.directory(manifest.sandbox_id);
         let owned = Directory::create(directory.clone(), host.reaper.clone());
         stack.push(Guard::Directory(owned.map_err(StartError::Directory)?));
-        let seed = Seed {
-            directory: host.snapshot_template(manifest.template_id),
-            snapshot: taken,
-        };
-        let to = directory.clone();
+        let (targets, size) = ([directory.clone()], seed.size);
         let copy = async {
-            let copied = tokio::task::spawn_blocking(move || seed.copy(&to)).await;
+            let copied = tokio::task::spawn_blocking(move || seed.copy(&targets)).await;
             Ok(copied.map_err(|_| StartError::Stopping)??)
         };
-        let snapshot = self.step("copy", None, copy).await?;
-        let cow = CowFile::open(&directory.join(COW), host.block_reaper.clone());
+        let Copied { snapshot, frozen } = self.step("copy", None, copy).await?;
+        let path = directory.join(COW);
+        let cow = CowFile::create(&path, size, host.block_reaper.clone());
+        let cow = self.host_step("cow", async { Ok(cow.await?) }).await?;
         stack.push(Guard::Cow(cow));
-        let origin = &template.sandbox;
         manifest.base_template_id = Some(origin.base_template());
         manifest.rootfs_sha256.clone_from(&origin.rootfs_sha256);
         manifest.kernel_version.clone_from(&origin.kernel_version);
         (manifest.vcpus, manifest.memory_mib) = (origin.vcpus, origin.memory_mib);
         manifest.disk_mib = origin.disk_mib;
+        manifest.frozen = frozen;
         manifest.snapshot = Some(snapshot.clone());
         manifest.write(&directory)?;
         self.passed("record")?;
@@ -116,7 +114,7 @@ impl Steps<'_> {
         let (base, cow) = (host.base(manifest), directory.join(COW));
         let disk = host
             .blocks
-            .attach_over(&name, &base, &cow, &scratch_path, size);
+            .attach_over(&name, base, &cow, &scratch_path, size);
         let disk = self.host_step("disk", async { Ok(disk.await?) }).await?;
         let device = disk.device_number();
         stack.push(Guard::Disk(disk));
@@ -217,8 +215,10 @@ async fn check(
     host.check_base(manifest)?;
     let directory = host.directory(manifest.sandbox_id);
     let (snapshot, verified) = (snapshot.clone(), host.verified.clone());
+    let frozen = manifest.frozen.clone();
     let checked = tokio::task::spawn_blocking(move || {
         snapshot.check(&directory, &verified)?;
+        snapshot::check(&directory, &frozen, &verified)?;
         let generation = snapshot::directory(&directory, snapshot.number);
         let mapping = read_mapping(&generation).map_err(snapshot::Error::from)?;
         Ok(snapshot::flat_layer(&generation, &mapping))

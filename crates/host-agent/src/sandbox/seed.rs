@@ -3,51 +3,45 @@
 //!
 //! ```text
 //! templates/<template id>/template.json   what is restored from it, written last
-//! templates/<template id>/cow.img         the disk beside its base
-//! templates/<template id>/base.ext4       the base itself, where it can be kept
+//! templates/<template id>/base.ext4       the base of its disk, where it can be kept
+//! templates/<template id>/disk-<n>.img    its disk: frozen, see `disk`
 //! templates/<template id>/gen-1/          the snapshot
 //! ```
 //!
-//! A snapshot's files are shared by hard links, the disk is copied without its holes. Everything here blocks.
+//! All copies of one operation, and all that is made of a template, share these files by hard links. Everything
+//! here blocks.
 
 use std::{
-    fs::{self, DirBuilder, File},
+    fs::{self, DirBuilder},
     io,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{SeekFrom, copy_file_range, seek};
 use serde::{Deserialize, Serialize};
+use wrenn_block::DiskSize;
 use wrenn_ids::TemplateId;
 
 use super::{
-    host::{BASE, COW},
+    disk::{self, DiskError},
     manifest::Manifest,
-    snapshot::{self, Snapshot},
+    snapshot::{self, FileRecord, Snapshot, failed, sync_directory},
 };
 use crate::durable;
 
 /// Number of the snapshot in whatever was copied.
 const FIRST: u64 = 1;
-/// Bytes copied by one call.
-const PIECE: usize = 64 << 20;
 const RECORD: &str = "template.json";
 
 /// A copy that was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file system refused.
-    #[error("{action} {}", path.display())]
-    File {
-        /// What was attempted.
-        action: &'static str,
-        /// On which path.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    File(#[from] snapshot::Error),
+    /// The disk cannot be copied.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     /// Its record cannot be written or read.
     #[error("keep the copy's record")]
     Record(#[from] durable::Error),
@@ -64,46 +58,87 @@ pub struct SnapshotTemplate {
     pub sandbox: Manifest,
 }
 
-/// A paused sandbox's files, to be copied.
+/// The files of a paused sandbox, or of a snapshot template, to be copied.
 #[derive(Debug, Clone)]
 pub(crate) struct Seed {
     pub(crate) directory: PathBuf,
     pub(crate) snapshot: Snapshot,
+    /// What its disk lies on.
+    pub(crate) frozen: Vec<FileRecord>,
+    pub(crate) size: DiskSize,
+}
+
+/// What is in every directory that a seed was copied to.
+#[derive(Debug, Clone)]
+pub(crate) struct Copied {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) frozen: Vec<FileRecord>,
 }
 
 impl Seed {
-    /// Copies everything that a restore needs into the new directory `to`; gives the snapshot there.
-    /// Durable but for the record that will name it.
-    pub(crate) fn copy(&self, to: &Path) -> Result<Snapshot, Error> {
-        if let Err(error) = fs::remove_dir_all(to)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            return Err(failed("clear", to)(error));
+    /// Of the sandbox or template in `directory` that has this record; `None` when it has no snapshot.
+    pub(crate) fn of(
+        directory: PathBuf,
+        manifest: &Manifest,
+    ) -> Result<Option<Self>, wrenn_block::Error> {
+        let size = DiskSize::mib(manifest.disk_mib)?;
+        Ok(manifest.snapshot.clone().map(|snapshot| Self {
+            directory,
+            snapshot,
+            frozen: manifest.frozen.clone(),
+            size,
+        }))
+    }
+
+    /// Copies everything that a restore needs, but an own CoW file, into each of the new directories `targets`:
+    /// once, and to the others by links. Durable but for the records that will name it. On an error none of
+    /// them is left.
+    pub(crate) fn copy(&self, targets: &[PathBuf]) -> Result<Copied, Error> {
+        let copied = self.copy_all(targets);
+        if copied.is_err() {
+            for target in targets {
+                let _ = fs::remove_dir_all(target); // it may not be there
+            }
         }
-        let generation = snapshot::directory(to, FIRST);
-        for directory in [to, &generation] {
-            let made = DirBuilder::new()
-                .mode(0o700)
-                .recursive(true)
-                .create(directory);
-            made.map_err(failed("create", directory))?;
+        copied
+    }
+
+    fn copy_all(&self, targets: &[PathBuf]) -> Result<Copied, Error> {
+        let mut frozen: Option<(&Path, Vec<FileRecord>)> = None;
+        for to in targets {
+            if let Err(error) = fs::remove_dir_all(to)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                return Err(failed("clear", to)(error).into());
+            }
+            let generation = snapshot::directory(to, FIRST);
+            for directory in [to, &generation] {
+                let made = DirBuilder::new()
+                    .mode(0o700)
+                    .recursive(true)
+                    .create(directory);
+                made.map_err(failed("create", directory))?;
+            }
+            let old = snapshot::directory(&self.directory, self.snapshot.number);
+            for file in &self.snapshot.files {
+                disk::link(&old.join(&file.name), &generation.join(&file.name))?;
+            }
+            match &frozen {
+                None => {
+                    let made = disk::freeze(&self.directory, &self.frozen, self.size, to)?;
+                    frozen = Some((to, made));
+                }
+                Some((from, frozen)) => disk::share(from, frozen, to)?,
+            }
+            sync_directory(&generation)?;
+            sync_directory(to)?;
         }
-        let old = snapshot::directory(&self.directory, self.snapshot.number);
-        for file in &self.snapshot.files {
-            link(&old.join(&file.name), &generation.join(&file.name))?;
-        }
-        let base = self.directory.join(BASE);
-        if base.exists() {
-            link(&base, &to.join(BASE))?;
-        }
-        copy_sparse(&self.directory.join(COW), &to.join(COW))?;
-        for directory in [&generation, to] {
-            let synced = File::open(directory).and_then(|directory| directory.sync_all());
-            synced.map_err(failed("sync directory", directory))?;
-        }
-        Ok(Snapshot {
-            number: FIRST,
-            ..self.snapshot.clone()
+        Ok(Copied {
+            snapshot: Snapshot {
+                number: FIRST,
+                ..self.snapshot.clone()
+            },
+            frozen: frozen.map(|(_, frozen)| frozen).unwrap_or_default(),
         })
     }
 }
@@ -117,11 +152,11 @@ impl SnapshotTemplate {
         name: &str,
         op_id: &str,
     ) -> Result<Self, Error> {
-        let snapshot = seed.copy(to)?;
+        let copied = seed.copy(&[to.to_owned()])?;
         let template = Self {
             name: name.to_owned(),
             op_id: op_id.to_owned(),
-            sandbox: manifest.at_rest(snapshot),
+            sandbox: manifest.at_rest(copied),
         };
         durable::write_json(&to.join(RECORD), &template)?;
         Ok(template)
@@ -134,8 +169,7 @@ impl SnapshotTemplate {
 
     /// Allocated bytes of all that it holds.
     pub(crate) fn size_bytes(&self, directory: &Path) -> u64 {
-        use std::os::unix::fs::MetadataExt as _;
-        let disk = fs::metadata(directory.join(COW)).map_or(0, |stat| stat.blocks() * 512);
+        let disk = snapshot::allocated(directory, &self.sandbox.frozen);
         let snapshot = self.sandbox.snapshot.as_ref();
         disk + snapshot.map_or(0, |snapshot| snapshot.allocated(directory))
     }
@@ -145,7 +179,7 @@ impl SnapshotTemplate {
         durable::remove(&directory.join(RECORD))?;
         match fs::remove_dir_all(directory) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(failed("delete", directory)(error))
+                Err(failed("delete", directory)(error).into())
             }
             _ => Ok(()),
         }
@@ -174,84 +208,5 @@ impl SnapshotTemplate {
             .collect();
         found.sort_by_key(|(id, _)| *id);
         found
-    }
-}
-
-fn link(from: &Path, to: &Path) -> Result<(), Error> {
-    fs::hard_link(from, to).map_err(failed("link", to))
-}
-
-/// Copies a file without its holes, sharing its blocks where the file system can.
-fn copy_sparse(from: &Path, to: &Path) -> Result<(), Error> {
-    let source = File::open(from).map_err(failed("open", from))?;
-    let length = source.metadata().map_err(failed("measure", from))?.len();
-    let mut options = File::options();
-    let target = options.write(true).create_new(true).mode(0o600).open(to);
-    let target = target.map_err(failed("create", to))?;
-    let copy = || -> io::Result<()> {
-        target.set_len(length)?;
-        let mut at = 0;
-        loop {
-            at = match seek(&source, SeekFrom::Data(at)) {
-                Err(rustix::io::Errno::NXIO) => break, // no more data
-                start => start?,
-            };
-            let end = seek(&source, SeekFrom::Hole(at))?;
-            while at < end {
-                let (mut read, mut write) = (at, at);
-                let piece = usize::try_from(end - at).unwrap_or(PIECE).min(PIECE);
-                let copied =
-                    copy_file_range(&source, Some(&mut read), &target, Some(&mut write), piece)?;
-                if copied == 0 {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-                at += copied as u64;
-            }
-        }
-        target.sync_all()
-    };
-    copy().map_err(failed("copy to", to))
-}
-
-fn failed(action: &'static str, path: &Path) -> impl Fn(io::Error) -> Error + use<> {
-    let path = path.to_owned();
-    move |source| Error::File {
-        action,
-        path: path.clone(),
-        source,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-
-    use super::*;
-
-    #[test]
-    fn a_copy_has_the_same_bytes_and_the_same_holes() {
-        let directory = tempfile::tempdir().unwrap();
-        let (from, to) = (directory.path().join("from"), directory.path().join("to"));
-        let file = File::create(&from).unwrap();
-        file.set_len(1 << 30).unwrap();
-        for at in [0, 5 << 20, (1 << 30) - 4096] {
-            file.write_all_at(&[at as u8 | 1; 4096], at).unwrap();
-        }
-        file.sync_all().unwrap();
-        copy_sparse(&from, &to).unwrap();
-        let (copy, stat) = (File::open(&to).unwrap(), fs::metadata(&to).unwrap());
-        assert_eq!(stat.len(), 1 << 30);
-        assert!(stat.blocks() * 512 < 1 << 20, "{} blocks", stat.blocks());
-        for at in [0, 5 << 20, (1 << 30) - 4096, 4096] {
-            let (mut new, mut old) = ([0; 4096], [0; 4096]);
-            copy.read_exact_at(&mut new, at).unwrap();
-            file_at(&from).read_exact_at(&mut old, at).unwrap();
-            assert_eq!(new, old, "at {at}");
-        }
-        assert!(copy_sparse(&from, &to).is_err(), "nothing is overwritten");
-    }
-
-    fn file_at(path: &Path) -> File {
-        File::open(path).unwrap()
     }
 }

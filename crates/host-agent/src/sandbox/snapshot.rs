@@ -318,13 +318,7 @@ pub(crate) fn remove_others(sandbox: &Path, kept: Option<u64>) -> Result<(), Err
 impl Snapshot {
     /// Allocated bytes of its files.
     pub(crate) fn allocated(&self, sandbox: &Path) -> u64 {
-        let generation = directory(sandbox, self.number);
-        let blocks = |file: &FileRecord| fs::metadata(generation.join(&file.name)).ok();
-        self.files
-            .iter()
-            .filter_map(blocks)
-            .map(|stat| stat.blocks() * 512)
-            .sum()
+        allocated(&directory(sandbox, self.number), &self.files)
     }
 
     /// Checks every file against its record.
@@ -332,27 +326,46 @@ impl Snapshot {
     /// # Errors
     /// With the first that is missing or is not what was written.
     pub(crate) fn check(&self, sandbox: &Path, verified: &Verified) -> Result<(), Error> {
-        let generation = directory(sandbox, self.number);
-        for known in &self.files {
-            let path = generation.join(&known.name);
-            let file = match File::open(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    let how = "missing";
-                    return Err(Error::Damaged { path, how });
-                }
-                opened => opened.map_err(failed("open", &path))?,
-            };
-            let checksum = verified.checksum(&file).map_err(failed("read", &path))?;
-            if record(&path, &file, checksum)? != *known {
-                let how = "not what was written";
-                return Err(Error::Damaged { path, how });
-            }
-        }
-        Ok(())
+        check(&directory(sandbox, self.number), &self.files, verified)
     }
 }
 
-fn record(path: &Path, file: &File, checksum: Checksum) -> Result<FileRecord, Error> {
+/// Allocated bytes of the files in `directory`.
+pub(crate) fn allocated(directory: &Path, files: &[FileRecord]) -> u64 {
+    let blocks = |file: &FileRecord| fs::metadata(directory.join(&file.name)).ok();
+    let found = files.iter().filter_map(blocks);
+    found.map(|stat| stat.blocks() * 512).sum()
+}
+
+/// Checks every file in `directory` against its record.
+///
+/// # Errors
+/// With the first that is missing or is not what was written.
+pub(crate) fn check(
+    directory: &Path,
+    files: &[FileRecord],
+    verified: &Verified,
+) -> Result<(), Error> {
+    for known in files {
+        let path = directory.join(&known.name);
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let how = "missing";
+                return Err(Error::Damaged { path, how });
+            }
+            opened => opened.map_err(failed("open", &path))?,
+        };
+        let checksum = verified.checksum(&file).map_err(failed("read", &path))?;
+        if record(&path, &file, checksum)? != *known {
+            let how = "not what was written";
+            return Err(Error::Damaged { path, how });
+        }
+    }
+    Ok(())
+}
+
+/// The record of a file that has this checksum.
+pub(crate) fn record(path: &Path, file: &File, checksum: Checksum) -> Result<FileRecord, Error> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     Ok(FileRecord {
         name: name.into_owned(),
@@ -361,12 +374,14 @@ fn record(path: &Path, file: &File, checksum: Checksum) -> Result<FileRecord, Er
     })
 }
 
-fn sync_directory(path: &Path) -> Result<(), Error> {
+/// Makes the names in a directory durable.
+pub(crate) fn sync_directory(path: &Path) -> Result<(), Error> {
     let synced = File::open(path).and_then(|directory| directory.sync_all());
     synced.map_err(failed("sync directory", path))
 }
 
-fn failed(action: &'static str, path: &Path) -> impl Fn(io::Error) -> Error + use<> {
+/// What a refusal of the file system is.
+pub(crate) fn failed(action: &'static str, path: &Path) -> impl Fn(io::Error) -> Error + use<> {
     let path = path.to_owned();
     move |source| Error::File {
         action,

@@ -7,14 +7,14 @@ use wrenn_rpc::{
     connectrpc::{ConnectError, ErrorCode, client::CallOptions},
     hostagent::{
         CreateSnapshotRequest, DeleteSnapshotRequest, ForkSandboxRequest, ListTemplatesRequest,
-        Sandbox, SandboxState, Template,
+        Sandbox, SandboxState, Template, error_detail::Reason,
     },
 };
 use wrenn_testkit::virtual_host_agent::AgentHost;
 
 use crate::{
-    fixture::{create, create_request, destroy, get, host, operation, sh},
-    pausing::{try_pause, try_resume},
+    fixture::{create, create_request, destroy, get, host, operation, reason, sh},
+    pausing::{flip, try_pause, try_resume},
 };
 
 fn patient() -> CallOptions {
@@ -236,4 +236,76 @@ fn sandboxes_are_made_from_a_snapshot_template_that_outlives_its_source() {
         destroy(&host, child);
     }
     host.await_census(&before).expect("nothing is left");
+}
+
+/// Bytes that all of the agent's files occupy; what has several names counts once.
+fn used(host: &AgentHost) -> u64 {
+    let used = host.shell("sync; du -s --block-size=1 /var/lib/wrenn | cut -f1");
+    used.expect("measure").trim().parse().expect("a number")
+}
+
+#[test]
+fn clones_share_one_disk_and_the_last_of_them_takes_it_along() {
+    const WRITTEN: u64 = 64 << 20;
+    let host = host();
+    let before = host.census().expect("count");
+    let empty = used(&host);
+    let id = create(&host);
+    let mib = WRITTEN >> 20;
+    let line = format!("head -c {mib}M /dev/urandom > /root/big && sync && sha256sum /root/big");
+    let expected = sh(&host, id, &line);
+    let template = TemplateId::new();
+    keep(&host, id, template);
+    destroy(&host, id);
+    let one = used(&host);
+
+    let count = if std::env::var_os("WRENN_SOAK").is_some() {
+        20
+    } else {
+        4
+    };
+    let clones: Vec<_> = (0..count).map(|_| SandboxId::new()).collect();
+    for clone in &clones {
+        let mut request = create_request(&host, *clone);
+        request.template_id = template.to_string();
+        let created = host.block_on(host.client.create_sandbox_with_options(request, patient()));
+        if let Err(error) = created {
+            panic!("create: {error}\n{}", host.log());
+        }
+        assert_eq!(sh(&host, *clone, "sha256sum /root/big"), expected);
+    }
+    let each = (used(&host) - one) / count;
+    assert!(each < WRITTEN / 8, "{each} bytes a clone");
+
+    // One is paused and found with what it alone wrote, under an agent that was killed meanwhile.
+    let (last, others) = clones.split_last().expect("several");
+    sh(&host, *last, "echo own > /root/own; sync");
+    try_pause(&host, *last).expect("it is paused");
+    for clone in others {
+        destroy(&host, *clone);
+    }
+    let request = DeleteSnapshotRequest {
+        template_id: template.to_string(),
+        ..DeleteSnapshotRequest::default()
+    };
+    host.block_on(host.client.delete_snapshot(request))
+        .expect("it is deleted");
+    host.kill_agent().expect("it starts again");
+    let frozen = format!("/var/lib/wrenn/sandboxes/{last}/disk-0.img");
+    flip(&host, &frozen);
+    let refused = try_resume(&host, *last).expect_err("its disk is damaged");
+    assert_eq!(
+        (refused.code, reason(&refused)),
+        (ErrorCode::DataLoss, Reason::SNAPSHOT_DAMAGED)
+    );
+    flip(&host, &frozen);
+    try_resume(&host, *last).expect("it is resumed");
+    let found = sh(&host, *last, "sha256sum /root/big; cat /root/own");
+    assert_eq!(found, format!("{expected}own\n"));
+    host.kill_agent().expect("it starts again");
+    assert_eq!(sh(&host, *last, "cat /root/own"), "own\n");
+    destroy(&host, *last);
+    host.await_census(&before).expect("nothing is left");
+    let left = used(&host).saturating_sub(empty);
+    assert!(left < 1 << 20, "{left} bytes stay");
 }

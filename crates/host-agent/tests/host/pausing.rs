@@ -300,6 +300,16 @@ fn an_agent_that_dies_at_any_step_leaves_it_running_or_paused() {
     host.await_census(&before).expect("nothing is left");
 }
 
+/// Flips a bit in the middle of a file of the virtual host; twice is as before.
+pub(crate) fn flip(host: &AgentHost, file: &str) {
+    let line = format!(
+        "at=$(($(stat -c %s {file}) / 4096 / 2 * 4096)) && \
+         old=$(dd if={file} bs=1 skip=$at count=1 2>/dev/null | od -An -tu1 | tr -d ' ') && \
+         printf \"\\\\$(printf %o $((old ^ 1)))\" | dd of={file} bs=1 seek=$at conv=notrunc 2>/dev/null"
+    );
+    host.shell(&line).expect("flip a bit");
+}
+
 #[test]
 fn a_flipped_bit_in_any_file_of_a_snapshot_is_refused_and_it_stays_paused() {
     let host = host();
@@ -312,12 +322,8 @@ fn a_flipped_bit_in_any_file_of_a_snapshot_is_refused_and_it_stays_paused() {
     let files = host.shell(&format!("ls {directory}")).expect("list");
     assert_eq!(files.lines().count(), 4, "{files}");
     for file in files.lines() {
-        let flip = format!(
-            "cd {directory} && at=$(($(stat -c %s {file}) / 4096 / 2 * 4096)) && \
-             old=$(dd if={file} bs=1 skip=$at count=1 2>/dev/null | od -An -tu1 | tr -d ' ') && \
-             printf \"\\\\$(printf %o $((old ^ 1)))\" | dd of={file} bs=1 seek=$at conv=notrunc 2>/dev/null"
-        );
-        host.shell(&flip).expect("flip");
+        let path = format!("{directory}/{file}");
+        flip(&host, &path);
         let refused = try_resume(&host, id).expect_err(file);
         assert_eq!(
             (refused.code, reason(&refused)),
@@ -328,7 +334,7 @@ fn a_flipped_bit_in_any_file_of_a_snapshot_is_refused_and_it_stays_paused() {
             state(&get(&host, id).expect("it is known")),
             SandboxState::Paused
         );
-        host.shell(&flip).expect("flip it back");
+        flip(&host, &path);
     }
     resume(&host, id);
     assert_eq!(sh(&host, id, "cat /dev/shm/hot"), "hot\n");

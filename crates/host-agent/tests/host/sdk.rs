@@ -48,7 +48,8 @@ fn the_published_package_drives_a_real_guest() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sdk-tests/python");
     let mut pytest = Command::new(format!("{environment}/bin/python"));
     pytest
-        .args(["-m", "pytest"])
+        // What hangs is told apart from what is emulated only after a longer time than natively.
+        .args(["-m", "pytest", "-o", "faulthandler_timeout=300"])
         .current_dir(tests)
         .env("E2B_DEBUG", "true")
         .env("PYTHONDONTWRITEBYTECODE", "1")

@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 use futures::{StreamExt, stream};
 use wrenn_api::{Sandbox, SandboxStatus};
+use wrenn_ids::SandboxId;
 
 use super::up::serving::{follow, wait_for_end};
 use crate::{
@@ -22,24 +23,29 @@ use crate::{
     out::{Progress, StepEvent},
 };
 
-/// Sandboxes destroyed at a time.
+/// Sandboxes paused or destroyed at a time.
 const AT_ONCE: usize = 8;
 /// Sandboxes named in a refusal.
 const NAMED: usize = 5;
+/// Longest wait for one sandbox: what is starting comes to its end first, and a pause writes its memory.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// Between two looks at a sandbox.
+const LOOK: Duration = Duration::from_millis(250);
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Running sandboxes are never lost silently: with some, the command names them and stops.\n\nExamples:\n  \
+    after_help = "Running sandboxes are paused first and wake when they are used after the next `wrenn up`. With one that \
+                        cannot be paused, the command names it and stops.\n\nExamples:\n  \
                         wrenn down\n  wrenn down --destroy\n  wrenn down --purge --yes\n\nSee also: wrenn up, wrenn status"
 )]
 pub(crate) struct Arguments {
-    /// Destroy the sandboxes that run
+    /// Destroy the sandboxes that run, instead of pausing them
     #[arg(long)]
     destroy: bool,
-    /// Go on also when a sandbox cannot be destroyed or the server cannot be asked
+    /// Go on also when a sandbox cannot be paused or the server cannot be asked
     #[arg(long)]
     force: bool,
-    /// Delete the state directory too, after asking
+    /// Delete the state directory with all sandboxes too, after asking
     #[arg(long)]
     purge: bool,
     /// The state directory
@@ -101,52 +107,53 @@ async fn spare_sandboxes(
         return Ok(true);
     }
     let result = async {
-        let client = local_client(context, &status.settings.local_url())?;
+        let client = local_client(context, &status.settings.local_url(), PATIENCE)?;
         let sandboxes: Vec<Sandbox> = client
             .sandbox_list("status=pending,starting,running")
             .await?;
         if sandboxes.is_empty() {
             return Ok(());
         }
-        if !arguments.destroy && !arguments.force {
-            return Err(refusal(&sandboxes));
-        }
-        destroy(&client, &sandboxes, progress).await
+        let left = if arguments.destroy || arguments.purge {
+            each(&client, &sandboxes, progress, "destroyed", destroy).await
+        } else {
+            each(&client, &sandboxes, progress, "paused", pause).await
+        };
+        left.map_or(Ok(()), |left| Err(refusal(&left)))
     }
     .await;
     match result {
-        Err(error) if arguments.force && error.code != "sandboxes_running" => {
+        Err(error) if arguments.force => {
             context.out.warning(&error.message);
             Ok(true)
         }
-        Err(error) if error.code == "sandboxes_running" => Err(error),
         Err(error) => Err(error.hint("anyway", "wrenn down --force")),
         Ok(()) => Ok(true),
     }
 }
 
-fn refusal(sandboxes: &[Sandbox]) -> CliError {
-    let names: Vec<String> = sandboxes
+/// Says which sandboxes are in the way, and what the first one's trouble is.
+fn refusal(left: &[(SandboxId, CliError)]) -> CliError {
+    let names: Vec<String> = left
         .iter()
         .take(NAMED)
-        .map(|sandbox| sandbox.id.to_string())
+        .map(|(id, _)| id.to_string())
         .collect();
-    let more = if sandboxes.len() > NAMED {
-        format!(" and {} more", sandboxes.len() - NAMED)
-    } else {
-        String::new()
+    let more = match left.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
     };
-    let (verb, noun) = if sandboxes.len() == 1 {
-        ("runs", "sandbox")
-    } else {
-        ("run", "sandboxes")
+    let (noun, verb) = match left.len() {
+        1 => ("sandbox", "runs"),
+        _ => ("sandboxes", "run"),
     };
+    let why = left.first().map_or("", |(_, error)| &error.message);
     CliError::new(
         Exit::Conflict,
         "sandboxes_running",
         format_args!(
-            "{} {noun} still {verb} and would be lost: {}{more}",
-            sandboxes.len(),
+            "{} {noun} still {verb} and would be lost: {}{more}: {why}",
+            left.len(),
             names.join(", ")
         ),
     )
@@ -154,45 +161,85 @@ fn refusal(sandboxes: &[Sandbox]) -> CliError {
     .hint("lose", "wrenn down --destroy")
 }
 
-async fn destroy(
-    client: &Client,
+/// Does the same with every sandbox, and shows how far it is; gives those with which it failed.
+async fn each<'a, F>(
+    client: &'a Client,
     sandboxes: &[Sandbox],
     progress: &Progress,
-) -> Result<(), CliError> {
+    done: &str,
+    work: impl Fn(&'a Client, SandboxId) -> F,
+) -> Option<Vec<(SandboxId, CliError)>>
+where
+    F: Future<Output = Result<(), CliError>>,
+{
     let begun = std::time::Instant::now();
-    progress.event(&StepEvent::Step {
-        name: "Sandboxes".into(),
-    });
+    let name = "Sandboxes";
+    progress.event(&StepEvent::Step { name: name.into() });
     let mut results = stream::iter(sandboxes)
-        .map(|sandbox| async move {
-            client.sandbox_destroy(sandbox.id).await?;
-            // Deleting may answer before the host is done; it is gone when it is `stopped`.
-            for _ in 0..120 {
-                if client.sandbox_get(sandbox.id).await?.status == SandboxStatus::Stopped {
-                    break;
-                }
-                tokio::time::sleep(Duration::from_millis(250)).await;
-            }
-            Ok::<_, CliError>(())
+        .map(|sandbox| {
+            let working = work(client, sandbox.id);
+            async move { (sandbox.id, working.await) }
         })
         .buffer_unordered(AT_ONCE);
-    let mut done = 0;
-    while let Some(result) = results.next().await {
-        result?;
-        done += 1;
-        progress.note(&format!("{done} of {} destroyed", sandboxes.len()), None);
+    let (mut count, mut left) = (0, Vec::new());
+    while let Some((id, result)) = results.next().await {
+        match result {
+            Ok(()) => count += 1,
+            Err(error) => left.push((id, error)),
+        }
+        progress.note(&format!("{count} of {} {done}", sandboxes.len()), None);
     }
     let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     progress.event(&StepEvent::Done {
-        name: "Sandboxes".into(),
-        note: format!("{done} destroyed"),
+        name: name.into(),
+        note: format!("{count} {done}"),
         ms,
     });
+    (!left.is_empty()).then_some(left)
+}
+
+async fn pause(client: &Client, id: SandboxId) -> Result<(), CliError> {
+    let begun = |status| !matches!(status, SandboxStatus::Pending | SandboxStatus::Starting);
+    wait(client, id, begun).await?;
+    match client.sandbox_pause(id).await {
+        // It may have ended, or gone to sleep by itself, a moment ago.
+        Err(error) => match client.sandbox_get(id).await?.status {
+            SandboxStatus::Paused | SandboxStatus::Stopped => Ok(()),
+            _ => Err(error),
+        },
+        Ok(_) => Ok(()),
+    }
+}
+
+async fn destroy(client: &Client, id: SandboxId) -> Result<(), CliError> {
+    client.sandbox_destroy(id).await?;
+    // Deleting may answer before the host is done; it is gone when it is `stopped`.
+    wait(client, id, |status| status == SandboxStatus::Stopped).await?;
     Ok(())
 }
 
+/// Waits until a sandbox is as wanted; gives what it is then, also when that takes too long.
+async fn wait(
+    client: &Client,
+    id: SandboxId,
+    wanted: impl Fn(SandboxStatus) -> bool,
+) -> Result<SandboxStatus, CliError> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let status = client.sandbox_get(id).await?.status;
+        if wanted(status) || tokio::time::Instant::now() >= deadline {
+            return Ok(status);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
 /// A client of the local instance, whatever context is current.
-pub(super) fn local_client(context: &Context, url: &str) -> Result<Client, CliError> {
+pub(super) fn local_client(
+    context: &Context,
+    url: &str,
+    timeout: Duration,
+) -> Result<Client, CliError> {
     let file = ConfigFile::load(&ConfigFile::path()?)?;
     let api_key = file
         .context(LOCAL)
@@ -210,7 +257,7 @@ pub(super) fn local_client(context: &Context, url: &str) -> Result<Client, CliEr
     };
     Client::new(
         target,
-        context.global.timeout.unwrap_or(Duration::from_secs(10)),
+        context.global.timeout.unwrap_or(timeout),
         context.out.clone(),
     )
 }

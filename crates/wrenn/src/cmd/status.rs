@@ -1,6 +1,6 @@
 //! `wrenn status`: what runs on this machine and how it is. Exit 0 healthy, 9 degraded, 7 not running.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 use jiff::Timestamp;
@@ -42,7 +42,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Outcome {
         };
         let url = status.settings.local_url();
         let sandboxes = async {
-            local_client(context, &url)?
+            local_client(context, &url, Duration::from_secs(10))?
                 .sandbox_list::<Sandbox>("")
                 .await
         }

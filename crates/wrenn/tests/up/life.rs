@@ -32,15 +32,20 @@ fn a_platform_lives_from_up_to_purge() {
     a_virtual_host_that_lost_its_power_starts_again(&user);
 
     let id = user.run(&["-q", "create"], 0).trim().to_owned();
-    user.try_run(&["down"]).failed(6, &[&id, "--destroy"]);
-    user.run(&["sandbox", "rm", &id], 0);
-    user.run(&["down"], 0);
+    let nonce = "echo $$ > /dev/shm/nonce; cat /dev/shm/nonce";
+    let nonce = user.run(&["exec", &id, "--", "sh", "-c", nonce], 0);
+    let down = user.try_run(&["down"]);
+    assert_eq!(down.code, Some(0));
+    assert!(down.stderr.contains("1 paused"), "{}", down.stderr);
     user.assert_nothing_runs();
     user.run(&["down"], 0);
 
     user.run(&["up"], 0);
-    let listed = curl(&user, &key, "/v1/sandboxes?status=stopped");
+    let listed = curl(&user, &key, "/v1/sandboxes?status=paused");
     assert!(listed.contains(&id), "records survive: {listed}");
+    let kept = user.run(&["exec", &id, "--", "cat", "/dev/shm/nonce"], 0);
+    assert_eq!(kept, nonce, "its memory survives");
+    user.run(&["sandbox", "rm", &id], 0);
     assert_eq!(user.run(&["run", "--", "echo", "again"], 0), "again\n");
 
     user.run(&["down", "--purge", "--yes"], 0);
