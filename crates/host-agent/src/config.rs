@@ -33,11 +33,26 @@ pub struct Config {
     pub metrics_listen: SocketAddr,
     /// `WRENN_TEST_FAILPOINTS`: a file that arms failpoints; for tests, see [`crate::failpoint`].
     pub failpoints: Option<PathBuf>,
+    /// `WRENN_WARM_MAX_MIB`: disk for warm snapshots, that creations are restores of; 8192 by default, 0 = none
+    /// are made.
+    pub warm_max_mib: u64,
+    /// `WRENN_PREFETCH`: `on` (default) or `off`: whether a page server brings what was used after the last
+    /// resumption ahead of the guest.
+    pub prefetch: Prefetch,
     /// The program that serves the pages of a restored VM, with its first arguments: this program's own
     /// `page-server` command.
     pub page_server: (PathBuf, Vec<String>),
     /// Runs a one-page test VM; given by the binary.
     pub kvm_probe: KvmProbe,
+}
+
+/// Whether pages are brought ahead of the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prefetch {
+    /// They are, and what is used is recorded.
+    On,
+    /// Neither.
+    Off,
 }
 
 /// Settings that cannot be used, all of them.
@@ -111,6 +126,14 @@ impl Config {
                     found
                 }),
         };
+        let warm_max_mib = source.parse("WRENN_WARM_MAX_MIB", "8192", |text| {
+            text.parse().map_err(|_| "must be a number of MiB")
+        });
+        let prefetch = source.parse("WRENN_PREFETCH", "on", |text| match text {
+            "on" => Ok(Prefetch::On),
+            "off" => Ok(Prefetch::Off),
+            _ => Err("must be on or off"),
+        });
         let registration_token = source.secret("WRENN_REGISTRATION_TOKEN");
         let guest_ca = source.file("WRENN_GUEST_CA");
         let firecracker_dir = source.text("WRENN_FIRECRACKER_DIR").map(PathBuf::from);
@@ -124,6 +147,8 @@ impl Config {
             images_dir,
             guest_dns,
             address,
+            warm_max_mib,
+            prefetch,
         ) {
             (
                 Some(control_plane_url),
@@ -133,6 +158,8 @@ impl Config {
                 Some(images_dir),
                 Some(guest_dns),
                 Some(address),
+                Some(warm_max_mib),
+                Some(prefetch),
             ) if source.faults.is_empty() => Ok(Self {
                 control_plane_url,
                 registration_token: registration_token.map(Token::new),
@@ -145,6 +172,8 @@ impl Config {
                 guest_ca,
                 metrics_listen,
                 failpoints,
+                warm_max_mib,
+                prefetch,
                 // The running program, also after its file was replaced by a newer one.
                 page_server: ("/proc/self/exe".into(), vec!["page-server".to_owned()]),
                 kvm_probe,
@@ -320,6 +349,8 @@ mod tests {
                 ("WRENN_GUEST_DNS", "1.1.1.1,no"),
                 ("WRENN_ADDRESS", "nowhere"),
                 ("WRENN_GUEST_CA", "/does/not/exist"),
+                ("WRENN_WARM_MAX_MIB", "-1"),
+                ("WRENN_PREFETCH", "perhaps"),
             ],
             Err(&[
                 "WRENN_CP_URL",
@@ -329,6 +360,8 @@ mod tests {
                 "WRENN_GUEST_DNS",
                 "WRENN_ADDRESS",
                 "WRENN_GUEST_CA",
+                "WRENN_WARM_MAX_MIB",
+                "WRENN_PREFETCH",
             ]),
         );
     }

@@ -31,7 +31,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
     checks::{Check, KvmProbe, Outcome},
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, Prefetch},
 };
 use self::{
     events::Events,

@@ -40,8 +40,9 @@ echo "held by the agent $(ls -l /proc/$(cat /run/agent.pid)/fd 2>/dev/null \
     | grep -cE 'pidfd|inotify|net:|/dev/(loop|dm|mapper)|/var/lib/wrenn/(run|sandboxes)')"
 "#;
 
-/// Succeeds once every slot stands whole and as many are ready as the pool holds.
-const SLOTS_SETTLED: &str = r#"
+/// Succeeds once no warm snapshot is being made, every slot stands whole and as many are ready as the pool holds.
+const SETTLED: &str = r#"
+! grep -qs '"role": "seed"' /var/lib/wrenn/sandboxes/*/manifest.json || exit 1
 all=$(ls /run/netns | grep -c '^wrenn-')
 [ $((all - $(ls /var/lib/wrenn/run/firecracker 2>/dev/null | wc -l))) -eq 8 ] &&
 [ $(ls /sys/class/net | grep -c '^wv') -eq $all ] &&
@@ -137,16 +138,17 @@ impl AgentHost {
         Ok(text(stdout))
     }
 
-    /// What of ours exists in the machine, once the pool of network slots is full.
+    /// What of ours exists in the machine, once no warm snapshot is being made and the pool of network slots is
+    /// full.
     ///
     /// # Errors
-    /// When the machine does not answer, or the pool does not fill.
+    /// When the machine does not answer, or does not come to that in time.
     pub fn census(&self) -> Result<String> {
         let until = Instant::now() + PATIENCE;
-        while self.machine.exec(SLOTS_SETTLED, PATIENCE)?.code != 0 {
+        while self.machine.exec(SETTLED, PATIENCE)?.code != 0 {
             ensure!(
                 Instant::now() < until,
-                "the pool of network slots does not fill"
+                "warm snapshots and network slots do not settle"
             );
             std::thread::sleep(PAUSE);
         }
@@ -168,6 +170,16 @@ impl AgentHost {
             ensure!(Instant::now() < until, "before:\n{before}\nnow:\n{now}");
             std::thread::sleep(PAUSE);
         }
+    }
+
+    /// A counter or gauge of the agent; 0 when it has none of this name.
+    ///
+    /// # Errors
+    /// When the agent shows no metrics.
+    pub fn metric(&self, name: &str) -> Result<f64> {
+        let shown = self.shell("curl -sS --max-time 30 http://127.0.0.1:9444/metrics")?;
+        let value = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok();
+        Ok(shown.lines().find_map(value).unwrap_or(0.0))
     }
 
     /// Arms failpoints, one a line, until [`AgentHost::disarm`].

@@ -11,7 +11,7 @@ use super::{
     Host,
     guest::CONSOLE_LIMIT,
     host::{COW, Directory, SCRATCH, remove_directory},
-    manifest::{Live, Manifest},
+    manifest::{Live, Manifest, Role},
     policy::State,
     seed::SnapshotTemplate,
     snapshot,
@@ -71,6 +71,7 @@ pub(super) async fn adopt(host: &Host) -> Vec<Adopted> {
     if let Err(error) = SnapshotTemplate::sweep(&host.snapshot_templates()) {
         tracing::error!(error = %chain(&error), "templates were not swept");
     }
+    host.warm.sweep(host);
     host.graveyard.forget_old();
     adopted
 }
@@ -89,6 +90,9 @@ async fn examine(host: &Host, id: SandboxId) -> Result<Option<Adopted>, Unadopta
     let Some(manifest) = Manifest::read(&directory, id)? else {
         return Ok(None);
     };
+    if manifest.role == Role::Seed {
+        return Ok(None);
+    }
     if manifest.state == State::Paused
         && let Some(paused) = manifest.paused(&directory)
     {
@@ -216,7 +220,9 @@ fn report<E: std::error::Error + 'static>(kind: &str, removed: &[String], failed
 /// Ends a sandbox whose VM does not run: an exit is an event, and either way its files go.
 async fn bury(host: &Host, id: SandboxId) {
     let directory = host.directory(id);
-    if let Ok(Some(manifest)) = Manifest::read(&directory, id) {
+    if let Ok(Some(manifest)) = Manifest::read(&directory, id)
+        && manifest.role == Role::Sandbox
+    {
         if matches!(manifest.state, State::Running | State::Pausing) {
             tracing::warn!(sandbox_id = %id, "its VM ended while no agent ran");
             let generation = manifest.generation;

@@ -30,6 +30,8 @@ use crate::{backoff::Backoff, chain, envd::Envd, events::EventKind};
 pub(super) const QUEUE: usize = 16;
 /// How often a sandbox that is in use when its idle time is over is looked at again.
 const IDLE_LOOK: Duration = Duration::from_secs(2);
+/// Of the steps of a pause.
+const PAUSE: &str = "pause";
 /// Waits between attempts to pause an idle sandbox (control-plane.md §4.2).
 const RETRY: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));
 
@@ -172,6 +174,7 @@ impl Driver {
             self.manifest.state = State::Running;
             let pausing = Pausing {
                 host: &self.host,
+                kind: PAUSE,
                 stack: &stack,
                 running: &running,
                 activity: &self.view.borrow().activity.clone(),
@@ -198,10 +201,13 @@ impl Driver {
         };
         let creation = async {
             match &template {
-                None => steps.create(&mut manifest, &mut stack).await,
+                None => steps.create_of_image(&mut manifest, &mut stack).await,
                 Some(template) => {
+                    let directory = host.snapshot_template(manifest.template_id);
                     let (manifest, stack) = (&mut manifest, &mut stack);
-                    steps.create_from(template, manifest, stack).await
+                    steps
+                        .create_from(template, directory, manifest, stack)
+                        .await
                 }
             }
         };
@@ -209,7 +215,7 @@ impl Driver {
         let failure = match created {
             Ok(envd) if destroy.is_none() => {
                 tracing::info!(sandbox_id = %self.id(), "sandbox runs");
-                return self.begin(manifest, envd, stack);
+                return self.begin(manifest, envd, stack).await;
             }
             Ok(_) => StartError::Superseded,
             Err(error) => error,
@@ -237,7 +243,7 @@ impl Driver {
     }
 
     /// Publishes a sandbox whose record says that it runs.
-    fn begin(&mut self, manifest: Manifest, envd: Envd, stack: Stack) -> Life {
+    async fn begin(&mut self, manifest: Manifest, envd: Envd, stack: Stack) -> Life {
         let Some(live) = &manifest.live else {
             unreachable!("the record says that it runs");
         };
@@ -245,6 +251,7 @@ impl Driver {
         self.manifest = manifest;
         self.view.borrow().activity.touch();
         self.publish(Phase::Running(running.clone()));
+        self.merge(&stack).await;
         Life::Running(stack, running)
     }
 
@@ -440,6 +447,7 @@ impl Driver {
         let activity = self.view.borrow().activity.clone();
         let pausing = Pausing {
             host: &host,
+            kind: PAUSE,
             stack: &stack,
             running: &running,
             activity: &activity,
@@ -515,11 +523,7 @@ impl Driver {
         match resumed {
             Ok(envd) => {
                 tracing::info!(sandbox_id = %id, "sandbox runs again");
-                let life = self.begin(manifest, envd, stack);
-                if let Life::Running(stack, _) = &life {
-                    self.merge(stack).await;
-                }
-                (life, Ok(()))
+                (self.begin(manifest, envd, stack).await, Ok(()))
             }
             Err(error) => {
                 tracing::warn!(sandbox_id = %id, error = %chain(&error), "sandbox was not resumed");
@@ -553,6 +557,7 @@ impl Driver {
         let activity = self.view.borrow().activity.clone();
         let pausing = Pausing {
             host: &host,
+            kind: PAUSE,
             stack: &stack,
             running: &running,
             activity: &activity,

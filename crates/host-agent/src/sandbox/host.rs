@@ -22,6 +22,7 @@ use super::{
     snapshot::{Verified, remove_others},
     steps::StartError,
     tombstone::Graveyard,
+    warm::{self, Warm},
 };
 use crate::{
     config::Config,
@@ -66,6 +67,8 @@ pub struct Host {
     pub(crate) boots: Semaphore,
     /// Bounds the pauses that nobody waits for.
     pub(crate) idle_pauses: Semaphore,
+    /// What creations are restores of.
+    pub(crate) warm: Warm,
     /// Files of snapshots that need not be read again to be trusted.
     pub(crate) verified: Arc<Verified>,
     /// Tasks of sandboxes and of their programs.
@@ -146,6 +149,7 @@ impl Host {
             graveyard: Graveyard::open(&state_dir)?,
             boots: Semaphore::new(cores),
             idle_pauses: Semaphore::new(IDLE_PAUSES),
+            warm: Warm::open(&config),
             verified: Arc::default(),
             tasks: TaskTracker::new(),
             stopping,
@@ -162,6 +166,7 @@ impl Host {
                 self.graveyard.forget_old();
             }
         };
+        self.tasks.spawn(warm::build_wanted(Arc::clone(&self)));
         tokio::select! {
             () = self.stopping.cancelled() => {}
             never = self.network.refill() => match never {},

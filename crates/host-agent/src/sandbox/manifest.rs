@@ -29,6 +29,9 @@ pub struct Manifest {
     format: u32,
     /// The sandbox.
     pub sandbox_id: SandboxId,
+    /// What it is for.
+    #[serde(default)]
+    pub role: Role,
     /// Highest generation seen.
     pub generation: u64,
     /// The operation that wrote this.
@@ -69,6 +72,17 @@ pub struct Manifest {
     pub snapshot: Option<Snapshot>,
     /// What exists while it runs.
     pub live: Option<Live>,
+}
+
+/// What a VM is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Somebody's sandbox.
+    #[default]
+    Sandbox,
+    /// A warm snapshot is made of it: nobody's, and of no use to the next agent.
+    Seed,
 }
 
 /// What is done with a sandbox that nobody uses.
@@ -136,6 +150,7 @@ impl Manifest {
         Self {
             format: FORMAT,
             sandbox_id: spec.sandbox_id,
+            role: Role::Sandbox,
             generation: op.generation,
             op_id: op.id.clone(),
             state: State::Starting,

@@ -14,7 +14,8 @@
 //! - [`ensure`], [`resume`]: a start as ordered [`steps`], each pushing a guard on a [`stack`]; [`guest`]: what
 //!   both have in common; [`pages`]: who serves the memory of a restored one.
 //! - [`pause`]: the end of a VM that comes back; [`snapshot`]: its files; [`seed`]: copies of them, that other
-//!   sandboxes are restored from; [`disk`]: what copies share of their disks.
+//!   sandboxes are restored from; [`disk`]: what copies share of their disks; [`warm`]: those of images;
+//!   [`working_set`]: what is brought ahead of a guest.
 //! - [`manifest`]: the durable record; [`tombstone`]: what is remembered of those that are gone.
 //! - [`registry`]: finds the task of a sandbox; [`adopt`]: finds VMs again after a restart.
 
@@ -39,6 +40,8 @@ mod stack;
 mod steps;
 mod tombstone;
 mod view;
+mod warm;
+mod working_set;
 
 pub(crate) use self::spec::{check_envs, check_user};
 pub use self::{

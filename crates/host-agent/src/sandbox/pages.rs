@@ -13,7 +13,10 @@ use tokio::{io::unix::AsyncFd, process::Command, time::timeout};
 
 use wrenn_firecracker::ProcessIdentity;
 
-use super::Host;
+use super::{
+    Host,
+    working_set::{self, Watch},
+};
 
 /// Name of its socket in the jail.
 pub(crate) const SOCKET: &str = "pages.sock";
@@ -48,6 +51,10 @@ pub(crate) enum Error {
 pub(crate) struct PageServer<'a> {
     /// The generation's directory.
     pub(crate) snapshot: &'a Path,
+    /// The sandbox's directory, for hints.
+    pub(crate) directory: &'a Path,
+    /// The directory of the snapshot template that it is being created from.
+    pub(crate) template: Option<PathBuf>,
     /// The jail's root: where the socket appears.
     pub(crate) jail: &'a Path,
     /// The VM's uid and gid.
@@ -74,6 +81,7 @@ impl PageServer<'_> {
             .arg(&socket)
             .arg("--owner")
             .arg(format!("{0}:{0}", self.owner))
+            .args(working_set::arguments(self.directory, host.config.prefetch))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .process_group(0);
@@ -102,8 +110,9 @@ impl PageServer<'_> {
             let _ = child.start_kill();
         }
         let identity = ProcessIdentity::of(pid).map_err(failed("look at the page server"));
+        let watch = Watch::new(self.directory, self.template.clone());
         let reap = async move {
-            if let Ok(status) = child.wait().await
+            if let Ok(status) = watch.until(child.wait()).await
                 && !status.success()
             {
                 tracing::warn!(%status, "a page server ended");

@@ -4,7 +4,7 @@
 //!
 //! The sandbox is paused when its record says so, not before. A step that fails is undone: the vCPUs and the
 //! guest go on, and the sandbox is as usable as it was. After each step stands a failpoint
-//! `pause.after.<step>`.
+//! `<kind>.after.<step>`; the kind of a sandbox's is `pause`.
 
 use std::{fs::File, future::Future, path::Path, time::Duration};
 
@@ -108,6 +108,8 @@ fn is_full(error: &PauseError) -> bool {
 #[derive(Debug)]
 pub(crate) struct Pausing<'a> {
     pub(crate) host: &'a Host,
+    /// Of its steps, in failpoints and histogram.
+    pub(crate) kind: &'static str,
     pub(crate) stack: &'a Stack,
     pub(crate) running: &'a Running,
     pub(crate) activity: &'a Activity,
@@ -337,13 +339,13 @@ impl Pausing<'_> {
             () = self.superseded.cancelled() => Err(PauseError::Superseded),
             done = limited => done,
         }?;
-        telemetry::step("pause", name, begun.elapsed());
+        telemetry::step(self.kind, name, begun.elapsed());
         self.passed(name)?;
         Ok(done)
     }
 
     fn passed(&self, step: &str) -> Result<(), PauseError> {
-        let name = format!("pause.after.{step}");
+        let name = format!("{}.after.{step}", self.kind);
         match self.host.failpoints.reached(&name) {
             None => Ok(()),
             Some(_) => Err(PauseError::Failpoint(name)),

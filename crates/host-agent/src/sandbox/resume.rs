@@ -24,10 +24,12 @@ use super::{
     host::{COW, Directory, SCRATCH},
     manifest::Manifest,
     pages::{self, PageServer},
+    policy::State,
     seed::{Copied, Seed, SnapshotTemplate},
     snapshot::{self, Snapshot, VMSTATE},
     stack::{Guard, Stack},
     steps::{StartError, Steps},
+    working_set,
 };
 use crate::{envd::Envd, templates};
 
@@ -35,16 +37,17 @@ use crate::{envd::Envd, templates};
 const MEMORY: &str = "memory";
 
 impl Steps<'_> {
-    /// Creates the sandbox from a snapshot template. On an error `stack` holds what was made.
+    /// Creates the sandbox from the snapshot template in `origin_directory`. On an error `stack` holds what was made.
     pub(crate) async fn create_from(
         &self,
         template: &SnapshotTemplate,
+        origin_directory: PathBuf,
         manifest: &mut Manifest,
         stack: &mut Stack,
     ) -> Result<Envd, StartError> {
         let host = self.host;
         let origin = &template.sandbox;
-        let seed = Seed::of(host.snapshot_template(manifest.template_id), origin)?;
+        let seed = Seed::of(origin_directory, origin)?;
         let seed = seed.ok_or(templates::Error::Missing(manifest.template_id))?;
         let directory = host.directory(manifest.sandbox_id);
         let owned = Directory::create(directory.clone(), host.reaper.clone());
@@ -59,7 +62,8 @@ impl Steps<'_> {
         let cow = CowFile::create(&path, size, host.block_reaper.clone());
         let cow = self.host_step("cow", async { Ok(cow.await?) }).await?;
         stack.push(Guard::Cow(cow));
-        manifest.base_template_id = Some(origin.base_template());
+        let base = origin.base_template();
+        manifest.base_template_id = (base != manifest.template_id).then_some(base);
         manifest.rootfs_sha256.clone_from(&origin.rootfs_sha256);
         manifest.kernel_version.clone_from(&origin.kernel_version);
         (manifest.vcpus, manifest.memory_mib) = (origin.vcpus, origin.memory_mib);
@@ -133,15 +137,21 @@ impl Steps<'_> {
             )));
         }
         let backend = match (flat, stack.vm()) {
-            (Some(_), _) => MemoryBackend {
-                backend_type: MemoryBackendType::File,
-                backend_path: Path::new("/").join(MEMORY),
-            },
+            (Some(_), _) => {
+                working_set::forget(&directory);
+                MemoryBackend {
+                    backend_type: MemoryBackendType::File,
+                    backend_path: Path::new("/").join(MEMORY),
+                }
+            }
             (None, None) => return Err(StartError::Stopping),
             (None, Some(vm)) => {
                 let (jail, cgroup) = (vm.root(), vm.cgroup());
                 let server = PageServer {
                     snapshot: &generation,
+                    directory: &directory,
+                    template: (manifest.state == State::Starting)
+                        .then(|| host.snapshot_template(manifest.template_id)),
                     jail: &jail,
                     owner: slot.1,
                     cgroup,

@@ -26,6 +26,7 @@ use super::{
     disk::{self, DiskError},
     manifest::Manifest,
     snapshot::{self, FileRecord, Snapshot, failed, sync_directory},
+    working_set,
 };
 use crate::durable;
 
@@ -130,6 +131,7 @@ impl Seed {
                 }
                 Some((from, frozen)) => disk::share(from, frozen, to)?,
             }
+            working_set::share(&self.directory, to);
             sync_directory(&generation)?;
             sync_directory(to)?;
         }

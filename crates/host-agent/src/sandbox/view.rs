@@ -167,7 +167,7 @@ fn since_start() -> u64 {
 }
 
 impl Activity {
-    fn now() -> Self {
+    pub(crate) fn now() -> Self {
         Self(Arc::new(Used {
             last: AtomicU64::new(since_start()),
             users: AtomicUsize::new(0),

@@ -29,6 +29,9 @@ fn serve_pages(mut arguments: impl Iterator<Item = String>) -> ExitCode {
                     owner.and_then(|(user, group)| Some((user.parse().ok()?, group.parse().ok()?)));
                 options.owner = Some(owner.expect("two numbers"));
             }
+            "--prefetch" => options.prefetch = Some(value.into()),
+            "--record" => options.record = Some(value.into()),
+            "--stats" => options.stats = Some(value.into()),
             other => panic!("{other}"),
         }
     }

@@ -13,8 +13,8 @@ use wrenn_rpc::{
 use wrenn_testkit::virtual_host_agent::AgentHost;
 
 use crate::{
-    fixture::{create, create_request, destroy, get, host, operation, reason, sh},
-    pausing::{flip, try_pause, try_resume},
+    fixture::{create, create_request, destroy, flip, get, host, operation, reason, sh},
+    pausing::{try_pause, try_resume},
 };
 
 fn patient() -> CallOptions {

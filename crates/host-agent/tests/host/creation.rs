@@ -12,10 +12,12 @@ use wrenn_rpc::{
 };
 use wrenn_testkit::virtual_host_agent::AgentHost;
 
-use crate::fixture::{create_at_once, create_request, destroy, get, host, operation, reason, sh};
+use crate::fixture::{
+    BOOT, create_at_once, create_request, destroy, get, host, operation, reason, sh,
+};
 
 /// The points of `ensure.rs`, in order.
-const STEPS: [&str; 10] = [
+const BOOTED: [&str; 10] = [
     "record",
     "cow",
     "slot",
@@ -28,13 +30,31 @@ const STEPS: [&str; 10] = [
     "running",
 ];
 
+/// Those of `resume.rs` when a sandbox is created.
+const RESTORED: [&str; 9] = [
+    "record", "check", "slot", "disk", "jail", "launch", "load", "init", "running",
+];
+
+/// Both ways of creation: what is armed beside a point, the points, and those of a short run.
+const WAYS: [(&str, &[&str], &[&str]); 2] = [
+    (
+        BOOT,
+        &BOOTED,
+        &["slot", "disk", "launch", "boot", "running"],
+    ),
+    ("", &RESTORED, &["record", "launch", "load", "running"]),
+];
+
 #[test]
 fn a_creation_that_fails_at_any_step_leaves_nothing_behind() {
     let host = host();
     let before = host.census().expect("count");
+    let points = |(way, steps, _): (&'static str, &'static [&str], _)| {
+        steps.iter().map(move |step| (way, *step))
+    };
     for action in ["fail", "fail-twice"] {
-        for step in STEPS {
-            host.arm(&format!("create.after.{step}={action}"))
+        for (way, step) in WAYS.into_iter().flat_map(points) {
+            host.arm(&format!("create.after.{step}={action}\n{way}"))
                 .expect("arm");
             let request = create_request(&host, SandboxId::new());
             let error = host
@@ -60,9 +80,12 @@ fn an_agent_that_dies_at_any_step_starts_again_and_knows_what_is_done() {
     let host = host();
     let before = host.census().expect("count");
     let whole = std::env::var_os("WRENN_SOAK").is_some();
-    let short = ["slot", "disk", "launch", "boot", "running"];
-    for step in STEPS.iter().filter(|step| whole || short.contains(step)) {
-        host.arm(&format!("create.after.{step}=abort"))
+    let points = |(way, steps, short): (&'static str, &'static [&str], &'static [&str])| {
+        let chosen = if whole { steps } else { short };
+        chosen.iter().map(move |step| (way, *step))
+    };
+    for (way, step) in WAYS.into_iter().flat_map(points) {
+        host.arm(&format!("create.after.{step}=abort\n{way}"))
             .expect("arm");
         let request = create_request(&host, SandboxId::new());
         let lost = host.block_on(host.client.create_sandbox(request.clone()));
@@ -70,10 +93,10 @@ fn an_agent_that_dies_at_any_step_starts_again_and_knows_what_is_done() {
         host.disarm().expect("disarm");
         host.await_agent().expect("it starts again");
         // Once its record says that it runs it does, whoever heard of it; before that it never was.
-        if *step != "running" {
+        if step != "running" {
             host.await_census(&before).expect(step);
         }
-        if ["boot", "running"].contains(step) {
+        if ["boot", "load", "running"].contains(&step) {
             let id = request.sandbox_id.parse().expect("an id");
             host.block_on(host.client.create_sandbox(request))
                 .expect("the operation may be tried again");

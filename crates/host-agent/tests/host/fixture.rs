@@ -3,6 +3,7 @@
 use std::{
     path::Path,
     sync::{LazyLock, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use wrenn_ids::{HostId, SandboxId, TemplateId};
@@ -24,8 +25,39 @@ static HOST: LazyLock<Mutex<AgentHost>> = LazyLock::new(|| {
         .with_writer(std::io::stderr)
         .init();
     let program = Path::new(env!("CARGO_BIN_EXE_wrenn-agent-under-test"));
-    Mutex::new(AgentHost::start(program).expect("start the agent in a virtual host"))
+    let host = AgentHost::start(program).expect("start the agent in a virtual host");
+    // Creations of the smallest sandbox are restores from here on; BOOT makes them boots.
+    destroy(&host, create(&host));
+    await_metric(&host, WARM_BUILDS, 1.0);
+    Mutex::new(host)
 });
+
+/// Armed, it makes creations boot.
+pub(crate) const BOOT: &str = "warm.lookup=fail";
+
+/// Warm snapshots made, each counted when nothing of its seed is left.
+pub(crate) const WARM_BUILDS: &str = "wrenn_agent_warm_builds_total";
+
+/// Waits until a metric of the agent is so high.
+pub(crate) fn await_metric(host: &AgentHost, name: &str, least: f64) {
+    let until = Instant::now() + Duration::from_secs(300);
+    loop {
+        let now = host.metric(name).expect("it is shown");
+        if now >= least {
+            return;
+        }
+        assert!(Instant::now() < until, "{name} is {now}\n{}", host.log());
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+/// Names of the warm snapshots that are whole.
+pub(crate) fn warm(host: &AgentHost) -> Vec<String> {
+    let list = "cd /var/lib/wrenn/warm 2>/dev/null && ls -d */template.json 2>/dev/null; true";
+    let listed = host.shell(list).expect("they are listed");
+    let names = listed.lines().filter_map(|line| line.split_once('/'));
+    names.map(|(name, _)| name.to_owned()).collect()
+}
 
 /// The machine, alone. What a failed test left there is removed first, so that one failure stays one.
 pub(crate) fn host() -> MutexGuard<'static, AgentHost> {
@@ -137,7 +169,7 @@ pub(crate) fn exec(
         timeout_ms: 120_000,
         ..ExecRequest::default()
     };
-    let options = CallOptions::default().with_timeout(std::time::Duration::from_secs(180));
+    let options = CallOptions::default().with_timeout(Duration::from_secs(180));
     Ok(host
         .block_on(host.client.exec_with_options(request, options))?
         .into_owned())
@@ -149,6 +181,16 @@ pub(crate) fn sh(host: &AgentHost, id: SandboxId, line: &str) -> String {
     let stderr = String::from_utf8_lossy(&done.stderr);
     assert_eq!(done.exit_code, 0, "`{line}`: {stderr}");
     String::from_utf8_lossy(&done.stdout).into_owned()
+}
+
+/// Flips one bit in the middle of a file; the second time it is as it was.
+pub(crate) fn flip(host: &AgentHost, path: &str) {
+    let flip = format!(
+        "at=$(($(stat -c %s {path}) / 4096 / 2 * 4096)) && \
+         old=$(dd if={path} bs=1 skip=$at count=1 2>/dev/null | od -An -tu1 | tr -d ' ') && \
+         printf \"\\\\$(printf %o $((old ^ 1)))\" | dd of={path} bs=1 seek=$at conv=notrunc 2>/dev/null"
+    );
+    host.shell(&flip).expect("flip a bit");
 }
 
 /// The typed reason of an error.

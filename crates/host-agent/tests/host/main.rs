@@ -13,3 +13,5 @@ mod lifecycle;
 mod pausing;
 mod programs;
 mod sdk;
+mod warm;
+mod working_sets;

@@ -10,7 +10,9 @@ use wrenn_rpc::{
 };
 use wrenn_testkit::virtual_host_agent::AgentHost;
 
-use crate::fixture::{create, create_request, destroy, get, host, operation, reason, sh};
+use crate::fixture::{
+    BOOT, create, create_request, destroy, flip, get, host, operation, reason, sh,
+};
 
 fn patient() -> CallOptions {
     CallOptions::default().with_timeout(std::time::Duration::from_secs(300))
@@ -300,20 +302,12 @@ fn an_agent_that_dies_at_any_step_leaves_it_running_or_paused() {
     host.await_census(&before).expect("nothing is left");
 }
 
-/// Flips a bit in the middle of a file of the virtual host; twice is as before.
-pub(crate) fn flip(host: &AgentHost, file: &str) {
-    let line = format!(
-        "at=$(($(stat -c %s {file}) / 4096 / 2 * 4096)) && \
-         old=$(dd if={file} bs=1 skip=$at count=1 2>/dev/null | od -An -tu1 | tr -d ' ') && \
-         printf \"\\\\$(printf %o $((old ^ 1)))\" | dd of={file} bs=1 seek=$at conv=notrunc 2>/dev/null"
-    );
-    host.shell(&line).expect("flip a bit");
-}
-
 #[test]
 fn a_flipped_bit_in_any_file_of_a_snapshot_is_refused_and_it_stays_paused() {
     let host = host();
+    host.arm(BOOT).expect("arm");
     let id = create(&host);
+    host.disarm().expect("disarm");
     sh(&host, id, "echo hot > /dev/shm/hot");
     pause(&host, id);
     resume(&host, id);

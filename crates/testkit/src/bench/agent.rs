@@ -6,10 +6,12 @@ use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use futures::stream;
 use wrenn_ids::{SandboxId, TemplateId};
+use wrenn_rpc::connectrpc::client::CallOptions;
 use wrenn_rpc::hostagent::{
     __buffa::oneof::write_file_stream_request::Part,
-    Command, CreateSandboxRequest, DestroySandboxRequest, ExecRequest, GetHostInfoRequest,
-    Operation, ReadFileStreamRequest, WriteFileStreamRequest,
+    Command, CreateSandboxRequest, DestroySandboxRequest, ExecRequest, ForkSandboxRequest,
+    GetHostInfoRequest, Operation, PauseSandboxRequest, ReadFileStreamRequest,
+    ResumeSandboxRequest, WriteFileStreamRequest,
     write_file_stream_request::{End, Head},
 };
 
@@ -25,6 +27,11 @@ pub const ENVD_PORT: u16 = 49983;
 const DISK_MIB: u32 = 1024;
 const EXEC_LIMIT_MS: u32 = 300_000;
 const PIECE: usize = 64 << 10;
+
+/// For pauses and restores, emulated.
+fn patient() -> CallOptions {
+    CallOptions::default().with_timeout(std::time::Duration::from_secs(300))
+}
 
 /// An agent.
 pub struct Agent {
@@ -48,6 +55,12 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
     /// Where the host reaches a port of the guest.
     ///
     /// # Errors
@@ -77,13 +90,21 @@ impl Agent {
     /// # Errors
     /// When the agent refuses or fails.
     pub async fn create(&self) -> Result<Sandbox> {
+        self.create_of(MEMORY_MIB).await
+    }
+
+    /// The same, of another memory.
+    ///
+    /// # Errors
+    /// When the agent refuses or fails.
+    pub async fn create_of(&self, memory_mib: u32) -> Result<Sandbox> {
         let id = SandboxId::new().to_string();
         let request = CreateSandboxRequest {
             operation: self.operation(1).into(),
             sandbox_id: id.clone(),
             template_id: TemplateId::ZERO.to_string(),
             vcpus: VCPUS,
-            memory_mib: MEMORY_MIB,
+            memory_mib,
             disk_mib: DISK_MIB,
             ..CreateSandboxRequest::default()
         };
@@ -178,6 +199,58 @@ impl Agent {
         }
         ensure!(size == count, "{size} bytes were read");
         Ok(())
+    }
+
+    /// Pauses a sandbox.
+    ///
+    /// # Errors
+    /// When the agent fails.
+    pub async fn pause(&self, sandbox: &Sandbox) -> Result<()> {
+        let request = PauseSandboxRequest {
+            operation: self.operation(1).into(),
+            sandbox_id: sandbox.id.clone(),
+            ..PauseSandboxRequest::default()
+        };
+        let paused = self.client.pause_sandbox_with_options(request, patient());
+        paused.await.context("pause a sandbox").map(drop)
+    }
+
+    /// Resumes a sandbox.
+    ///
+    /// # Errors
+    /// When the agent fails.
+    pub async fn resume(&self, sandbox: &Sandbox) -> Result<()> {
+        let request = ResumeSandboxRequest {
+            operation: self.operation(1).into(),
+            sandbox_id: sandbox.id.clone(),
+            ..ResumeSandboxRequest::default()
+        };
+        let resumed = self.client.resume_sandbox_with_options(request, patient());
+        resumed.await.context("resume a sandbox").map(drop)
+    }
+
+    /// Makes so many sandboxes from one.
+    ///
+    /// # Errors
+    /// When the agent fails.
+    pub async fn fork(&self, sandbox: &Sandbox, count: usize) -> Result<Vec<Sandbox>> {
+        let request = ForkSandboxRequest {
+            operation: self.operation(1).into(),
+            sandbox_id: sandbox.id.clone(),
+            child_ids: (0..count).map(|_| SandboxId::new().to_string()).collect(),
+            ..ForkSandboxRequest::default()
+        };
+        let forked = self.client.fork_sandbox_with_options(request, patient());
+        let children = forked
+            .await
+            .context("fork a sandbox")?
+            .into_owned()
+            .children;
+        let of = |child: wrenn_rpc::hostagent::Sandbox| Sandbox {
+            id: child.sandbox_id,
+            host_ip: child.host_ip,
+        };
+        Ok(children.into_iter().map(of).collect())
     }
 
     /// Destroys a sandbox.

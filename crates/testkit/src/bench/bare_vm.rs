@@ -70,20 +70,10 @@ impl BareHost {
     /// # Errors
     /// When a file is missing, or the guest does not answer in time.
     pub async fn boot(&self) -> Result<Duration> {
-        let images = Path::new(IMAGES);
-        let template = images.join("templates").join(TemplateId::ZERO.to_string());
-        let (from, to) = (
-            template.join("rootfs.ext4"),
-            self.directory.join("rootfs.ext4"),
-        );
-        let (from, to) = (from.to_string_lossy(), to.to_string_lossy());
-        run("cp", &["--sparse=always", &from, &to]).await?;
-        let config = self.directory.join("vm.json");
-        std::fs::write(&config, vm(&kernel(images)?, &to)).context("write the VM's settings")?;
-
-        let guest: SocketAddr = format!("{GUEST}:{ENVD_PORT}").parse()?;
+        let config = self.prepare_boot().await?;
+        let guest = Self::guest()?;
         let begun = Instant::now();
-        let mut firecracker = Command::new(images.join("bin/firecracker"))
+        let mut firecracker = Command::new(Self::firecracker())
             .arg("--no-api")
             .arg("--config-file")
             .arg(&config)
@@ -104,6 +94,34 @@ impl BareHost {
             .await
             .context("end the bare Firecracker")?;
         Ok(taken)
+    }
+
+    /// Copies the disk and writes the settings of a VM; gives the settings' file.
+    pub(super) async fn prepare_boot(&self) -> Result<PathBuf> {
+        let images = Path::new(IMAGES);
+        let template = images.join("templates").join(TemplateId::ZERO.to_string());
+        let (from, to) = (
+            template.join("rootfs.ext4"),
+            self.directory.join("rootfs.ext4"),
+        );
+        let (from, to) = (from.to_string_lossy(), to.to_string_lossy());
+        run("cp", &["--sparse=always", &from, &to]).await?;
+        let config = self.directory.join("vm.json");
+        std::fs::write(&config, vm(&kernel(images)?, &to)).context("write the VM's settings")?;
+        Ok(config)
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    pub(super) fn firecracker() -> PathBuf {
+        Path::new(IMAGES).join("bin/firecracker")
+    }
+
+    /// Where the guest answers.
+    pub(super) fn guest() -> Result<SocketAddr> {
+        Ok(format!("{GUEST}:{ENVD_PORT}").parse()?)
     }
 }
 

@@ -4,9 +4,11 @@
 //! machine. Where VMs are emulated only the ratio of the two says anything.
 
 pub mod agent;
+pub mod bare_snapshot;
 pub mod bare_vm;
 pub mod load;
 pub mod raw;
+pub mod sleeping;
 
 use std::{borrow::Cow, io::Write as _, time::Duration};
 

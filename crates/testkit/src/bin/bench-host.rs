@@ -19,10 +19,11 @@ use wrenn_testkit::{
     bench::{
         Row,
         agent::{Agent, ENVD_PORT, Sandbox},
+        bare_snapshot::BareSnapshot,
         bare_vm::BareHost,
         emit, percentile,
         raw::{self, GuestHttp},
-        resident_mib,
+        resident_mib, sleeping,
     },
     images,
     virtual_host_agent::AgentHost,
@@ -111,6 +112,7 @@ async fn measure(credentials: &Path) -> Result<Vec<Row>> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, AGENT_PORT));
     let agent = Agent::new(credentials.client(address)?).await?;
     let bare = BareHost::prepare(Path::new(BARE)).await?;
+    sleeping::coldly()?;
     // What both read is in the page cache, and the agent has allocated what it keeps.
     let sandbox = first_exec(&agent).await?;
     agent.destroy(sandbox).await?;
@@ -138,6 +140,9 @@ async fn measure(credentials: &Path) -> Result<Vec<Row>> {
     rows.extend(transfers(&agent, &sandbox).await?);
     rows.extend(inside(&agent, &sandbox).await?);
     agent.destroy(sandbox).await?;
+    sleeping::warmly()?;
+    let floor = BareSnapshot::take(&bare).await?;
+    rows.extend(sleeping::rows(&agent, &floor).await?);
     Ok(rows)
 }
 

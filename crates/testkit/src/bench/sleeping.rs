@@ -1,0 +1,280 @@
+//! Creations from warm snapshots, pauses, resumptions and forks, beside bare Firecracker with a snapshot of the
+//! same guest. Product and floor take turns.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use tokio::time::sleep;
+
+use super::{
+    Row,
+    agent::{Agent, MEMORY_MIB},
+    bare_snapshot::BareSnapshot,
+    percentile,
+};
+
+const STATE: &str = "/var/lib/wrenn/sandboxes";
+/// What arms the agent's failpoints.
+const FAILPOINTS: &str = "/run/wrenn-failpoints";
+/// Creations from a warm snapshot.
+const CREATIONS: usize = 5;
+/// Pauses of one sandbox: the first is whole, ten differences follow.
+const GENERATIONS: usize = 11;
+const FORKS: usize = 8;
+/// Memory of guests of which as much is dirty.
+const SIZES_MIB: [u32; 3] = [256, 1024, 2048];
+const DIRTY: &str = "dd if=/dev/urandom of=/dev/shm/dirty bs=1M count=8 conv=notrunc 2>/dev/null";
+/// For what the agent does in the background, emulated.
+const PATIENCE: Duration = Duration::from_secs(300);
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Makes creations boot, and no warm snapshots, until [`warmly`].
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn coldly() -> Result<()> {
+    let lines = "warm.lookup=fail\nwarm.after.record=fail\n";
+    std::fs::write(FAILPOINTS, lines).context("arm failpoints")
+}
+
+/// Ends that.
+///
+/// # Errors
+/// When the file cannot be removed.
+pub fn warmly() -> Result<()> {
+    std::fs::remove_file(FAILPOINTS).context("disarm failpoints")
+}
+
+/// All rows.
+///
+/// # Errors
+/// When the agent or a guest fails.
+pub async fn rows(agent: &Agent, floor: &BareSnapshot) -> Result<Vec<Row>> {
+    let mut rows = vec![creations(agent, floor).await?];
+    rows.extend(generations(agent, floor).await?);
+    rows.extend(sizes(agent).await?);
+    Ok(rows)
+}
+
+async fn creations(agent: &Agent, floor: &BareSnapshot) -> Result<Row> {
+    let sandbox = agent.create().await?;
+    agent.destroy(sandbox).await?;
+    until("a warm snapshot is made", || {
+        let warm = std::fs::read_dir("/var/lib/wrenn/warm")
+            .into_iter()
+            .flatten()
+            .flatten();
+        let whole = warm
+            .filter(|entry| entry.path().join("template.json").exists())
+            .count();
+        whole > 0 && sandboxes() == 0
+    })
+    .await?;
+    let (mut times, mut floors) = (vec![], vec![]);
+    for _ in 0..=CREATIONS {
+        let mut restored = floor.restore().await?;
+        floors.push(restored.took);
+        restored.end().await?;
+        let begun = Instant::now();
+        let sandbox = agent.create().await?;
+        agent.exec(&sandbox, &["true"]).await?;
+        times.push(begun.elapsed());
+        agent.destroy(sandbox).await?;
+    }
+    tracing::info!(?times, ?floors, "creations");
+    // The first reads what the others find in the page cache.
+    let row = Row::new(
+        "create (warm) to first exec over bare restore to first answer",
+        "ms",
+        median(&times[1..]),
+    );
+    Ok(row.over(median(&floors[1..])).target("≤ 0.7 × floor"))
+}
+
+/// One sandbox through all its generations, half of them resumed without a working set; then its forks.
+async fn generations(agent: &Agent, floor: &BareSnapshot) -> Result<Vec<Row>> {
+    coldly()?;
+    let sandbox = agent.create().await?;
+    warmly()?;
+    agent.exec(&sandbox, &["true"]).await?;
+    let directory = Path::new(STATE).join(sandbox.id());
+    let (mut floors, mut bare_pauses, mut pauses) = (vec![], vec![], vec![]);
+    let (mut first, mut with, mut without) = (vec![], vec![], vec![]);
+    let mut private = 0.0;
+    for generation in 1..=GENERATIONS {
+        let restored = floor.restore().await?;
+        floors.push(restored.took);
+        bare_pauses.push(restored.difference().await?);
+        let begun = Instant::now();
+        agent.pause(&sandbox).await?;
+        pauses.push(begun.elapsed());
+        let is_without = generation % 2 == 1;
+        if is_without {
+            for name in ["working-set", "working-set.new"] {
+                let _ = std::fs::remove_file(directory.join(name)); // it may not be there
+            }
+        }
+        let begun = Instant::now();
+        agent.resume(&sandbox).await?;
+        agent.exec(&sandbox, &["true"]).await?;
+        let took = begun.elapsed();
+        match (generation, is_without) {
+            (1, _) => first.push(took),
+            (2, _) => {} // no page server has recorded anything before
+            (_, true) => without.push(took),
+            (_, false) => with.push(took),
+        }
+        if generation > 1 {
+            until("the working set is recorded", || {
+                recorded_pages(&directory) > 0
+            })
+            .await?;
+            private = page_server_private_mib()?;
+        }
+    }
+    tracing::info!(
+        ?floors,
+        ?first,
+        ?with,
+        ?without,
+        ?pauses,
+        ?bare_pauses,
+        "generations"
+    );
+    agent.pause(&sandbox).await?;
+    let (mut one, mut many) = (vec![], vec![]);
+    for (count, times) in [(1, &mut one), (FORKS, &mut many)] {
+        let begun = Instant::now();
+        let children = agent.fork(&sandbox, count).await?;
+        times.push(begun.elapsed());
+        for child in children {
+            agent.destroy(child).await?;
+        }
+    }
+    agent.destroy(sandbox).await?;
+    let restore = median(&floors);
+    let last = with.last().copied().context("there were generations")?;
+    let ten = millis(last);
+    Ok(vec![
+        Row::new(
+            "resume, 1 generation, to first exec over bare restore",
+            "ms",
+            median(&first),
+        )
+        .over(restore)
+        .target("≤ 1.3 × floor"),
+        Row::new(
+            "resume, 10 generations, to first exec over bare restore",
+            "ms",
+            ten,
+        )
+        .over(restore)
+        .target("≤ 1.3 × floor"),
+        Row::new("resume with working set over without", "ms", median(&with))
+            .over(median(&without))
+            .target("≤ 0.5 × floor"),
+        Row::new("pause over bare difference", "ms", median(&pauses[1..]))
+            .over(median(&bare_pauses))
+            .target("≤ 1.25 × floor"),
+        Row::new(
+            format!("fork of {FORKS} over fork of 1"),
+            "ms",
+            median(&many),
+        )
+        .over(median(&one))
+        .target("≤ 2.5 × floor, 2 cores"),
+        Row::new("page server: private memory", "MiB", private).target("≤ 4 MiB"),
+    ])
+}
+
+/// The same is dirty in guests of several sizes.
+async fn sizes(agent: &Agent) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    let mut least = None;
+    for memory_mib in SIZES_MIB {
+        coldly()?;
+        let sandbox = agent.create_of(memory_mib).await?;
+        warmly()?;
+        let dirty = ["sh", "-c", DIRTY];
+        agent.exec(&sandbox, &dirty).await?;
+        agent.pause(&sandbox).await?;
+        let mut times = Vec::new();
+        for _ in 0..3 {
+            agent.resume(&sandbox).await?;
+            agent.exec(&sandbox, &dirty).await?;
+            let begun = Instant::now();
+            agent.pause(&sandbox).await?;
+            times.push(begun.elapsed());
+        }
+        tracing::info!(memory_mib, ?times, "pauses");
+        agent.destroy(sandbox).await?;
+        let time = median(&times);
+        let row = Row::new(
+            format!("pause of {memory_mib} MiB with 8 MiB dirty"),
+            "ms",
+            time,
+        );
+        rows.push(match least {
+            None => row,
+            Some(least) => row.over(least).target("≤ 1.5 × 256 MiB"),
+        });
+        least.get_or_insert(time);
+    }
+    ensure!(
+        SIZES_MIB[0] == MEMORY_MIB,
+        "the least is every other sandbox's"
+    );
+    Ok(rows)
+}
+
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        ensure!(Instant::now() < deadline, "wait until {what}");
+        sleep(LOOK).await;
+    }
+    Ok(())
+}
+
+fn sandboxes() -> usize {
+    std::fs::read_dir(STATE).into_iter().flatten().count()
+}
+
+/// The last of a page server's counters.
+fn recorded_pages(sandbox: &Path) -> u64 {
+    let stats = std::fs::read(sandbox.join("pages.stats")).unwrap_or_default();
+    stats
+        .last_chunk()
+        .map_or(0, |word| u64::from_le_bytes(*word))
+}
+
+fn page_server_private_mib() -> Result<f64> {
+    let is_one = |process: &PathBuf| {
+        let words = std::fs::read(process.join("cmdline")).unwrap_or_default();
+        words
+            .split(|byte| *byte == 0)
+            .any(|word| word == b"page-server")
+    };
+    let processes = std::fs::read_dir("/proc")?
+        .flatten()
+        .map(|entry| entry.path());
+    let process = processes
+        .into_iter()
+        .find(is_one)
+        .context("find the page server")?;
+    let rollup = std::fs::read_to_string(process.join("smaps_rollup"))?;
+    let kib = |line: &str| line.split_whitespace().nth(1)?.parse::<f64>().ok();
+    let private = rollup.lines().filter(|line| line.starts_with("Private_"));
+    Ok(private.filter_map(kib).sum::<f64>() / 1024.0)
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+fn median(times: &[Duration]) -> f64 {
+    percentile(times, 0.5)
+}
