@@ -78,10 +78,10 @@ pub(super) fn is_merging(bytes: &[u8]) -> Result<bool> {
     Ok(kind == "snapshot-merge")
 }
 
-/// Whether a merging snapshot target holds metadata alone.
+/// Whether a snapshot target merges and holds metadata alone.
 pub(super) fn is_merged(bytes: &[u8]) -> Result<bool> {
     match snapshot_status(bytes)? {
-        Some(status) => Ok(status.used == status.metadata),
+        Some(status) => Ok(is_merging(bytes)? && status.used == status.metadata),
         None => Err(Error::MalformedReply {
             action: "get the table status of",
             detail: "the merge failed",

@@ -242,7 +242,7 @@ impl Driver {
         Life::Over
     }
 
-    /// Publishes a sandbox whose record says that it runs.
+    /// Publishes a sandbox whose record says that it runs; what it writes is part of its disk from then on.
     async fn begin(&mut self, manifest: Manifest, envd: Envd, stack: Stack) -> Life {
         let Some(live) = &manifest.live else {
             unreachable!("the record says that it runs");
@@ -662,7 +662,9 @@ impl Driver {
         }
         self.record(State::Stopping);
         self.publish(Phase::Stopping);
+        let _ = self.host.failpoints.reached("destroy.after.record");
         stack.release(&self.host, self.id(), Undo::Once).await;
+        let _ = self.host.failpoints.reached("destroy.after.release");
         tracing::info!(sandbox_id = %self.id(), "sandbox destroyed");
         self.bury(op, None);
         Life::Over
