@@ -58,6 +58,8 @@ pub struct AgentHost {
     /// Calls to the agent.
     pub client: AgentClient,
     runtime: Runtime,
+    config: MachineConfig,
+    cache: Cache,
     _state: tempfile::TempDir,
 }
 
@@ -108,8 +110,23 @@ impl AgentHost {
             authority,
             client,
             runtime,
+            config,
+            cache,
             _state: state,
         })
+    }
+
+    /// Cuts the machine's power, starts it again on its disk, and waits until its agent serves.
+    ///
+    /// # Errors
+    /// When the machine or its agent does not start again.
+    pub fn cut_power(&mut self) -> Result<()> {
+        let say = |line: &str| tracing::info!("{line}");
+        self.machine
+            .power_cycle(&self.config, &self.cache, &say)
+            .context("start the virtual host again")?;
+        self.client = self.authority.client(self.address())?;
+        self.await_agent()
     }
 
     /// Runs what speaks to the agent.
@@ -197,6 +214,33 @@ impl AgentHost {
     /// When the machine does not answer.
     pub fn disarm(&self) -> Result<()> {
         self.shell(&format!("rm -f {FAILPOINTS}")).map(drop)
+    }
+
+    /// Waits until the agent stands still at a failpoint that is armed with `stop`.
+    ///
+    /// # Errors
+    /// When it does not come there in time.
+    pub fn await_stop(&self) -> Result<()> {
+        const STANDS: &str = "grep -q '^State:.T' /proc/$(cat /run/agent.pid)/status";
+        let until = Instant::now() + PATIENCE;
+        while self.machine.exec(STANDS, PATIENCE)?.code != 0 {
+            ensure!(
+                Instant::now() < until,
+                "the agent does not stop:\n{}",
+                self.log()
+            );
+            std::thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+
+    /// Lets an agent go on that stands still; the failpoints are disarmed first.
+    ///
+    /// # Errors
+    /// When the machine does not answer.
+    pub fn go_on(&self) -> Result<()> {
+        self.disarm()?;
+        self.shell("kill -CONT $(cat /run/agent.pid)").map(drop)
     }
 
     /// Kills the agent as kill -9 does and waits until the next one serves.

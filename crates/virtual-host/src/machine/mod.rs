@@ -215,6 +215,19 @@ impl VirtualHost {
         self.on_drop = OnDrop::Kill;
     }
 
+    /// Cuts the power and starts the machine again on its disk. What the machine's kernel had not yet
+    /// written to the disk is lost.
+    pub fn power_cycle(
+        &mut self,
+        config: &MachineConfig,
+        cache: &Cache,
+        progress: Progress<'_>,
+    ) -> Result<(), MachineError> {
+        self.process.kill();
+        *self = Self::start(config, cache, progress)?;
+        Ok(())
+    }
+
     /// Whether the machine still runs.
     pub fn is_running(&self) -> bool {
         self.process.is_alive()
