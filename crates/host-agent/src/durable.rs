@@ -3,12 +3,14 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Write as _},
+    io,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
 use serde::{Serialize, de::DeserializeOwned};
+
+use crate::failpoint;
 
 /// Why a durable file could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -107,8 +109,8 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
         .mode(0o600)
         .open(&temporary)
         .map_err(failed("create", &temporary))?;
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
+    failpoint::write_all(&mut file, path, bytes)
+        .and_then(|()| failpoint::sync(&file, path))
         .map_err(failed("write", &temporary))?;
     fs::rename(&temporary, path).map_err(failed("replace", path))?;
     File::open(directory)

@@ -26,6 +26,7 @@ use super::{
     manifest::Manifest,
     snapshot::{Error, FileRecord, failed, record},
 };
+use crate::failpoint;
 
 /// Frozen files of one disk; beyond, they become one.
 const MAX_FROZEN: usize = 8;
@@ -116,7 +117,9 @@ fn paths(directory: &Path, frozen: &[FileRecord]) -> Vec<PathBuf> {
 
 /// Puts a file under a second name.
 pub(crate) fn link(from: &Path, to: &Path) -> Result<(), Error> {
-    fs::hard_link(from, to).map_err(failed("link", to))
+    failpoint::at_file("link", to)
+        .and_then(|()| fs::hard_link(from, to))
+        .map_err(failed("link", to))
 }
 
 /// Copies a file without its holes, sharing its blocks where the file system can.
@@ -146,7 +149,8 @@ fn copy_sparse(from: &Path, to: &Path) -> Result<(), Error> {
                 at += copied as u64;
             }
         }
-        target.sync_all()
+        failpoint::at_file("write", to)?;
+        failpoint::sync(&target, to)
     };
     copy().map_err(failed("copy to", to))
 }

@@ -28,7 +28,7 @@ use super::{
     snapshot::{self, FileRecord, Snapshot, failed, sync_directory},
     working_set,
 };
-use crate::durable;
+use crate::{durable, failpoint};
 
 /// Number of the snapshot in whatever was copied.
 const FIRST: u64 = 1;
@@ -46,6 +46,13 @@ pub enum Error {
     /// Its record cannot be written or read.
     #[error("keep the copy's record")]
     Record(#[from] durable::Error),
+}
+
+impl Error {
+    /// Whether what was to be copied is not there any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self, Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
 }
 
 /// A snapshot template.
@@ -178,7 +185,9 @@ impl SnapshotTemplate {
 
     /// Removes the template in `directory`: first its record, so that it is gone when only a part of it is.
     pub(crate) fn remove(directory: &Path) -> Result<(), Error> {
-        durable::remove(&directory.join(RECORD))?;
+        let record = directory.join(RECORD);
+        durable::remove(&record)?;
+        failpoint::at_file("remove", &record).map_err(failed("delete", directory))?;
         match fs::remove_dir_all(directory) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(failed("delete", directory)(error).into())

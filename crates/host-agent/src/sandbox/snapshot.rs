@@ -28,6 +28,7 @@ use wrenn_memory::{
 };
 
 use super::view::PauseReason;
+use crate::failpoint;
 
 /// The devices in the directory of a generation; the memory has its own names.
 pub(crate) const VMSTATE: &str = "vmstate";
@@ -180,7 +181,7 @@ impl Taken<'_> {
             };
             // A time long ago: whatever writes to it later, within the same tick of the clock too, changes it.
             file.set_modified(SystemTime::UNIX_EPOCH)
-                .and_then(|()| file.sync_all())
+                .and_then(|()| failpoint::sync(&file, &path))
                 .map_err(failed("sync", &path))?;
             verified.remember(&file, found.checksum);
             record(&path, &file, found.checksum)
@@ -188,7 +189,9 @@ impl Taken<'_> {
         files.push(seal(vmstate.0, generation.join(VMSTATE), None)?);
         files.push(seal(memory.0, memory_path, Some(found))?);
         let path = generation.join(HEADER_FILE);
-        fs::write(&path, header::encode(&mapping)).map_err(failed("write", &path))?;
+        let mut file = File::create_new(&path).map_err(failed("create", &path))?;
+        failpoint::write_all(&mut file, &path, &header::encode(&mapping))
+            .map_err(failed("write", &path))?;
         let file = File::open(&path).map_err(failed("open", &path))?;
         files.push(seal(file, path, None)?);
         if let Some(below) = self.below {
@@ -207,7 +210,9 @@ impl Taken<'_> {
 fn share(old: &Path, new: &Path, below: &Snapshot, layer: LayerId) -> Result<FileRecord, Error> {
     let name = layer_file(layer);
     let path = new.join(&name);
-    fs::hard_link(old.join(&name), &path).map_err(failed("link", &path))?;
+    failpoint::at_file("link", &path)
+        .and_then(|()| fs::hard_link(old.join(&name), &path))
+        .map_err(failed("link", &path))?;
     let known = below.files.iter().find(|file| file.name == name);
     known.cloned().ok_or(Error::Damaged {
         path,
@@ -218,7 +223,9 @@ fn share(old: &Path, new: &Path, below: &Snapshot, layer: LayerId) -> Result<Fil
 /// Moves a file out of a jail and makes it ours and read-only. Readable by all, because the next jail's uid
 /// is another one; nobody but root gets as far as its directory.
 fn take(from: &Path, to: &Path) -> Result<(File, u64), Error> {
-    fs::rename(from, to).map_err(failed("take", from))?;
+    failpoint::at_file("take", to)
+        .and_then(|()| fs::rename(from, to))
+        .map_err(failed("take", from))?;
     let mut options = File::options();
     options.read(true).write(true);
     options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32);

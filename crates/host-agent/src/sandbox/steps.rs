@@ -66,6 +66,10 @@ impl StartError {
                 let message = format!("template {id} is not on this host");
                 return Failure::new(FailureKind::TemplateMissing, message);
             }
+            Self::Copy(error) if error.is_gone() => (
+                FailureKind::TemplateMissing,
+                "the template was deleted meanwhile",
+            ),
             Self::Boot { .. } => (FailureKind::BootFailed, "the sandbox did not boot"),
             Self::Init(_) => (
                 FailureKind::BootFailed,
@@ -146,7 +150,7 @@ impl Steps<'_> {
         let name = format!("{}.after.{step}", self.kind);
         match self.host.failpoints.reached(&name) {
             None => Ok(()),
-            Some(Armed::Fail) => Err(StartError::Failpoint(name, Undo::Once)),
+            Some(Armed::Fail | Armed::Errno(_)) => Err(StartError::Failpoint(name, Undo::Once)),
             Some(Armed::FailTwice) => Err(StartError::Failpoint(name, Undo::Twice)),
         }
     }
