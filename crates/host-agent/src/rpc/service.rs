@@ -202,7 +202,7 @@ impl HostAgent for Service {
             timeout_sec: request.idle_timeout_sec,
             on_idle: parse::on_idle(request.on_idle)?.unwrap_or_default(),
         };
-        let forked = self.registry.fork(id, &op, &children, idle).await;
+        let forked = self.registry.fork(id, op, children, idle).await;
         let children = forked.map_err(CallError::from)?;
         Response::ok(ForkSandboxResponse {
             children: children.iter().map(|child| self.wire(child)).collect(),

@@ -90,7 +90,7 @@ async fn examine(host: &Host, id: SandboxId) -> Result<Option<Adopted>, Unadopta
     let Some(manifest) = Manifest::read(&directory, id)? else {
         return Ok(None);
     };
-    if manifest.role == Role::Seed {
+    if manifest.role == Role::Seed || manifest.is_unborn() {
         return Ok(None);
     }
     if manifest.state == State::Paused

@@ -184,6 +184,12 @@ impl Manifest {
         }
     }
 
+    /// Whether it is a copy that was never used: a fork that an agent's end cut off leaves such, and makes them
+    /// anew when it is repeated.
+    pub(crate) fn is_unborn(&self) -> bool {
+        self.state == State::Paused && self.generation == 0 && self.op_id.is_empty()
+    }
+
     /// The record of the same sandbox, paused, with its files where they were copied to.
     pub(crate) fn at_rest(&self, copied: Copied) -> Self {
         Self {

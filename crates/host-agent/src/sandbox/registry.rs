@@ -306,11 +306,24 @@ impl Registry {
             .await
     }
 
-    /// Makes sandboxes from one, all or none, and waits until all are usable.
+    /// Makes sandboxes from one, all or none, and waits until all are usable. It goes on if the caller goes away.
     ///
     /// # Errors
     /// When it is refused or fails; then there are none.
     pub async fn fork(
+        self: &Arc<Self>,
+        id: SandboxId,
+        op: Operation,
+        children: Vec<SandboxId>,
+        idle: Idle,
+    ) -> Result<Vec<View>, Refused> {
+        let registry = Arc::clone(self);
+        let forking = async move { registry.fork_whole(id, &op, &children, idle).await };
+        let forked = self.host.tasks.spawn(forking).await;
+        forked.unwrap_or(Err(Refused::Stopping))
+    }
+
+    async fn fork_whole(
         &self,
         id: SandboxId,
         op: &Operation,
@@ -326,7 +339,7 @@ impl Registry {
             ));
         }
         let copy = Copy::Children(children.to_vec(), idle);
-        self.ask(id, |reply| Command::Copy(op.clone(), copy, reply))
+        self.tell(id, |reply| Command::Copy(op.clone(), copy, reply))
             .await?;
         let begun = Operation {
             id: op.id.clone(),
@@ -369,7 +382,7 @@ impl Registry {
             return Ok(template);
         }
         let copy = Copy::Template(template_id, name.to_owned());
-        self.ask(id, |reply| Command::Copy(op.clone(), copy, reply))
+        self.tell(id, |reply| Command::Copy(op.clone(), copy, reply))
             .await?;
         read().map_err(memory)?.ok_or(Refused::NotFound(id))
     }
@@ -397,6 +410,16 @@ impl Registry {
         id: SandboxId,
         command: impl FnOnce(Reply) -> Command,
     ) -> Result<View, Refused> {
+        self.tell(id, command).await?;
+        self.get(id)
+    }
+
+    /// Has the sandbox's task do something; it may be gone right after that.
+    async fn tell(
+        &self,
+        id: SandboxId,
+        command: impl FnOnce(Reply) -> Command,
+    ) -> Result<(), Refused> {
         let commands = {
             let tasks = self.lock();
             let handle = tasks.get(&id).ok_or(Refused::NotFound(id))?;
@@ -406,11 +429,10 @@ impl Registry {
         // A task that ends meanwhile takes its replies with it.
         let _ = commands.send(command(reply)).await;
         match answer.await {
-            Ok(done) => done?,
-            Err(_) if self.host.stopping.is_cancelled() => return Err(Refused::Stopping),
-            Err(_) => return Err(Refused::NotFound(id)),
+            Ok(done) => done,
+            Err(_) if self.host.stopping.is_cancelled() => Err(Refused::Stopping),
+            Err(_) => Err(Refused::NotFound(id)),
         }
-        self.get(id)
     }
 
     fn start(
