@@ -203,7 +203,7 @@ impl Pausing<'_> {
             let prepared = envd.prepare_snapshot(key, PATIENCE).await;
             prepared.map_err(PauseError::Guest)
         };
-        self.step("prepare", None, prepare).await?;
+        self.step("prepare", None, self.living(prepare)).await?;
 
         // From the moment that Firecracker writes a snapshot its log of dirty pages begins anew.
         let directory = host.directory(manifest.sandbox_id);
@@ -222,7 +222,7 @@ impl Pausing<'_> {
                 Observed::Configuring(_) => return Err(PauseError::NoVm),
             })
         };
-        let paused = self.step("stop", None, stop).await?;
+        let paused = self.step("stop", None, self.living(stop)).await?;
         let jail = vm.root();
         let write = async {
             Ok(paused
@@ -236,7 +236,7 @@ impl Pausing<'_> {
                 })
                 .await?)
         };
-        self.step("snapshot", None, write).await?;
+        self.step("snapshot", None, self.living(write)).await?;
 
         let number = manifest.snapshot.as_ref().map_or(0, |old| old.number) + 1;
         let below = manifest.snapshot.clone();
@@ -294,6 +294,10 @@ impl Pausing<'_> {
         let (host, id) = (self.host, manifest.sandbox_id);
         let directory = host.directory(id);
         if let Some(vm) = self.stack.vm() {
+            // First, so that there is room on a full disk for what the guest writes.
+            for name in [NEW_VMSTATE, NEW_MEMORY] {
+                let _ = tokio::fs::remove_file(vm.root().join(name)).await; // it may not be there
+            }
             let resumed = match Observed::of(vm.client()).await {
                 Ok(Observed::Paused(paused)) => match paused.resume().await {
                     Ok(_) => Ok(()),
@@ -305,9 +309,6 @@ impl Pausing<'_> {
             if let Err(error) = resumed {
                 tracing::error!(sandbox_id = %id, error = %crate::chain(&error), "the vCPUs stand still");
             }
-            for name in [NEW_VMSTATE, NEW_MEMORY] {
-                let _ = tokio::fs::remove_file(vm.root().join(name)).await; // it may not be there
-            }
         }
         let thawed = self.running.envd.unfreeze(&self.running.host_key).await;
         if let Err(error) = thawed {
@@ -316,6 +317,17 @@ impl Pausing<'_> {
         host.tidy(manifest).await;
         if let Err(error) = manifest.write(&directory) {
             tracing::error!(sandbox_id = %id, error = %crate::chain(&error), "state is not durable");
+        }
+    }
+
+    /// What cannot end once the VM or its page server has.
+    async fn living<T>(
+        &self,
+        work: impl Future<Output = Result<T, PauseError>>,
+    ) -> Result<T, PauseError> {
+        tokio::select! {
+            done = work => done,
+            () = self.stack.ended() => Err(PauseError::NoVm),
         }
     }
 
