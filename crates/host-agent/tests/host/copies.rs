@@ -175,6 +175,38 @@ fn a_fork_that_fails_leaves_the_source_and_no_child() {
 }
 
 #[test]
+fn a_fork_goes_on_when_its_caller_hangs_up() {
+    let host = host();
+    let before = host.census().expect("count");
+    let id = create(&host);
+    sh(&host, id, "echo hot > /dev/shm/hot");
+    let children = [SandboxId::new(), SandboxId::new()];
+    host.arm("pause.after.snapshot=stop").expect("arm");
+    let forking = crate::calls::fork(&host, crate::calls::fork_request(&host, id, &children));
+    host.block_on(async {
+        let call = tokio::spawn(forking);
+        host.await_stop().expect("it comes to the fork");
+        call.abort();
+        assert!(call.await.expect_err("it hung up").is_cancelled());
+    });
+    host.go_on().expect("it goes on");
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(120);
+    let runs =
+        |id| get(&host, id).is_ok_and(|it| crate::calls::state(&it) == SandboxState::Running);
+    while !children.iter().all(|child| runs(*child)) {
+        assert!(std::time::Instant::now() < until, "{}", host.log());
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    for child in children {
+        assert_eq!(sh(&host, child, "cat /dev/shm/hot"), "hot\n");
+    }
+    for each in children.into_iter().chain([id]) {
+        destroy(&host, each);
+    }
+    host.await_census(&before).expect("nothing is left");
+}
+
+#[test]
 fn sandboxes_are_made_from_a_snapshot_template_that_outlives_its_source() {
     let host = host();
     let before = host.census().expect("count");

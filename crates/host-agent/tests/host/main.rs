@@ -2,6 +2,8 @@
 //! device-mapper, namespaces and guests. One machine for all tests; they run one after another.
 
 mod bad_input;
+mod calls;
+mod contents;
 mod copies;
 mod crashes;
 mod creation;
@@ -10,8 +12,11 @@ mod fixture;
 mod guest;
 mod isolation;
 mod lifecycle;
+mod model;
+mod moves;
 mod pausing;
 mod programs;
+mod random;
 mod sdk;
 mod warm;
 mod working_sets;
