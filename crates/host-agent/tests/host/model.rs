@@ -130,7 +130,7 @@ impl Model<'_> {
         }
         for each in &moves {
             let (id, action, gap) = (each.known.id, each.action, each.gap);
-            eprintln!("round {}: {id} {action:?} {gap:?}", self.rounds);
+            tracing::warn!("round {}: {id} {action:?} {gap:?}", self.rounds);
         }
         let moves = moves.into_iter().map(Move::play);
         for after in self.host.block_on(join_all(moves)) {

@@ -10,7 +10,7 @@ impl Random {
     pub(crate) fn seeded(variable: &str) -> Self {
         let given = std::env::var(variable).ok();
         let seed = given.map_or_else(from_clock, |text| text.parse().expect("a seed is a number"));
-        eprintln!("{variable}={seed}");
+        tracing::warn!("{variable}={seed}");
         Self(seed)
     }
 

@@ -88,12 +88,12 @@ fn what_was_taken_comes_back_in_any_order() {
         };
         gone.expect(&name);
         let now = taken(&host);
-        eprintln!("{name}: {} KiB came back", last.saturating_sub(now) >> 10);
+        tracing::warn!("{name}: {} KiB came back", last.saturating_sub(now) >> 10);
         last = now;
     }
     host.await_census(&before).expect("nothing is left");
     let left = taken(&host);
-    eprintln!(
+    tracing::warn!(
         "{} KiB before, {} KiB full, {} KiB after",
         empty >> 10,
         full >> 10,
