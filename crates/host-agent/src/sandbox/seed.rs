@@ -51,7 +51,10 @@ pub enum Error {
 impl Error {
     /// Whether what was to be copied is not there any more.
     pub(crate) fn is_gone(&self) -> bool {
-        matches!(self, Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound)
+        match self {
+            Self::File(error) | Self::Disk(DiskError::File(error)) => error.is_absence(),
+            _ => false,
+        }
     }
 }
 

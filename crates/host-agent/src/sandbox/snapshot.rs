@@ -109,6 +109,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether a file is not there.
+    pub(crate) fn is_absence(&self) -> bool {
+        matches!(self, Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
     /// Whether the snapshot itself is at fault, and not the host.
     pub(crate) fn is_damage(&self) -> bool {
         matches!(
