@@ -7,6 +7,8 @@ mod contents;
 mod copies;
 mod crashes;
 mod creation;
+mod fault_points;
+mod faults;
 mod files;
 mod fixture;
 mod guest;
