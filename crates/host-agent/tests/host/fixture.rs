@@ -66,7 +66,7 @@ pub(crate) fn host() -> MutexGuard<'static, AgentHost> {
     }
     HOST.clear_poison();
     let host = HOST.lock().unwrap_or_else(PoisonError::into_inner);
-    host.disarm().expect("disarm");
+    host.go_on().expect("a stopped agent goes on");
     let left = host.block_on(host.client.list_sandboxes(ListSandboxesRequest::default()));
     for sandbox in left.expect("they are listed").into_owned().sandboxes {
         destroy(&host, sandbox.sandbox_id.parse().expect("an id"));
