@@ -624,6 +624,13 @@ async fn a_late_follower_gets_the_end_and_the_replay() {
         (replayed.text(), replayed.status()),
         ("past\n", "exit status 4")
     );
+    if is_soak() {
+        // What it said is kept for a minute, how it ended for ten.
+        tokio::time::sleep(Duration::from_secs(62)).await;
+        let options = CallOptions::default().with_header("x-wrenn-replay", "1");
+        let replayed = envd.follow(pid, options).await.unwrap();
+        assert_eq!((replayed.text(), replayed.status()), ("", "exit status 4"));
+    }
     let missing = envd
         .follow(4_000_000, CallOptions::default())
         .await

@@ -303,6 +303,9 @@ impl<'a> Wire<'a> {
             event: Some(start.into()),
             ..Default::default()
         };
+        let twice = futures::stream::iter([start.clone(), start.clone()]);
+        let refused = self.processes.stream_input(twice).await.unwrap_err();
+        assert_eq!(refused.code, ErrorCode::InvalidArgument);
         let requests = futures::stream::iter([start, data("one "), data("two\n")]);
         self.processes.stream_input(requests).await.unwrap();
         assert_eq!(follower.await.unwrap().unwrap().text(), "two one\n");
