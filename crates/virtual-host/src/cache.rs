@@ -66,6 +66,11 @@ impl Cache {
             .ok_or(CacheError::NoDirectory)
     }
 
+    /// Its directory, with one of each kind of entry in it.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The directory of the entry `kind`/`key`, built by `build` (given an empty directory) unless
     /// it exists.
     pub(crate) fn entry<E: From<CacheError>>(

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use crate::cache::{Cache, Key};
 use crate::tool::Tool;
-use crate::{FileError, Progress, image::ImageError};
+use crate::{
+    FileError, Progress,
+    image::{ImageError, ext4::EPOCH},
+};
 
 /// The Debian release of all images.
 const SUITE: &str = "bookworm";
@@ -103,6 +106,8 @@ impl Tree<'_> {
                 .arg(SUITE)
                 .arg(dir.join("tree.tar"))
                 .args(sources()?)
+                // For what writes the time of its making into a file, such as the accounts' shadow.
+                .env("SOURCE_DATE_EPOCH", EPOCH.to_string())
                 .run()?;
             Ok::<_, ImageError>(())
         })?;
@@ -111,7 +116,7 @@ impl Tree<'_> {
 
     /// What the tree is made from. Where its packages came from makes no difference.
     fn key(&self) -> Key {
-        Key::new(1)
+        Key::new(2)
             .text(SUITE)
             .text(self.packages)
             .text(self.finish)

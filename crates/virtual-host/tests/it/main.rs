@@ -1,5 +1,6 @@
-//! Boots real virtual hosts. The first run builds their root disk, which takes a minute or two;
-//! later runs find it in the cache.
+//! Boots real virtual hosts, and looks at what goes into them. The first run builds their disks, which
+//! takes minutes; later runs find them in the cache.
 
+mod image;
 mod kvm;
 mod machine;
