@@ -47,7 +47,7 @@ impl BareSnapshot {
     /// # Errors
     /// When Firecracker or the guest does not answer.
     pub async fn take(bare: &BareHost) -> Result<Self> {
-        let config = bare.prepare_boot().await?;
+        let config = bare.prepare_boot("floor").await?;
         let snapshot = Self {
             directory: bare.directory().to_owned(),
             firecracker: BareHost::firecracker(),

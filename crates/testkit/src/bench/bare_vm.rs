@@ -70,7 +70,7 @@ impl BareHost {
     /// # Errors
     /// When a file is missing, or the guest does not answer in time.
     pub async fn boot(&self) -> Result<Duration> {
-        let config = self.prepare_boot().await?;
+        let config = self.prepare_boot("boot").await?;
         let guest = Self::guest()?;
         let begun = Instant::now();
         let mut firecracker = Command::new(Self::firecracker())
@@ -96,17 +96,17 @@ impl BareHost {
         Ok(taken)
     }
 
-    /// Copies the disk and writes the settings of a VM; gives the settings' file.
-    pub(super) async fn prepare_boot(&self) -> Result<PathBuf> {
+    /// Copies the disk and writes the settings of the VM of this name; gives the settings' file.
+    pub(super) async fn prepare_boot(&self, name: &str) -> Result<PathBuf> {
         let images = Path::new(IMAGES);
         let template = images.join("templates").join(TemplateId::ZERO.to_string());
         let (from, to) = (
             template.join("rootfs.ext4"),
-            self.directory.join("rootfs.ext4"),
+            self.directory.join(format!("{name}.ext4")),
         );
         let (from, to) = (from.to_string_lossy(), to.to_string_lossy());
         run("cp", &["--sparse=always", &from, &to]).await?;
-        let config = self.directory.join("vm.json");
+        let config = self.directory.join(format!("{name}.json"));
         std::fs::write(&config, vm(&kernel(images)?, &to)).context("write the VM's settings")?;
         Ok(config)
     }

@@ -31,13 +31,12 @@ const DIRTY: &str = "dd if=/dev/urandom of=/dev/shm/dirty bs=1M count=8 conv=not
 const PATIENCE: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Makes creations boot, and no warm snapshots, until [`warmly`].
+/// Makes creations boot until [`warmly`].
 ///
 /// # Errors
 /// When the file cannot be written.
 pub fn coldly() -> Result<()> {
-    let lines = "warm.lookup=fail\nwarm.after.record=fail\n";
-    std::fs::write(FAILPOINTS, lines).context("arm failpoints")
+    std::fs::write(FAILPOINTS, "warm.lookup=fail\n").context("arm failpoints")
 }
 
 /// Ends that.
@@ -48,18 +47,11 @@ pub fn warmly() -> Result<()> {
     std::fs::remove_file(FAILPOINTS).context("disarm failpoints")
 }
 
-/// All rows.
+/// Creations from a warm snapshot, which is there then.
 ///
 /// # Errors
 /// When the agent or a guest fails.
-pub async fn rows(agent: &Agent, floor: &BareSnapshot) -> Result<Vec<Row>> {
-    let mut rows = vec![creations(agent, floor).await?];
-    rows.extend(generations(agent, floor).await?);
-    rows.extend(sizes(agent).await?);
-    Ok(rows)
-}
-
-async fn creations(agent: &Agent, floor: &BareSnapshot) -> Result<Row> {
+pub async fn creations(agent: &Agent, floor: &BareSnapshot) -> Result<Row> {
     let sandbox = agent.create().await?;
     agent.destroy(sandbox).await?;
     until("a warm snapshot is made", || {
@@ -95,7 +87,10 @@ async fn creations(agent: &Agent, floor: &BareSnapshot) -> Result<Row> {
 }
 
 /// One sandbox through all its generations, half of them resumed without a working set; then its forks.
-async fn generations(agent: &Agent, floor: &BareSnapshot) -> Result<Vec<Row>> {
+///
+/// # Errors
+/// When the agent or a guest fails.
+pub async fn generations(agent: &Agent, floor: &BareSnapshot) -> Result<Vec<Row>> {
     coldly()?;
     let sandbox = agent.create().await?;
     warmly()?;
@@ -190,14 +185,17 @@ async fn generations(agent: &Agent, floor: &BareSnapshot) -> Result<Vec<Row>> {
     ])
 }
 
-/// The same is dirty in guests of several sizes.
-async fn sizes(agent: &Agent) -> Result<Vec<Row>> {
+/// The same is dirty in guests of several sizes. No warm snapshot of them is made, now or soon.
+///
+/// # Errors
+/// When the agent or a guest fails.
+pub async fn sizes(agent: &Agent) -> Result<Vec<Row>> {
+    // While one is made nothing can be measured.
+    std::fs::write(FAILPOINTS, "warm.after.record=fail\n").context("arm failpoints")?;
     let mut rows = Vec::new();
     let mut least = None;
     for memory_mib in SIZES_MIB {
-        coldly()?;
         let sandbox = agent.create_of(memory_mib).await?;
-        warmly()?;
         let dirty = ["sh", "-c", DIRTY];
         agent.exec(&sandbox, &dirty).await?;
         agent.pause(&sandbox).await?;

@@ -1,8 +1,8 @@
 //! Speed of the host agent in a virtual host, beside bare Firecracker and bare sockets there.
 //!
-//! `bench-host` starts the machine with the product's agent and runs itself inside; `bench-host FILE`
-//! measures, with the control plane's credentials from that file. So product and floor are asked from the
-//! same side of the machine's emulated network.
+//! `bench-host [sleeping]` starts the machine with the product's agent and runs itself inside; there it
+//! measures, with the control plane's credentials from a file. So product and floor are asked from the
+//! same side of the machine's emulated network. `sleeping`: only what a snapshot is part of.
 
 use std::{
     io::Write as _,
@@ -57,14 +57,25 @@ fn main() -> Result<()> {
         .with_ansi(false)
         .with_writer(std::io::stderr)
         .init();
-    match std::env::args().nth(1) {
-        None => start(),
-        Some(credentials) => emit(&measure(Path::new(&credentials))?),
+    let words: Vec<_> = std::env::args().skip(1).collect();
+    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => start(What::All),
+        ["sleeping"] => start(What::Sleeping),
+        ["all", credentials] => emit(&measure(What::All, Path::new(credentials))?),
+        ["sleeping", credentials] => emit(&measure(What::Sleeping, Path::new(credentials))?),
+        _ => anyhow::bail!("bench-host [sleeping]"),
     }
 }
 
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    All,
+    Sleeping,
+}
+
 /// Runs this program in a virtual host; what it says there goes on.
-fn start() -> Result<()> {
+fn start(what: What) -> Result<()> {
     let wrenn = images::target_directory()?.join("release/wrenn");
     ensure!(wrenn.exists(), "{} is not built", wrenn.display());
     let host = AgentHost::start(&wrenn)?;
@@ -87,8 +98,12 @@ fn start() -> Result<()> {
         .machine
         .ssh_command()
         .arg(format!(
-            "timeout --kill-after 5 {} {PROGRAM} {CREDENTIALS}",
-            DEADLINE.as_secs()
+            "timeout --kill-after 5 {} {PROGRAM} {} {CREDENTIALS}",
+            DEADLINE.as_secs(),
+            match what {
+                What::All => "all",
+                What::Sleeping => "sleeping",
+            }
         ))
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
@@ -106,21 +121,33 @@ fn start() -> Result<()> {
 }
 
 #[tokio::main]
-async fn measure(credentials: &Path) -> Result<Vec<Row>> {
+async fn measure(what: What, credentials: &Path) -> Result<Vec<Row>> {
     let credentials = std::fs::read(credentials).context("read the credentials")?;
     let credentials: Credentials = serde_json::from_slice(&credentials)?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, AGENT_PORT));
     let agent = Agent::new(credentials.client(address)?).await?;
     let bare = BareHost::prepare(Path::new(BARE)).await?;
+    let floor = BareSnapshot::take(&bare).await?;
+    let mut rows = vec![sleeping::creations(&agent, &floor).await?];
+    if what == What::All {
+        rows.extend(awake(&agent, &bare).await?);
+    }
+    rows.extend(sleeping::generations(&agent, &floor).await?);
+    rows.extend(sleeping::sizes(&agent).await?);
+    Ok(rows)
+}
+
+/// Boots, and what a running sandbox does.
+async fn awake(agent: &Agent, bare: &BareHost) -> Result<Vec<Row>> {
     sleeping::coldly()?;
     // What both read is in the page cache, and the agent has allocated what it keeps.
-    let sandbox = first_exec(&agent).await?;
+    let sandbox = first_exec(agent).await?;
     agent.destroy(sandbox).await?;
     bare.boot().await?;
 
     let pid = std::fs::read_to_string(PID).context("find the agent")?;
     let alone = resident_mib(pid.trim())?;
-    let (boot, mut sandboxes) = boots(&agent, &bare).await?;
+    let (boot, mut sandboxes) = boots(agent, bare).await?;
     let together = resident_mib(pid.trim())?;
     let mut rows = vec![
         boot,
@@ -136,13 +163,11 @@ async fn measure(credentials: &Path) -> Result<Vec<Row>> {
     for other in sandboxes {
         agent.destroy(other).await?;
     }
-    rows.extend(round_trips(&agent, &sandbox).await?);
-    rows.extend(transfers(&agent, &sandbox).await?);
-    rows.extend(inside(&agent, &sandbox).await?);
+    rows.extend(round_trips(agent, &sandbox).await?);
+    rows.extend(transfers(agent, &sandbox).await?);
+    rows.extend(inside(agent, &sandbox).await?);
     agent.destroy(sandbox).await?;
     sleeping::warmly()?;
-    let floor = BareSnapshot::take(&bare).await?;
-    rows.extend(sleeping::rows(&agent, &floor).await?);
     Ok(rows)
 }
 
