@@ -33,8 +33,8 @@ pub(crate) const FILES: [(Operation, &[&str]); 4] = [
     (
         Operation::Keep,
         &[
-            "write.cow.img",
-            "sync.cow.img",
+            "write.disk-0.img",
+            "sync.disk-0.img",
             "link.vmstate",
             "write.template.json",
             "sync.template.json",
@@ -42,7 +42,7 @@ pub(crate) const FILES: [(Operation, &[&str]); 4] = [
     ),
     (
         Operation::Fork,
-        &["write.cow.img", "sync.cow.img", "link.memory"],
+        &["write.disk-0.img", "sync.disk-0.img", "link.memory"],
     ),
 ];
 
