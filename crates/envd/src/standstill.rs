@@ -216,10 +216,9 @@ async fn watch_over(agent: Arc<Agent>, round: u64, host: Option<String>) {
         if agent.standstill.held().round != round {
             return;
         }
-        agent.host_key.forget();
         let now = match &host {
             None => None,
-            Some(_) => match agent.host_key.hash().await {
+            Some(_) => match agent.host_key.read().await {
                 Ok(hash) => Some(hash),
                 // A clone whose host has not set it up yet, or trouble that passes.
                 Err(_) => continue,

@@ -61,10 +61,11 @@ fn before_its_first_init_a_guest_is_there_for_its_host_alone() {
             }
         }
         assert_eq!(trial.post("/unfreeze", "").await, 204);
-        // A silent metadata service is no proof of anything.
+        // A silent metadata service is no proof of anything, and may speak again.
         trial.metadata.told.send_replace(None);
         trial.agent.host_key.forget();
-        assert_eq!(trial.post("/unfreeze", "").await, 401);
+        assert_eq!(trial.post("/unfreeze", "").await, 503);
+        check(&trial, HOST_ONLY[0], NOTHING, (401, "for the host only")).await;
     });
 }
 

@@ -135,13 +135,23 @@ async fn host(agent: &Agent, headers: &HeaderMap) -> Result<(), HttpError> {
     if agent.surroundings == Surroundings::Machine {
         return Ok(());
     }
-    if agent.sandbox.state().sealed {
-        // This may be another life of the VM, restored a moment after it was sealed, with another key.
-        agent.host_key.forget();
-    }
-    match headers.get(HOST_KEY) {
-        Some(offered) if agent.host_key.admits(offered.as_bytes()).await => Ok(()),
-        _ => Err(HttpError::fixed(401, "this is for the host only")),
+    let for_the_host = HttpError::fixed(401, "this is for the host only");
+    let Some(offered) = headers.get(HOST_KEY) else {
+        return Err(for_the_host);
+    };
+    // Sealed, this may be another life of the VM, restored a moment after it was sealed, with another key.
+    let anew = agent.sandbox.state().sealed;
+    match agent.host_key.admits(offered.as_bytes(), anew).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(for_the_host),
+        Err(fault) => {
+            let fault: &dyn std::error::Error = &fault;
+            tracing::warn!(fault, "cannot tell the host from others");
+            Err(HttpError::fixed(
+                503,
+                "the metadata service does not answer",
+            ))
+        }
     }
 }
 

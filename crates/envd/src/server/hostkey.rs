@@ -21,16 +21,14 @@ pub(crate) struct HostKey {
 }
 
 impl HostKey {
-    /// Whether `offered`, the header's value, is the host's key now.
-    pub(crate) async fn admits(&self, offered: &[u8]) -> bool {
-        match self.hash().await {
-            Ok(hash) => !hash.is_empty() && equal(sha256_hex(offered).as_bytes(), hash.as_bytes()),
-            Err(fault) => {
-                let fault: &dyn std::error::Error = &fault;
-                tracing::warn!(fault, "cannot tell the host from others");
-                false
-            }
-        }
+    /// Whether `offered`, the header's value, is the host's key now; `anew` asks the metadata service for it.
+    pub(crate) async fn admits(&self, offered: &[u8], anew: bool) -> Result<bool, MmdsError> {
+        let hash = if anew {
+            self.read().await?
+        } else {
+            self.hash().await?
+        };
+        Ok(!hash.is_empty() && equal(sha256_hex(offered).as_bytes(), hash.as_bytes()))
     }
 
     /// The hash of the host's key; empty where the host has none.
@@ -41,6 +39,11 @@ impl HostKey {
         {
             return Ok(hash);
         }
+        self.read().await
+    }
+
+    /// The same as it is now, whatever it was within the last second.
+    pub(crate) async fn read(&self) -> Result<String, MmdsError> {
         let hash = mmds::fetch().await?.host_key_hash;
         *self.known() = Some((Instant::now(), hash.clone()));
         Ok(hash)

@@ -51,7 +51,8 @@ struct Body<'a> {
 }
 
 impl Envd {
-    /// Initialises the guest. Safe to repeat, and repeated here while the guest cannot be reached.
+    /// Initialises the guest. Safe to repeat, and repeated here while the guest cannot be reached or is not
+    /// ready, as one whose metadata service is slow.
     ///
     /// # Errors
     /// When the guest refuses or stays unreachable.
@@ -103,6 +104,11 @@ impl Envd {
             return Ok(());
         }
         tracing::warn!(%status, "the guest refused /init");
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            return Err(Error::Unreachable(
+                "the guest is not ready for /init".into(),
+            ));
+        }
         Err(Error::Refused(reason))
     }
 }
