@@ -213,6 +213,19 @@ fn a_guest_is_what_it_is_said_to_be() {
             "/user",
         ),
         (
+            "cd /sys/fs/cgroup; cat envd/cpu.weight pty/cpu.weight user/cpu.weight envd/memory.min",
+            "300\n200\n50\n52428800",
+        ),
+        (
+            "cd /sys/fs/cgroup; all=$(awk '/^MemTotal/ { print $2 * 1024 }' /proc/meminfo)
+             kept=$((all / 8)); [ $kept -ge 33554432 ] || kept=33554432
+             [ $kept -le 134217728 ] || kept=134217728
+             cat pty/memory.high pty/memory.max user/memory.high user/memory.max | uniq |
+                 while read limit; do echo $((limit / 4096 - (all - kept) / 4096)); done
+             echo $(($(cat user/pids.max) - $(cat /proc/sys/kernel/pid_max) * 9 / 10))",
+            "0\n0",
+        ),
+        (
             "stat -c %a /dev/shm /tmp /run/wrenn/sandbox-id",
             "1777\n1777\n444",
         ),
@@ -252,5 +265,58 @@ fn a_guest_is_what_it_is_said_to_be() {
     until("no zombies", || {
         sh(&host, id, "ps -eo stat | grep -c ^Z || true").trim() == "0"
     });
+    destroy(&host, id);
+}
+
+#[test]
+fn a_guest_believes_its_host_about_time_and_names() {
+    let host = host();
+    let id = create(&host);
+    let envd = Envd::of(&host, id);
+    sh(&host, id, "date -s @$(($(date +%s) - 30))");
+    let line = format!(
+        r#"curl -s -m 30 -D - -X POST {key} -H 'Content-Type: application/json' -d '{{
+            "generationId":"another","timestamp":"'$(date -u +%Y-%m-%dT%H:%M:%S.%NZ)'",
+            "accessToken":"{token}","entropy":"'$(head -c 32 /dev/urandom | base64)'",
+            "hostname":"renamed","dnsServers":["192.0.2.53","2001:db8::53"]
+        }}' http://{address}:49983/init; date +%s"#,
+        key = envd.key,
+        token = envd.access_token,
+        address = envd.address,
+    );
+    let answer = host.shell(&line).expect("it answers").to_ascii_lowercase();
+    assert!(answer.starts_with("http/1.1 204"), "{answer}");
+    let header = |name: &str| {
+        let value = answer.lines().find_map(|line| line.strip_prefix(name));
+        value.unwrap_or_else(|| panic!("{name} in {answer}")).trim()
+    };
+    let step: i64 = header("x-wrenn-clock-step-ms:").parse().expect("a number");
+    assert!((28_000..34_000).contains(&step), "{step} ms");
+    assert_eq!(header("x-envd-version:"), "0.6.4");
+    assert!(!header("x-wrenn-version:").is_empty());
+    let told: i64 = answer
+        .lines()
+        .last()
+        .and_then(|now| now.parse().ok())
+        .expect("a time");
+    let now: i64 = sh(&host, id, "date +%s").trim().parse().expect("a time");
+    assert!((0..15).contains(&(now - told)), "{now} after {told}");
+    assert_eq!(
+        sh(
+            &host,
+            id,
+            "hostname; tail -n 1 /etc/hosts; cat /etc/resolv.conf"
+        ),
+        "renamed\n127.0.1.1 renamed\nnameserver 192.0.2.53\nnameserver 2001:db8::53\n\
+         options timeout:2 attempts:2\n"
+    );
+    // Half of SHA-256("another").
+    let machine = sh(
+        &host,
+        id,
+        "printf another | sha256sum | cut -c 1-32; cat /etc/machine-id",
+    );
+    let (half, machine) = machine.split_once('\n').expect("two lines");
+    assert_eq!(machine.trim(), half);
     destroy(&host, id);
 }
