@@ -1,4 +1,4 @@
-//! Writes one uploaded file: parents, owner, content in full buffers, metadata.
+//! Writes one uploaded file: parents, owner, content in large pieces, metadata.
 //!
 //! There is no temporary file: the file is what has arrived, and a broken upload leaves its part.
 
@@ -18,7 +18,10 @@ use tokio::task::JoinHandle;
 use super::{blocking, io_error, metadata};
 use crate::{filesystem::tree, http::HttpError, reason::Reason, server::gate::short, users::User};
 
-const BUFFER: usize = 64 << 10;
+/// Written at once when nothing is being written: each piece costs two changes of thread.
+const PIECE: usize = 64 << 10;
+/// Kept while something is being written.
+const BUFFER: usize = 256 << 10;
 
 /// Whose an existing file is after the upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,18 +47,19 @@ impl Writer {
         Ok(Self {
             path,
             file: Arc::new(file),
-            buffer: Vec::with_capacity(BUFFER),
+            buffer: Vec::with_capacity(PIECE),
             written: None,
         })
     }
 
-    /// Adds bytes; they reach the file in buffers of 64 KiB.
+    /// Adds bytes; they reach the file in pieces of 64 to 256 KiB, the slower it is the larger.
     pub(super) async fn push(&mut self, mut bytes: &[u8]) -> Result<(), HttpError> {
         while !bytes.is_empty() {
             let (now, later) = bytes.split_at(bytes.len().min(BUFFER - self.buffer.len()));
             self.buffer.extend_from_slice(now);
             bytes = later;
-            if self.buffer.len() == BUFFER {
+            let idle = self.written.as_ref().is_none_or(JoinHandle::is_finished);
+            if self.buffer.len() == BUFFER || idle && self.buffer.len() >= PIECE {
                 self.flush().await?;
             }
         }
@@ -94,7 +98,7 @@ impl Writer {
     /// Waits for what is being written; an empty buffer.
     async fn settle(&mut self) -> Result<Vec<u8>, HttpError> {
         let Some(writing) = self.written.take() else {
-            return Ok(Vec::with_capacity(BUFFER));
+            return Ok(Vec::with_capacity(PIECE));
         };
         let (written, mut buffer) = writing
             .await
