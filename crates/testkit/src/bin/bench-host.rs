@@ -128,13 +128,24 @@ async fn measure(what: What, credentials: &Path) -> Result<Vec<Row>> {
     let agent = Agent::new(credentials.client(address)?).await?;
     let bare = BareHost::prepare(Path::new(BARE)).await?;
     let floor = BareSnapshot::take(&bare).await?;
-    let mut rows = vec![sleeping::creations(&agent, &floor).await?];
+    let mut rows = told([sleeping::creations(&agent, &floor).await?]);
     if what == What::All {
         rows.extend(awake(&agent, &bare).await?);
     }
-    rows.extend(sleeping::generations(&agent, &floor).await?);
-    rows.extend(sleeping::sizes(&agent).await?);
+    rows.extend(told(sleeping::generations(&agent, &floor).await?));
+    rows.extend(told(sleeping::sizes(&agent).await?));
     Ok(rows)
+}
+
+/// The same rows; the log has them at once, whatever becomes of the other measurements.
+fn told(rows: impl IntoIterator<Item = Row>) -> Vec<Row> {
+    let tell = |row: &Row| {
+        let Row {
+            what, value, floor, ..
+        } = row;
+        tracing::info!(value, floor, "{what}");
+    };
+    rows.into_iter().inspect(tell).collect()
 }
 
 /// Boots, and what a running sandbox does.
@@ -163,9 +174,9 @@ async fn awake(agent: &Agent, bare: &BareHost) -> Result<Vec<Row>> {
     for other in sandboxes {
         agent.destroy(other).await?;
     }
-    rows.extend(round_trips(agent, &sandbox).await?);
-    rows.extend(transfers(agent, &sandbox).await?);
-    rows.extend(inside(agent, &sandbox).await?);
+    rows.extend(told(round_trips(agent, &sandbox).await?));
+    rows.extend(told(transfers(agent, &sandbox).await?));
+    rows.extend(told(inside(agent, &sandbox).await?));
     agent.destroy(sandbox).await?;
     sleeping::warmly()?;
     Ok(rows)
