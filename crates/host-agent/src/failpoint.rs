@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Files that the agent writes have points too, `<what>.<file>`, where what is done to it is `write`, `sync`,
-//! `link`, `take` or `remove`, and the file has its last name, or `layer`:
+//! `link`, `take` or `remove`, and the file has its name, or `layer` or `disk` whichever of these it is:
 //!
 //! ```text
 //! write.manifest.json=enospc      half of it is written, then the disk is full
@@ -51,11 +51,13 @@ pub(crate) fn at_file(what: &str, path: &Path) -> io::Result<()> {
     let Some(points) = OF_FILES.get() else {
         return Ok(());
     };
-    let name = match path.extension() {
-        Some(extension) if extension == "layer" => extension,
-        _ => path.file_name().unwrap_or_default(),
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = match &*file {
+        file if file.ends_with(".layer") => "layer",
+        file if file.starts_with("disk-") => "disk",
+        file => file,
     };
-    match points.reached(&format!("{what}.{}", name.to_string_lossy())) {
+    match points.reached(&format!("{what}.{name}")) {
         Some(Armed::Errno(errno)) => Err(io::Error::from_raw_os_error(errno)),
         _ => Ok(()),
     }

@@ -33,17 +33,14 @@ pub(crate) const FILES: [(Operation, &[&str]); 4] = [
     (
         Operation::Keep,
         &[
-            "write.disk-0.img",
-            "sync.disk-0.img",
+            "write.disk",
+            "sync.disk",
             "link.vmstate",
             "write.template.json",
             "sync.template.json",
         ],
     ),
-    (
-        Operation::Fork,
-        &["write.disk-0.img", "sync.disk-0.img", "link.memory"],
-    ),
+    (Operation::Fork, &["write.disk", "sync.disk", "link.memory"]),
 ];
 
 fn whole() -> bool {
