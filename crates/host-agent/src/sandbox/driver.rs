@@ -93,6 +93,24 @@ impl Copy {
     }
 }
 
+impl Copy {
+    /// Removes what was made of a sandbox that a destroy has overtaken.
+    fn undo(&self, host: &Host) {
+        match self {
+            Self::Template(id, _) => {
+                if let Err(error) = SnapshotTemplate::remove(&host.snapshot_template(*id)) {
+                    tracing::warn!(error = %chain(&error), "a template that nobody waits for stays");
+                }
+            }
+            Self::Children(children, _) => {
+                for child in children {
+                    let _ = std::fs::remove_dir_all(host.directory(*child)); // it may not be there
+                }
+            }
+        }
+    }
+}
+
 /// When a sandbox is left alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Idle {
@@ -564,11 +582,19 @@ impl Driver {
             reason: PauseReason::User,
             superseded: superseded.clone(),
         };
-        let (owner, by) = (Arc::clone(&host), op.clone());
-        let copies = move |taken: &Manifest| Ok(copy.make(&owner, taken, &by)?);
+        let (owner, by, overtaken) = (Arc::clone(&host), op.clone(), superseded.clone());
+        let undo = copy.clone();
+        let copies = move |taken: &Manifest| {
+            copy.make(&owner, taken, &by)?;
+            if overtaken.is_cancelled() {
+                copy.undo(&owner); // nobody waits for it any more
+            }
+            Ok(())
+        };
         let work = pausing.copy(&mut manifest, copies);
         let (copied, destroy) = self.overtakeable(&superseded, work).await;
         if let Some(op) = destroy {
+            undo.undo(&host);
             let gone = Err(Refused::WrongState(id, None));
             return (self.destroy(stack, Some(op)).await, gone);
         }

@@ -44,25 +44,25 @@ pub(crate) enum Action {
     IdleAndExec,
 }
 
-pub(crate) const OF_RUNNING: [Action; 10] = [
+pub(crate) const OF_RUNNING: [Action; 9] = [
     Action::Fill,
     Action::Pause,
     Action::Pause,
     Action::PauseAndDestroy,
     Action::PauseAndResume,
     Action::ForkAndPause,
-    Action::ForkAndDestroy,
     Action::Fork,
     Action::Keep,
     Action::IdleAndExec,
 ];
-pub(crate) const OF_PAUSED: [Action; 8] = [
+pub(crate) const OF_PAUSED: [Action; 9] = [
     Action::Resume,
     Action::Resume,
     Action::ResumeTwice,
     Action::PauseAndResume,
     Action::ResumeAndDestroy,
     Action::Fork,
+    Action::ForkAndDestroy,
     Action::Keep,
     Action::Destroy,
 ];
