@@ -83,18 +83,14 @@ impl Copy {
                     Ok(record.write(to)?)
                 });
                 if made.is_err() {
-                    for target in targets {
-                        let _ = std::fs::remove_dir_all(target); // it may be gone
-                    }
+                    self.undo(host);
                 }
                 made
             }
         }
     }
-}
 
-impl Copy {
-    /// Removes what was made of a sandbox that a destroy has overtaken.
+    /// Removes what was made, wholly or in part.
     fn undo(&self, host: &Host) {
         match self {
             Self::Template(id, _) => {
