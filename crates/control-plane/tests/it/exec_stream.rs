@@ -194,6 +194,25 @@ async fn stop_and_disconnect_end_the_program() {
 }
 
 #[tokio::test]
+async fn who_still_sends_when_the_program_ends_is_told_its_exit_code() {
+    let setup = Setup::new().await;
+    let id = setup.client.create().await.id;
+    let key = Some(setup.world.api_key.as_str());
+    let mut socket = Socket::open(&setup, id, key).await.unwrap();
+    socket
+        .send(with(shell("exit 7"), "stdin", json!(true)))
+        .await;
+    // More than the sockets hold, so that the program has ended before all of it is read.
+    let data = "x".repeat(64 << 10);
+    for _ in 0..256 {
+        socket.send(json!({ "type": "stdin", "data": data })).await;
+    }
+    let (frames, code) = socket.rest().await;
+    let exit = json!({ "type": "exit", "exit_code": 7 });
+    assert_eq!((frames.last(), code), (Some(&exit), 1000));
+}
+
+#[tokio::test]
 async fn a_socket_opens_with_a_credential_only() {
     let setup = Setup::new().await;
     let id = setup.client.create().await.id;

@@ -23,6 +23,8 @@ use crate::error::{CliError, Exit, chain};
 
 /// Piece in which stdin is forwarded.
 const PIECE: usize = 64 * 1024;
+/// What a server that hung up may have said is read for so long.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// Our sign of life while stdout takes nothing; the server gives up a peer that is silent for 120 s.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(30);
 
@@ -132,14 +134,18 @@ impl Client {
                 }
             }
         };
+        tokio::pin!(reader);
         tokio::select! {
-            ended = reader => ended,
+            ended = &mut reader => ended,
             result = writer => {
                 let result: Result<std::convert::Infallible, tungstenite::Error> = result;
-                match result {
+                let error = match result {
                     Ok(never) => match never {},
-                    Err(error) => Err(lost(&error)),
-                }
+                    Err(error) => error,
+                };
+                // A server that takes nothing more may have told the end before.
+                let told = tokio::time::timeout(FAREWELL, reader).await;
+                told.ok().and_then(Result::ok).map_or_else(|| Err(lost(&error)), Ok)
             }
             () = feeder => Ok(Ended::Left),
             () = stopper => Ok(Ended::Left),

@@ -16,6 +16,9 @@ use wrenn_api::{
 /// A peer from which nothing comes for this long is gone.
 pub(super) const SILENCE: Duration = Duration::from_secs(120);
 
+/// How long a client has to take leave.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 /// A socket with both directions together.
 pub(in crate::http) struct Socket {
     pub(super) sender: Sender,
@@ -64,7 +67,7 @@ impl Sender {
             let _ = self.0.send(Message::Close(Some(frame))).await;
             let _ = self.0.close().await;
         };
-        let _ = tokio::time::timeout(Duration::from_secs(5), farewell).await;
+        let _ = tokio::time::timeout(FAREWELL, farewell).await;
     }
 
     /// Sends a fatal error and closes the socket.
@@ -73,7 +76,7 @@ impl Sender {
             data: text.to_owned(),
             fatal: true,
         };
-        let _ = tokio::time::timeout(Duration::from_secs(5), self.send(&frame)).await;
+        let _ = tokio::time::timeout(FAREWELL, self.send(&frame)).await;
         self.close(code).await;
     }
 }
@@ -93,6 +96,13 @@ pub(super) enum Incoming {
 pub(super) struct Receiver(SplitStream<WebSocket>);
 
 impl Receiver {
+    /// Reads what the client had sent before it saw the close. Without that the system resets the connection
+    /// (RFC 2525, 2.17), and a client that was writing may never read its program's end.
+    pub(super) async fn drain(&mut self) {
+        let rest = async { while let Some(Ok(_)) = self.0.next().await {} };
+        let _ = tokio::time::timeout(FAREWELL, rest).await;
+    }
+
     /// The next frame. Protocol pings and pongs count as signs of life and are not handed out.
     pub(super) async fn next(&mut self) -> Incoming {
         loop {

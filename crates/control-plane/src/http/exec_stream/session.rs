@@ -41,14 +41,21 @@ const GOING_AWAY: u16 = 1001;
 const POLICY: u16 = 1008;
 
 /// Runs the session to its end.
-pub(super) async fn run(app: &Arc<App>, id: SandboxId, actor: Option<TeamActor>, socket: Socket) {
-    let Socket {
-        mut sender,
-        mut receiver,
-    } = socket;
+pub(super) async fn run(
+    app: &Arc<App>,
+    id: SandboxId,
+    actor: Option<TeamActor>,
+    mut socket: Socket,
+) {
+    serve(app, id, actor, &mut socket).await;
+    socket.receiver.drain().await;
+}
+
+async fn serve(app: &Arc<App>, id: SandboxId, actor: Option<TeamActor>, socket: &mut Socket) {
+    let Socket { sender, receiver } = socket;
     let actor = match actor {
         Some(actor) => actor,
-        None => match authenticate(app, id, &mut receiver).await {
+        None => match authenticate(app, id, receiver).await {
             Ok(actor) => actor,
             Err(error) => {
                 let code = match error.code {
@@ -128,7 +135,7 @@ struct Input {
 
 impl Session<'_> {
     /// Output to the socket and input to the program, until one of them ends.
-    async fn relay(&self, mut running: Running, mut sender: Sender, receiver: Receiver) {
+    async fn relay(&self, mut running: Running, sender: &mut Sender, receiver: &mut Receiver) {
         let control = running.control();
         let (pids, pid) = tokio::sync::watch::channel(None);
         let input = self.take_input(receiver, control.clone(), pid.clone());
@@ -148,7 +155,7 @@ impl Session<'_> {
                         None => continue,
                     },
                     Ok(None) => return sender.fail("the program's end is unknown", close_code::HOST_LOST).await,
-                    Err(error) => return self.lost(error, &mut sender).await,
+                    Err(error) => return self.lost(error, sender).await,
                 },
                 ended = &mut input, if !stopping => match ended {
                     InputEnd::Gone => return,
@@ -271,7 +278,7 @@ impl Session<'_> {
     /// Reads the socket into the queue and the queue into the program.
     async fn take_input(
         &self,
-        mut receiver: Receiver,
+        receiver: &mut Receiver,
         control: Control,
         pid: tokio::sync::watch::Receiver<Option<u32>>,
     ) -> InputEnd {
