@@ -83,11 +83,10 @@ async fn postgres(platform: &Platform, services: &Services) -> Result<String, Cl
         Some(component) => component,
         None => {
             let preparing = postgres.clone();
-            tokio::task::spawn_blocking(move || preparing.prepare())
-                .await
-                .unwrap_or_else(|error| {
-                    Err(CliError::local(format_args!("prepare PostgreSQL: {error}")))
-                })?;
+            let making = services.starts.spawn_blocking(move || preparing.prepare());
+            making.await.unwrap_or_else(|error| {
+                Err(CliError::local(format_args!("prepare PostgreSQL: {error}")))
+            })?;
             start(services, postgres.spec())
         }
     };

@@ -38,7 +38,8 @@ const STOPPED: &str = "stopped";
 pub(crate) struct Services {
     components: Mutex<Vec<Arc<Component>>>,
     machine: Mutex<Option<Arc<Machine>>>,
-    /// Starts of the virtual host that are going on.
+    /// What goes on in threads of its own: starts of the virtual host, the making of the database. Waited for
+    /// before the supervisor ends: the children of an `initdb` that is killed would outlive it.
     pub(crate) starts: TaskTracker,
 }
 

@@ -7,11 +7,12 @@ fn interrupted_while_services_start_it_stops_them_again() {
     let user = User::new();
     let arguments = ["up", "--host", "none", "--listen", &user.listen];
     let up = user.start(&arguments);
-    let socket = user.state().join("run/supervisor.sock");
-    eventually("the supervisor works", || socket.exists());
+    let half = user.state().join("postgres/data.new");
+    eventually("the database is being made", || half.exists());
     up.interrupt();
     up.end().failed(130, &["Interrupted"]);
     user.assert_nothing_runs();
+    assert!(!half.exists(), "initdb was waited for, not killed");
     user.run(&["status"], 7);
     assert!(user.run(&arguments, 0).contains("API key"));
     user.run(&["down"], 0);
