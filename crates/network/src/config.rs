@@ -10,6 +10,9 @@ use crate::Cidr;
 pub struct NetworkConfig {
     /// Slots kept ready.
     pub ready: usize,
+    /// While half of [`Self::ready`] are left, none is built for so long after one was taken: building would slow
+    /// down the start that it was taken for.
+    pub quiet: Duration,
     /// Pause before a number is used again, so that late packets of the previous guest find nobody.
     pub rest: Duration,
     /// The only addresses that guests may ask for names (port 53, UDP and TCP), private ones included.
@@ -24,6 +27,7 @@ impl Default for NetworkConfig {
     fn default() -> Self {
         Self {
             ready: 8,
+            quiet: Duration::from_secs(1),
             rest: Duration::from_secs(3),
             resolvers: Vec::new(),
             closed: Vec::new(),

@@ -44,6 +44,8 @@ struct State {
     ready: VecDeque<Slot>,
     /// Building, ready, leased or resting: not to be built now.
     taken: BTreeSet<Slot>,
+    /// When the last one was taken.
+    leased_at: Option<Instant>,
     /// When each number may be used again, oldest first.
     resting: VecDeque<(Instant, Slot)>,
 }
@@ -72,6 +74,7 @@ impl Network {
                 let arrived = self.inner.arrived.notified();
                 let (ready, is_more) = {
                     let mut state = self.inner.lock();
+                    state.leased_at = Some(Instant::now());
                     (state.ready.pop_front(), !state.ready.is_empty())
                 };
                 if is_more {
@@ -181,27 +184,30 @@ impl Inner {
     }
 
     fn next_to_build(&self) -> Option<Slot> {
-        let mut state = self.lock();
-        if state.ready.len() >= self.config.ready {
+        let (mut state, now) = (self.lock(), Instant::now());
+        let is_full = state.ready.len() >= self.config.ready;
+        if is_full || state.quiet_until(&self.config) > Some(now) {
             return None;
         }
-        state.wake(Instant::now());
+        state.wake(now);
         state.take_lowest()
     }
 
     /// Returns when it is worth asking again.
     async fn something_to_build(&self) {
-        let rested = {
+        let until = {
             let state = self.lock();
             let is_full = state.ready.len() >= self.config.ready;
-            state
-                .resting
-                .front()
+            let quiet = state.quiet_until(&self.config);
+            let rested = state.resting.front().map(|(until, _)| *until);
+            // None is built while it is quiet, whatever has rested.
+            quiet
+                .filter(|until| *until > Instant::now())
+                .or(rested)
                 .filter(|_| !is_full)
-                .map(|(until, _)| *until)
         };
         let wanted = self.wanted.notified();
-        match rested {
+        match until {
             Some(until) => drop(tokio::time::timeout_at(until.into(), wanted).await),
             None => wanted.await,
         }
@@ -213,6 +219,13 @@ impl Inner {
 }
 
 impl State {
+    /// Until when none is built, while enough are ready.
+    fn quiet_until(&self, config: &NetworkConfig) -> Option<Instant> {
+        let is_low = self.ready.len() * 2 < config.ready;
+        let leased_at = self.leased_at.filter(|_| !is_low)?;
+        Some(leased_at + config.quiet)
+    }
+
     /// Frees the numbers that have rested.
     fn wake(&mut self, now: Instant) {
         while let Some((_, slot)) = self.resting.pop_front_if(|(until, _)| *until <= now) {
@@ -271,6 +284,21 @@ mod tests {
         state.wake(now + Duration::from_secs(3));
         assert_eq!(state.take_lowest(), Some(slot(2)));
         assert_eq!(state.take_lowest(), Some(slot(5)));
+    }
+
+    #[test]
+    fn while_half_are_left_a_start_is_not_disturbed() {
+        let (config, now) = (NetworkConfig::default(), Instant::now());
+        let state = |ready: u16| State {
+            ready: (1..=ready).map(slot).collect(),
+            leased_at: Some(now),
+            ..State::default()
+        };
+        let until = now + config.quiet;
+        assert_eq!(state(7).quiet_until(&config), Some(until));
+        assert_eq!(state(4).quiet_until(&config), Some(until));
+        assert_eq!(state(3).quiet_until(&config), None);
+        assert_eq!(State::default().quiet_until(&config), None);
     }
 
     #[test]
