@@ -6,6 +6,7 @@
 use std::{
     path::PathBuf,
     process::{Command, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -165,16 +166,27 @@ fn build(run: &mut Run) -> Result<()> {
     envd::run()
 }
 
+/// The agent's tests beside all others: a virtual host has one processor where it is emulated.
 fn host(run: &mut Run) -> Result<()> {
+    let run = &*run;
+    let agent = programs::find(&run.programs, "wrenn-host-agent", "host")?;
+    let environment = [("WRENN_SDK_ENVIRONMENT", sdk::newest()?)];
+    thread::scope(|scope| {
+        let agent = scope.spawn(|| run.start(agent, &["--test-threads=1"], &environment));
+        let others = parts(run);
+        let agent = agent.join();
+        others.and(agent.unwrap_or_else(|_| bail!("the agent's tests could not be run")))
+    })
+}
+
+/// What the agent is made of.
+fn parts(run: &Run) -> Result<()> {
     run.one("wrenn-virtual-host", "it", &["--test-threads=1"])?;
     let mut inside = Vec::new();
     for package in ["wrenn-block", "wrenn-network", "wrenn-firecracker"] {
         inside.push(programs::find(&run.programs, package, "host")?.path.clone());
     }
-    run.command(Command::new("target/release/in-virtual-host").args(inside))?;
-    let program = programs::find(&run.programs, "wrenn-host-agent", "host")?;
-    let environment = ("WRENN_SDK_ENVIRONMENT", sdk::newest()?);
-    run.start(program, &["--test-threads=1"], &[environment])
+    run.command(Command::new("target/release/in-virtual-host").args(inside))
 }
 
 impl Run {

@@ -8,6 +8,9 @@ use std::{
 
 use crate::{checks::KvmProbe, identity::Token};
 
+/// Each holds some megabytes and a network slot.
+const MAX_READY_VMS: usize = 64;
+
 /// Everything the agent is told at start.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -36,6 +39,12 @@ pub struct Config {
     /// `WRENN_WARM_MAX_MIB`: disk for warm snapshots, that creations are restores of; 8192 by default, 0 = none
     /// are made.
     pub warm_max_mib: u64,
+    /// `WRENN_FLAT_MAX_MIB`: disk for flat copies of paused sandboxes' memory, that resumptions map; 8192 by
+    /// default, 0 = none are made.
+    pub flat_max_mib: u64,
+    /// `WRENN_READY_VMS`: VMMs that are started ahead, each with a network slot, for sandboxes that are restored;
+    /// 4 by default.
+    pub ready_vms: usize,
     /// `WRENN_PREFETCH`: `on` (default) or `off`: whether a page server brings what was used after the last
     /// resumption ahead of the guest.
     pub prefetch: Prefetch,
@@ -126,8 +135,11 @@ impl Config {
                     found
                 }),
         };
-        let warm_max_mib = source.parse("WRENN_WARM_MAX_MIB", "8192", |text| {
-            text.parse().map_err(|_| "must be a number of MiB")
+        let warm_max_mib = source.parse("WRENN_WARM_MAX_MIB", "8192", mib);
+        let flat_max_mib = source.parse("WRENN_FLAT_MAX_MIB", "8192", mib);
+        let ready_vms = source.parse("WRENN_READY_VMS", "4", |text| match text.parse() {
+            Ok(count @ 0..=MAX_READY_VMS) => Ok(count),
+            _ => Err("must be a number from 0 to 64"),
         });
         let prefetch = source.parse("WRENN_PREFETCH", "on", |text| match text {
             "on" => Ok(Prefetch::On),
@@ -148,6 +160,8 @@ impl Config {
             guest_dns,
             address,
             warm_max_mib,
+            flat_max_mib,
+            ready_vms,
             prefetch,
         ) {
             (
@@ -159,6 +173,8 @@ impl Config {
                 Some(guest_dns),
                 Some(address),
                 Some(warm_max_mib),
+                Some(flat_max_mib),
+                Some(ready_vms),
                 Some(prefetch),
             ) if source.faults.is_empty() => Ok(Self {
                 control_plane_url,
@@ -173,6 +189,8 @@ impl Config {
                 metrics_listen,
                 failpoints,
                 warm_max_mib,
+                flat_max_mib,
+                ready_vms,
                 prefetch,
                 // The running program, also after its file was replaced by a newer one.
                 page_server: ("/proc/self/exe".into(), vec!["page-server".to_owned()]),
@@ -239,6 +257,10 @@ impl<F: Fn(&str) -> Option<String>> Source<F> {
 fn socket_address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse()
         .map_err(|_| "must be an address and port, like 0.0.0.0:9443")
+}
+
+fn mib(text: &str) -> Result<u64, &'static str> {
+    text.parse().map_err(|_| "must be a number of MiB")
 }
 
 fn absolute(text: &str) -> Result<PathBuf, &'static str> {
@@ -350,6 +372,8 @@ mod tests {
                 ("WRENN_ADDRESS", "nowhere"),
                 ("WRENN_GUEST_CA", "/does/not/exist"),
                 ("WRENN_WARM_MAX_MIB", "-1"),
+                ("WRENN_FLAT_MAX_MIB", "many"),
+                ("WRENN_READY_VMS", "65"),
                 ("WRENN_PREFETCH", "perhaps"),
             ],
             Err(&[
@@ -361,6 +385,8 @@ mod tests {
                 "WRENN_ADDRESS",
                 "WRENN_GUEST_CA",
                 "WRENN_WARM_MAX_MIB",
+                "WRENN_FLAT_MAX_MIB",
+                "WRENN_READY_VMS",
                 "WRENN_PREFETCH",
             ]),
         );

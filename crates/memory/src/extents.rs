@@ -6,6 +6,7 @@
 use std::{
     fs::File,
     io::{self, ErrorKind},
+    ops::Range,
 };
 
 use rustix::{
@@ -13,15 +14,14 @@ use rustix::{
     io::Errno,
 };
 
-use crate::{PAGE_BYTES, Written};
+use crate::PAGE_BYTES;
 
-/// The pages that are data in `file`, the memory of a guest of `pages` pages, for
-/// [`overlaid`](crate::Mapping::overlaid). Moves the file's position.
+/// The pages that are data in `file`, the memory of a guest of `pages` pages. Moves the file's position.
 ///
 /// # Errors
 /// `InvalidData` when the file has not the guest's size; `Unsupported` on a file system whose blocks are larger
 /// than a page, where a hole is not told from data; what the kernel says of the file otherwise.
-pub fn data_extents(file: &File, pages: u64) -> io::Result<Vec<Written>> {
+pub fn data_extents(file: &File, pages: u64) -> io::Result<Vec<Range<u64>>> {
     let length = file.metadata()?.len();
     if Some(length) != pages.checked_mul(PAGE_BYTES) {
         return Err(io::Error::new(
@@ -36,7 +36,7 @@ pub fn data_extents(file: &File, pages: u64) -> io::Result<Vec<Written>> {
             format!("a file system with blocks of {block} bytes"),
         ));
     }
-    let mut written: Vec<Written> = Vec::new();
+    let mut written: Vec<Range<u64>> = Vec::new();
     let mut next = 0;
     loop {
         let start = match seek(file, SeekFrom::Data(next)) {
@@ -47,11 +47,8 @@ pub fn data_extents(file: &File, pages: u64) -> io::Result<Vec<Written>> {
         let end = next.div_ceil(PAGE_BYTES);
         match written.last_mut() {
             // Smaller blocks may end within a page.
-            Some(Written::Data { pages, .. }) if pages.end >= start => pages.end = end,
-            _ => written.push(Written::Data {
-                pages: start..end,
-                at: start,
-            }),
+            Some(last) if last.end >= start => last.end = end,
+            _ => written.push(start..end),
         }
     }
 }
@@ -62,10 +59,9 @@ pub fn data_extents(file: &File, pages: u64) -> io::Result<Vec<Written>> {
     reason = "one range is what is meant"
 )]
 mod tests {
-    use std::{ops::Range, os::unix::fs::FileExt};
+    use std::os::unix::fs::FileExt;
 
     use super::*;
-    use crate::{LayerId, Mapping};
 
     const PAGES: u64 = 512;
 
@@ -79,11 +75,6 @@ mod tests {
                 file.write_all_at(&content, page * PAGE_BYTES).unwrap();
             }
         }
-        let data = |pages: &Range<u64>| Written::Data {
-            pages: pages.clone(),
-            at: pages.start,
-        };
-        let expected: Vec<_> = expected.iter().map(data).collect();
         let extents = data_extents(&file, PAGES).unwrap();
         assert_eq!(extents, expected);
         file.sync_all().unwrap();
@@ -92,9 +83,6 @@ mod tests {
             expected,
             "after writing back"
         );
-        let zero = Mapping::zero(PAGES).unwrap();
-        zero.overlaid(LayerId::from_bytes([1; 16]), &extents)
-            .unwrap();
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! A snapshot's memory is a [`Mapping`] of guest pages to layers: sparse files that never change once they
 //! are published, and that several snapshots share. Its [`header`] is the mapping as bytes, read as hostile.
-//! [`describe`] and [`data_extents`] look into such files, the [`page_server`] serves them to a VM. Who owns the
-//! files keeps them: nothing here writes or deletes a layer.
+//! [`describe`], [`data_extents`] and the [`Reader`] look into such files, the [`page_server`] serves them to a VM.
+//! Who owns the files keeps them: nothing here writes or deletes a layer.
 
 mod checksum;
 mod describe;
@@ -12,6 +12,7 @@ pub mod header;
 mod layer;
 mod mapping;
 pub mod page_server;
+mod reader;
 mod snapshot;
 
 pub use self::{
@@ -22,6 +23,7 @@ pub use self::{
     mapping::{
         Extent, MAX_LAYERS, MAX_PAGES, MAX_RUNS, Mapping, MappingError, Run, Source, Written,
     },
+    reader::Reader,
     snapshot::{HEADER_FILE, SnapshotError, layer_file, read_mapping},
 };
 

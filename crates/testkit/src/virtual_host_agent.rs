@@ -23,8 +23,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// What arms the agent's failpoints.
 const FAILPOINTS: &str = "/run/wrenn-failpoints";
 
-/// Counts what of ours exists; two runs are compared. Ready network slots are counted like those in use,
-/// so what is compared is of a time when the pool is full.
+/// Counts what of ours exists; two runs are compared. Ready network slots and VMs are counted like those in use,
+/// so what is compared is of a time when the pools are full.
 const CENSUS: &str = r#"
 echo "namespaces $(ls /run/netns 2>/dev/null | grep -c '^wrenn-')"
 echo "links $(ls /sys/class/net | grep -c '^wv')"
@@ -40,9 +40,11 @@ echo "held by the agent $(ls -l /proc/$(cat /run/agent.pid)/fd 2>/dev/null \
     | grep -cE 'pidfd|inotify|net:|/dev/(loop|dm|mapper)|/var/lib/wrenn/(run|sandboxes)')"
 "#;
 
-/// Succeeds once no warm snapshot is being made, every slot stands whole and as many are ready as the pool holds.
+/// Succeeds once no warm snapshot is being made, every slot stands whole and as many slots and VMs are ready as
+/// the pools hold.
 const SETTLED: &str = r#"
 ! grep -qs '"role": "seed"' /var/lib/wrenn/sandboxes/*/manifest.json || exit 1
+curl -s http://127.0.0.1:9444/metrics | grep -qx 'wrenn_agent_ready_vms 4' || exit 1
 all=$(ls /run/netns | grep -c '^wrenn-')
 [ $((all - $(ls /var/lib/wrenn/run/firecracker 2>/dev/null | wc -l))) -eq 8 ] &&
 [ $(ls /sys/class/net | grep -c '^wv') -eq $all ] &&
@@ -234,13 +236,21 @@ impl AgentHost {
         Ok(())
     }
 
+    /// Lets an agent go on that stands still; only the failpoints of `lines` are armed from then on.
+    ///
+    /// # Errors
+    /// When the machine does not answer.
+    pub fn go_on_with(&self, lines: &str) -> Result<()> {
+        self.arm(lines)?;
+        self.shell("kill -CONT $(cat /run/agent.pid)").map(drop)
+    }
+
     /// Lets an agent go on that stands still; the failpoints are disarmed first.
     ///
     /// # Errors
     /// When the machine does not answer.
     pub fn go_on(&self) -> Result<()> {
-        self.disarm()?;
-        self.shell("kill -CONT $(cat /run/agent.pid)").map(drop)
+        self.go_on_with("")
     }
 
     /// Kills the agent as kill -9 does and waits until the next one serves.

@@ -104,11 +104,17 @@ impl Cgroup {
         write(&parent.join("cgroup.subtree_control"), CONTROLLERS)?;
         let path = self.path();
         std::fs::create_dir(&path).map_err(|source| JailError::file("create", &path, source))?;
+        // A VM without its VMM's threads is no VM: the kernel's out-of-memory kill takes all or none.
+        write(&path.join("memory.oom.group"), "1")?;
+        self.limit(limits)
+    }
+
+    /// Sets its limits.
+    pub(crate) fn limit(&self, limits: &Limits) -> Result<(), JailError> {
+        let path = self.path();
         let quota = limits.cpu_percent * PERIOD_US / 100;
         write(&path.join("cpu.max"), &format!("{quota} {PERIOD_US}"))?;
         write(&path.join("memory.max"), &limits.memory.to_string())?;
-        // A VM without its VMM's threads is no VM: the kernel's out-of-memory kill takes all or none.
-        write(&path.join("memory.oom.group"), "1")?;
         write(&path.join("pids.max"), &limits.processes.to_string())?;
         for limit in &limits.io {
             write(&path.join("io.max"), &limit.line())?;

@@ -30,6 +30,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use self::cgroup::{Cgroup, Limits};
 pub use self::error::JailError;
 use self::leftover::{Held, Leftover, Reaper};
@@ -59,7 +61,8 @@ pub struct JailHost {
 }
 
 /// Name of a VM: 1–64 letters, digits and `-`, as the jailer demands.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String")]
 pub struct VmId(String);
 
 /// What is particular to one jail.
@@ -95,6 +98,14 @@ impl VmId {
     /// As text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl TryFrom<String> for VmId {
+    type Error = JailError;
+
+    fn try_from(id: String) -> Result<Self, JailError> {
+        Self::new(&id)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Puts files and device nodes into a chroot before the jailer starts.
+//! Puts files and device nodes into a chroot. A running VM sees what comes later too, but no mounts.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,16 +11,12 @@ use super::error::JailError;
 
 /// Hard link, else read-only bind mount.
 pub(super) fn file(root: &Path, source: &Path, name: &str) -> Result<PathBuf, JailError> {
-    let (inside, target) = paths(root, name)?;
-    // A link to a symbolic link would lead nowhere inside.
-    let source = &source
-        .canonicalize()
-        .map_err(|error| JailError::file("find", source, error))?;
-    match std::fs::hard_link(source, &target) {
-        Ok(()) => return Ok(inside),
-        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {}
-        Err(source) => return Err(JailError::file("link into the jail as", &target, source)),
+    match link(root, source, name) {
+        Err(JailError::File { source: error, .. })
+            if error.kind() == io::ErrorKind::CrossesDevices => {}
+        linked => return linked,
     }
+    let (inside, target) = paths(root, name)?;
     let failed = |action| {
         let target = target.clone();
         move |source: rustix::io::Errno| JailError::file(action, &target, source.into())
@@ -30,6 +26,18 @@ pub(super) fn file(root: &Path, source: &Path, name: &str) -> Result<PathBuf, Ja
     rustix::mount::mount_bind(source, &target).map_err(failed("mount into the jail as"))?;
     rustix::mount::mount_remount(&target, MountFlags::BIND | MountFlags::RDONLY, c"")
         .map_err(failed("make read-only"))?;
+    Ok(inside)
+}
+
+/// Hard link.
+pub(super) fn link(root: &Path, source: &Path, name: &str) -> Result<PathBuf, JailError> {
+    let (inside, target) = paths(root, name)?;
+    // A link to a symbolic link would lead nowhere inside.
+    let source = &source
+        .canonicalize()
+        .map_err(|error| JailError::file("find", source, error))?;
+    std::fs::hard_link(source, &target)
+        .map_err(|source| JailError::file("link into the jail as", &target, source))?;
     Ok(inside)
 }
 

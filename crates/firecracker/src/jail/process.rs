@@ -6,6 +6,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use serde::{Deserialize, Serialize};
 use tokio::io::unix::AsyncFd;
@@ -92,6 +93,29 @@ impl Process {
         if self.pidfd.readable().await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// Resolves when it has ended, whatever becomes of this value.
+    pub(crate) fn end(&self) -> Result<impl Future<Output = ()> + Send + use<>, JailError> {
+        let failed = |source| JailError::Process {
+            action: "watch",
+            pid: self.identity.pid,
+            source,
+        };
+        let pidfd = self.pidfd.get_ref().try_clone().map_err(failed)?;
+        let pidfd = events::watch(pidfd).map_err(failed)?;
+        Ok(async move {
+            let _ = pidfd.readable().await; // the only error is a runtime that is going away
+        })
+    }
+
+    /// Whether it has ended by now; asks the kernel, whatever the runtime has heard.
+    pub(crate) fn has_ended(&self) -> bool {
+        let mut ended = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        matches!(
+            rustix::event::poll(&mut ended, Some(&Timespec::default())),
+            Ok(1)
+        )
     }
 
     /// SIGKILL; a process that has ended is fine.

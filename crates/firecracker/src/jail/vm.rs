@@ -9,8 +9,10 @@ use std::time::Duration;
 use rustix::fs::inotify;
 use tokio::io::unix::AsyncFd;
 
+use super::cgroup::Limits;
 use super::error::JailError;
 use super::leftover::Held;
+use super::place;
 use super::process::Process;
 use super::spawn::Jailer;
 use super::{EXECUTABLE, JailHost, JailSpec, SOCKET, VmId, blocking, console, events};
@@ -44,6 +46,11 @@ impl Companion {
     /// Resolves when it has ended; an event, not a poll.
     pub async fn ended(&self) {
         self.process.ended().await;
+    }
+
+    /// Whether it has ended by now.
+    pub fn has_ended(&self) -> bool {
+        self.process.has_ended()
     }
 }
 
@@ -84,6 +91,30 @@ impl JailedVm {
         self.host.directory(&self.id).join("root")
     }
 
+    /// Makes the file `source` appear in the chroot as `/<name>`, by a hard link. Gives its path inside.
+    pub async fn place_file(&self, source: &Path, name: &str) -> Result<PathBuf, JailError> {
+        let (root, source, name) = (self.root(), source.to_owned(), name.to_owned());
+        blocking(move || place::link(&root, &source, &name)).await
+    }
+
+    /// Makes a node of the block device in the chroot as `/<name>`, owned by the user and group `owner`. Gives
+    /// its path inside.
+    pub async fn place_block_device(
+        &self,
+        (major, minor): (u32, u32),
+        name: &str,
+        owner: u32,
+    ) -> Result<PathBuf, JailError> {
+        let (root, name) = (self.root(), name.to_owned());
+        blocking(move || place::block_device(&root, major, minor, &name, (owner, owner))).await
+    }
+
+    /// Sets what its processes may use together.
+    pub async fn limit(&self, limits: Limits) -> Result<(), JailError> {
+        let cgroup = self.host.cgroup(&self.id);
+        blocking(move || cgroup.limit(&limits)).await
+    }
+
     /// The VM's cgroup, for processes that shall live and die with it.
     pub fn cgroup(&self) -> PathBuf {
         self.host.cgroup(&self.id).path()
@@ -98,6 +129,16 @@ impl JailedVm {
     /// Resolves when Firecracker has ended, however it came about; an event, not a poll.
     pub async fn ended(&self) {
         self.process.ended().await;
+    }
+
+    /// Resolves when Firecracker has ended, whatever becomes of this value.
+    pub fn end(&self) -> Result<impl Future<Output = ()> + Send + use<>, JailError> {
+        self.process.end()
+    }
+
+    /// Whether Firecracker has ended by now.
+    pub fn has_ended(&self) -> bool {
+        self.process.has_ended()
     }
 
     /// The console, to be copied to `path`; `limit` bounds the bytes kept. One reader at a time.

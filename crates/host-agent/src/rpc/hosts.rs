@@ -12,7 +12,6 @@ use wrenn_rpc::hostagent::{
 
 use super::sandboxes::pause_reason;
 use crate::{
-    checks,
     events::{Event, EventKind, Events},
     facts,
     sandbox::{Host, Phase, Registry, seed::SnapshotTemplate},
@@ -38,7 +37,7 @@ pub(super) fn info(registry: &Registry, host_id: HostId) -> GetHostInfoResponse 
         disk_mib: disk.total_mib,
         disk_free_mib: disk.free_mib,
         agent_version: facts::AGENT_VERSION.to_owned(),
-        firecracker_version: checks::firecracker_version(&host.config),
+        firecracker_version: host.warm.firecracker_version().to_owned(),
         kernel_version: facts::kernel_release(),
         running_sandboxes: running.try_into().unwrap_or(u32::MAX),
         ..GetHostInfoResponse::default()

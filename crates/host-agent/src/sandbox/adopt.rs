@@ -15,7 +15,7 @@ use super::{
     policy::State,
     seed::SnapshotTemplate,
     snapshot,
-    stack::{Guard, Stack, vm_id},
+    stack::{Guard, Stack},
     tombstone::Tombstone,
     view::{Phase, Running},
 };
@@ -110,7 +110,7 @@ async fn live(host: &Host, manifest: Manifest) -> Result<Option<Adopted>, BoxErr
     else {
         return Ok(None);
     };
-    let Some(vm) = Jail::adopt(&host.jails, vm_id(id)?, live.process).await? else {
+    let Some(vm) = Jail::adopt(&host.jails, live.vm.clone(), live.process).await? else {
         return Ok(None);
     };
     // From here an error drops guards, so that the reaper takes down what cannot be kept.
@@ -133,7 +133,7 @@ async fn live(host: &Host, manifest: Manifest) -> Result<Option<Adopted>, BoxErr
     stack.push(Guard::Cow(cow));
     stack.push(Guard::Slot(host.network.adopt(live.slot).await?));
     if let Some(scratch) = scratch {
-        stack.push(Guard::Cow(scratch));
+        stack.push(Guard::Scratch(scratch));
     }
     stack.push(Guard::Disk(disk?));
     let console = vm.console(&host.console(id), CONSOLE_LIMIT)?;
@@ -179,11 +179,11 @@ async fn sweep(host: &Host, adopted: &[Adopted]) {
     let kept: Vec<_> = adopted
         .iter()
         .filter(|(.., phase)| matches!(phase, Phase::Running(_)))
-        .filter_map(|(manifest, ..)| vm_id(manifest.sandbox_id).ok())
+        .filter_map(|(manifest, ..)| Some(&manifest.live.as_ref()?.vm))
         .collect();
     match wrenn_firecracker::census(&host.jails).await {
         Ok(census) => {
-            for id in census.ids().into_iter().filter(|id| !kept.contains(id)) {
+            for id in census.ids().into_iter().filter(|id| !kept.contains(&id)) {
                 match Jail::remove(&host.jails, &id).await {
                     Ok(()) => tracing::info!(%id, "swept a jail"),
                     Err(error) => tracing::error!(%id, error = %chain(&error), "a jail stays"),

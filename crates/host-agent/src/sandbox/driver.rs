@@ -9,16 +9,18 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use wrenn_firecracker::console_tail;
-use wrenn_ids::{SandboxId, TemplateId};
+use wrenn_ids::SandboxId;
 
 use super::{
     Egress, Failure, FailureKind, Host, Operation, Refused,
-    disk::{self, DiskError},
+    copies::Copy,
+    flat::{self, FlatCopy},
     manifest::{Manifest, OnIdle},
-    pause::{PauseError, Pausing},
+    pause::Pausing,
     policy::{Change, Known, Refusal, State, Verdict, judge},
     registry::Forget,
-    seed::{self, Seed, SnapshotTemplate},
+    seed::SnapshotTemplate,
+    snapshot,
     stack::{Stack, Undo},
     steps::{StartError, Steps},
     tombstone::Tombstone,
@@ -30,8 +32,6 @@ use crate::{backoff::Backoff, chain, envd::Envd, events::EventKind};
 pub(super) const QUEUE: usize = 16;
 /// How often a sandbox that is in use when its idle time is over is looked at again.
 const IDLE_LOOK: Duration = Duration::from_secs(2);
-/// Of the steps of a pause.
-const PAUSE: &str = "pause";
 /// Waits between attempts to pause an idle sandbox (control-plane.md §4.2).
 const RETRY: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));
 
@@ -50,62 +50,8 @@ pub(super) enum Command {
     Update(Operation, Update, Reply),
 }
 
-/// What a sandbox is copied to.
-#[derive(Debug, Clone)]
-pub(super) enum Copy {
-    /// Paused sandboxes, of which none exists yet.
-    Children(Vec<SandboxId>, Idle),
-    /// A snapshot template of this name.
-    Template(TemplateId, String),
-}
-
 /// Where the answer to a command goes: the sandbox as it is then.
 pub(super) type Reply = oneshot::Sender<Result<(), Refused>>;
-
-impl Copy {
-    /// Makes it of a sandbox whose snapshot `taken` names; all or nothing. Blocks.
-    fn make(&self, host: &Host, taken: &Manifest, op: &Operation) -> Result<(), seed::Error> {
-        let directory = host.directory(taken.sandbox_id);
-        let Some(seed) = Seed::of(directory, taken).map_err(DiskError::from)? else {
-            unreachable!("only what has a snapshot is copied");
-        };
-        match self {
-            Self::Template(id, name) => {
-                let to = host.snapshot_template(*id);
-                SnapshotTemplate::create(&to, &seed, taken, name, &op.id).map(drop)
-            }
-            Self::Children(children, idle) => {
-                let targets: Vec<_> = children.iter().map(|id| host.directory(*id)).collect();
-                let copied = seed.copy(&targets)?;
-                let made = children.iter().zip(&targets).try_for_each(|(child, to)| {
-                    disk::begin(to, seed.size)?;
-                    let record = taken.child(*child, copied.clone(), *idle);
-                    Ok(record.write(to)?)
-                });
-                if made.is_err() {
-                    self.undo(host);
-                }
-                made
-            }
-        }
-    }
-
-    /// Removes what was made, wholly or in part.
-    fn undo(&self, host: &Host) {
-        match self {
-            Self::Template(id, _) => {
-                if let Err(error) = SnapshotTemplate::remove(&host.snapshot_template(*id)) {
-                    tracing::warn!(error = %chain(&error), "a template that nobody waits for stays");
-                }
-            }
-            Self::Children(children, _) => {
-                for child in children {
-                    let _ = std::fs::remove_dir_all(host.directory(*child)); // it may not be there
-                }
-            }
-        }
-    }
-}
 
 /// When a sandbox is left alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,7 +84,7 @@ pub(super) enum Birth {
 
 /// What a task holds between two changes.
 #[derive(Debug)]
-enum Life {
+pub(super) enum Life {
     Running(Stack, Running),
     Paused(Stack),
     Over,
@@ -156,6 +102,8 @@ pub(super) struct Driver {
     /// No pause for idleness before this.
     pub(super) not_before: Instant,
     pub(super) retry: Backoff,
+    /// Of its memory, while it is paused.
+    pub(super) copy: Option<FlatCopy>,
     /// Takes the sandbox out of the registry when the task ends.
     pub(super) forget: Forget,
 }
@@ -175,7 +123,7 @@ impl Driver {
         }
     }
 
-    fn id(&self) -> SandboxId {
+    pub(super) fn id(&self) -> SandboxId {
         self.manifest.sandbox_id
     }
 
@@ -186,15 +134,8 @@ impl Driver {
         };
         if self.manifest.state == State::Pausing {
             self.manifest.state = State::Running;
-            let pausing = Pausing {
-                host: &self.host,
-                kind: PAUSE,
-                stack: &stack,
-                running: &running,
-                activity: &self.view.borrow().activity.clone(),
-                reason: PauseReason::User,
-                superseded: CancellationToken::new(),
-            };
+            let activity = self.view.borrow().activity.clone();
+            let pausing = Pausing::of(&self.host, &stack, &running, &activity, PauseReason::User);
             pausing.go_on(&self.manifest).await;
             self.publish(Phase::Running(running.clone()));
         }
@@ -270,7 +211,7 @@ impl Driver {
     }
 
     /// Does what a destroy overtakes; gives the destroy too. Other commands wait.
-    async fn overtakeable<T>(
+    pub(super) async fn overtakeable<T>(
         &mut self,
         superseded: &CancellationToken,
         work: impl Future<Output = T>,
@@ -346,9 +287,8 @@ impl Driver {
             Command::Destroy(op) => return self.destroy(stack, Some(op)).await,
             Command::Pause(op, reason, reply) => {
                 if let Some(reply) = self.judged(Change::Pause, &op, reply) {
-                    let (life, paused) = self.pause(stack, running, reason, Some(op)).await;
-                    drop(reply.send(paused));
-                    return life;
+                    let told = |paused| drop(reply.send(paused));
+                    return self.pause(stack, running, reason, Some(op), told).await;
                 }
             }
             Command::Resume(op, _, reply) => drop(self.judged(Change::Resume, &op, reply)),
@@ -427,54 +367,47 @@ impl Driver {
             self.event(EventKind::IdleDestroyed);
             return self.destroy(stack, None).await;
         }
-        let (life, paused) = self.pause(stack, running, PauseReason::Idle, None).await;
+        let pause = self.pause(stack, running, PauseReason::Idle, None, drop);
+        let life = pause.await;
         drop(permit);
-        match paused {
-            Ok(()) => {
+        match life {
+            Life::Paused(_) => {
                 self.retry = retry();
                 self.event(EventKind::Paused(PauseReason::Idle));
             }
-            Err(_) if matches!(life, Life::Running(..)) => {
+            Life::Running(..) => {
                 self.not_before = Instant::now() + self.retry.next();
                 self.event(EventKind::PauseFailed);
             }
-            Err(_) => {}
+            Life::Over => {}
         }
         life
     }
 
-    /// Pauses the sandbox; it runs on if that fails, and is gone if a destroy overtakes it.
+    /// Pauses the sandbox; it runs on if that fails, and is gone if a destroy overtakes it. Who asked is `told` as
+    /// soon as nothing can undo it: what is left of the VM is taken down after that, and before any other change.
     async fn pause(
         &mut self,
         stack: Stack,
         running: Running,
         reason: PauseReason,
         op: Option<Operation>,
-    ) -> (Life, Result<(), Refused>) {
+        told: impl FnOnce(Result<(), Refused>),
+    ) -> Life {
         let (host, id) = (Arc::clone(&self.host), self.id());
         let mut manifest = self.manifest.clone();
         if let Some(op) = &op {
             self.manifest.accept(op);
         }
         self.publish(Phase::Pausing);
-        let superseded = CancellationToken::new();
         let activity = self.view.borrow().activity.clone();
-        let pausing = Pausing {
-            host: &host,
-            kind: PAUSE,
-            stack: &stack,
-            running: &running,
-            activity: &activity,
-            reason,
-            superseded: superseded.clone(),
-        };
+        let pausing = Pausing::of(&host, &stack, &running, &activity, reason);
         let work = pausing.run(&mut manifest, op.as_ref());
-        let (paused, destroy) = self.overtakeable(&superseded, work).await;
+        let (paused, destroy) = self.overtakeable(&pausing.superseded, work).await;
         if let Some(op) = destroy {
-            return (
-                self.destroy(stack, Some(op)).await,
-                Err(Refused::WrongState(id, None)),
-            );
+            let life = self.destroy(stack, Some(op)).await;
+            told(Err(Refused::WrongState(id, None)));
+            return life;
         }
         if let Err(error) = paused {
             tracing::warn!(sandbox_id = %id, error = %chain(&error), "sandbox was not paused");
@@ -482,24 +415,23 @@ impl Driver {
             self.manifest = manifest;
             activity.touch();
             self.publish(Phase::Running(running.clone()));
-            return (
-                Life::Running(stack, running),
-                Err(Refused::Failed(id, error.failure())),
-            );
+            told(Err(Refused::Failed(id, error.failure())));
+            return Life::Running(stack, running);
         }
         self.manifest = manifest;
-        // From here on nothing undoes it: what is left of the VM is only taken down.
         let _ = host.failpoints.reached("pause.after.paused");
-        let mut stack = stack;
-        let live = stack.split_live();
-        live.release(&host, id, Undo::Once).await;
-        host.tidy(&self.manifest).await;
         tracing::info!(sandbox_id = %id, ?reason, "sandbox paused");
         match self.manifest.paused(&host.directory(id)) {
             Some(paused) => self.publish(Phase::Paused(paused)),
             None => unreachable!("it has the snapshot that was just taken"),
         }
-        (Life::Paused(stack), Ok(()))
+        told(Ok(()));
+        let mut stack = stack;
+        let live = stack.split_live();
+        live.release(&host, id, Undo::Once).await;
+        host.tidy(&self.manifest).await;
+        self.copy = self.flat_copy();
+        Life::Paused(stack)
     }
 
     /// Resumes the sandbox; it stays paused, as it was, if that fails.
@@ -526,8 +458,10 @@ impl Driver {
             kind: "resume",
             superseded: superseded.clone(),
         };
-        let work = steps.resume(&mut manifest, &snapshot, &mut stack);
+        let copy = self.copy.take();
+        let work = steps.resume(&mut manifest, &snapshot, copy.as_ref(), &mut stack);
         let (resumed, destroy) = self.overtakeable(&superseded, work).await;
+        drop(copy); // the jail has a link of its own
         if let Some(op) = destroy {
             return (
                 self.destroy(stack, Some(op)).await,
@@ -547,6 +481,7 @@ impl Driver {
                 (self.manifest.generation, self.manifest.op_id) = before;
                 // It may have come as far as the record.
                 self.record(State::Paused);
+                self.copy = self.flat_copy();
                 self.publish(paused);
                 (
                     Life::Paused(stack),
@@ -556,80 +491,13 @@ impl Driver {
         }
     }
 
-    /// Copies the running sandbox; it runs on.
-    async fn copy_running(
-        &mut self,
-        stack: Stack,
-        running: Running,
-        op: Operation,
-        copy: Copy,
-    ) -> (Life, Result<(), Refused>) {
-        let (host, id) = (Arc::clone(&self.host), self.id());
-        let mut manifest = self.manifest.clone();
-        self.publish(Phase::Pausing);
-        let superseded = CancellationToken::new();
-        let activity = self.view.borrow().activity.clone();
-        let pausing = Pausing {
-            host: &host,
-            kind: PAUSE,
-            stack: &stack,
-            running: &running,
-            activity: &activity,
-            reason: PauseReason::User,
-            superseded: superseded.clone(),
-        };
-        let (owner, by, overtaken) = (Arc::clone(&host), op.clone(), superseded.clone());
-        let undo = copy.clone();
-        let copies = move |taken: &Manifest| {
-            copy.make(&owner, taken, &by)?;
-            if overtaken.is_cancelled() {
-                copy.undo(&owner); // nobody waits for it any more
-            }
-            Ok(())
-        };
-        let work = pausing.copy(&mut manifest, copies);
-        let (copied, destroy) = self.overtakeable(&superseded, work).await;
-        if let Some(op) = destroy {
-            undo.undo(&host);
-            let gone = Err(Refused::WrongState(id, None));
-            return (self.destroy(stack, Some(op)).await, gone);
-        }
-        self.manifest = manifest;
-        let result = match copied {
-            Ok(()) => {
-                self.manifest.accept(&op);
-                self.record(State::Running);
-                Ok(())
-            }
-            Err(error) => {
-                tracing::warn!(sandbox_id = %id, error = %chain(&error), "sandbox was not copied");
-                Err(Refused::Failed(id, error.failure()))
-            }
-        };
-        activity.touch();
-        self.publish(Phase::Running(running.clone()));
-        (Life::Running(stack, running), result)
-    }
-
-    /// Copies the paused sandbox.
-    async fn copy_paused(&mut self, op: Operation, copy: Copy) -> Result<(), Refused> {
-        let (host, id) = (Arc::clone(&self.host), self.id());
-        let (taken, by) = (self.manifest.clone(), op.clone());
-        let copying = tokio::task::spawn_blocking(move || copy.make(&host, &taken, &by));
-        match copying.await {
-            Ok(Ok(())) => {
-                self.manifest.accept(&op);
-                self.record(State::Paused);
-                let state = self.view.borrow().state.clone();
-                self.publish(state);
-                Ok(())
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(sandbox_id = %id, error = %chain(&error), "sandbox was not copied");
-                Err(Refused::Failed(id, PauseError::from(error).failure()))
-            }
-            Err(_) => Err(Refused::Stopping),
-        }
+    /// Asks for a flat copy of the memory of the paused sandbox.
+    fn flat_copy(&self) -> Option<FlatCopy> {
+        let host = &self.host;
+        let number = self.manifest.snapshot.as_ref()?.number;
+        let generation = snapshot::directory(&host.directory(self.id()), number);
+        let name = format!("{}-{number}", self.id());
+        Some(host.flat.wish(&name, generation, flat::moment(host)))
     }
 
     /// Makes what a restored sandbox wrote before it was known to run part of its disk.
@@ -678,13 +546,14 @@ impl Driver {
         Ok(())
     }
 
-    async fn destroy(&mut self, stack: Stack, op: Option<Operation>) -> Life {
+    pub(super) async fn destroy(&mut self, stack: Stack, op: Option<Operation>) -> Life {
         if let Some(op) = &op {
             self.manifest.accept(op);
         }
         self.record(State::Stopping);
         self.publish(Phase::Stopping);
         let _ = self.host.failpoints.reached("destroy.after.record");
+        self.copy = None;
         stack.release(&self.host, self.id(), Undo::Once).await;
         let _ = self.host.failpoints.reached("destroy.after.release");
         tracing::info!(sandbox_id = %self.id(), "sandbox destroyed");
@@ -714,14 +583,14 @@ impl Driver {
     }
 
     /// Writes the manifest with a new state; without it the next start finds the old one and judges anew.
-    fn record(&mut self, state: State) {
+    pub(super) fn record(&mut self, state: State) {
         self.manifest.state = state;
         if let Err(error) = self.manifest.write(&self.host.directory(self.id())) {
             tracing::error!(sandbox_id = %self.id(), error = %chain(&error), "state is not durable");
         }
     }
 
-    fn publish(&self, state: Phase) {
+    pub(super) fn publish(&self, state: Phase) {
         let (generation, op_id) = (self.manifest.generation, self.manifest.op_id.clone());
         let manifest = &self.manifest;
         let (timeout, on_idle) = (manifest.idle_timeout_sec, manifest.on_idle);

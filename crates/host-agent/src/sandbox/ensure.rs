@@ -67,7 +67,9 @@ impl Steps<'_> {
         let cow = self.host_step("cow", async { Ok(cow.await?) }).await?;
         stack.push(Guard::Cow(cow));
         self.passed("cow")?;
-        let slot = self.slot(manifest, stack).await?;
+        let lease = self.slot(manifest).await?;
+        let slot = (lease.slot(), lease.uid());
+        stack.push(Guard::Slot(lease));
         let name = DeviceName::new(&manifest.sandbox_id.to_string())?;
         let base = host.base(manifest);
         let disk = async { Ok(host.blocks.attach(&name, base, &cow_path, size).await?) };
@@ -80,7 +82,10 @@ impl Steps<'_> {
             (kernel.image.as_path(), "vmlinux"),
             (kernel.initrd.as_path(), "initrd"),
         ];
-        let started = self.launch(manifest, slot, device, &files, stack).await?;
+        let vm = self.spawn(slot, manifest, &files).await?;
+        let started = self
+            .dedicate(vm, manifest, slot, device, &[], stack)
+            .await?;
         let keys = Keys::new()?;
         let fresh = Vm::fresh(started.client.clone());
         self.host_step("configure", self.configure(&fresh, manifest, &keys))
@@ -108,7 +113,7 @@ impl Steps<'_> {
         let envs = manifest.envs.clone();
         self.init(manifest, &keys, &envd, Some(&envs)).await?;
         drop(permit);
-        started.record(manifest, &directory, slot.0, keys, envd_version, None)?;
+        started.record(manifest, &directory, keys, envd_version, false, stack)?;
         self.passed("running")?;
         Ok(envd)
     }

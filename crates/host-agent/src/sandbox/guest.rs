@@ -6,13 +6,14 @@ use std::{collections::BTreeMap, path::Path};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use wrenn_block::DeviceNumber;
-use wrenn_firecracker::{ApiClient, Jail, JailSpec, Limits, ProcessIdentity};
-use wrenn_network::Slot;
+use wrenn_firecracker::{ApiClient, Companion, Jail, JailedVm, Limits, ProcessIdentity, VmId};
+use wrenn_network::{Slot, SlotLease};
 
 use super::{
     manifest::{Live, Manifest},
     policy::State,
-    stack::{Guard, Stack, vm_id},
+    ready::{self, ReadyVm},
+    stack::{Guard, Stack},
     steps::{HOST_STEP, StartError, Steps},
     view::{Running, now_ms},
 };
@@ -27,39 +28,84 @@ pub(crate) const CONSOLE_LIMIT: u64 = 1 << 20;
 /// A VM in a jail of its own.
 #[derive(Debug)]
 pub(crate) struct Started {
+    pub(crate) slot: Slot,
+    id: VmId,
     pub(crate) process: ProcessIdentity,
     pub(crate) client: ApiClient,
     pub(crate) firecracker_version: String,
 }
 
 impl Steps<'_> {
-    /// Takes a slot with the sandbox's network policy; gives it and its uid.
-    pub(crate) async fn slot(
-        &self,
-        manifest: &Manifest,
-        stack: &mut Stack,
-    ) -> Result<(Slot, u32), StartError> {
+    /// Takes a slot with the sandbox's network policy.
+    pub(crate) async fn slot(&self, manifest: &Manifest) -> Result<SlotLease, StartError> {
         let host = self.host;
-        let policy = manifest.network.policy().map_err(StartError::Spec)?;
         let deadline = host.pace.stretch(HOST_STEP);
         let lease = self
             .step("slot", None, async {
                 Ok(host.network.acquire(deadline).await?)
             })
             .await?;
-        let (slot, uid) = (lease.slot(), lease.uid());
-        let policed = self
-            .host_step("policy", async { Ok(lease.set_policy(&policy).await?) })
-            .await;
-        stack.push(Guard::Slot(lease));
-        policed?;
-        self.passed("slot")?;
-        Ok((slot, uid))
+        self.policed(lease, manifest).await
     }
 
-    /// Starts Firecracker in a jail that holds the disk and these files under these names.
-    pub(crate) async fn launch(
+    /// Gives the slot the sandbox's network policy.
+    async fn policed(&self, slot: SlotLease, manifest: &Manifest) -> Result<SlotLease, StartError> {
+        let policy = manifest.network.policy().map_err(StartError::Spec)?;
+        let set = async { Ok(slot.set_policy(&policy).await?) };
+        self.host_step("policy", set).await?;
+        self.passed("slot")?;
+        Ok(slot)
+    }
+
+    /// A slot with the sandbox's network policy, and a VMM in it: one that stands ready, or else started now.
+    pub(crate) async fn ready(
         &self,
+        manifest: &Manifest,
+    ) -> Result<(SlotLease, JailedVm), StartError> {
+        let host = self.host;
+        let ready = match host.failpoints.reached("ready.take") {
+            None => host.ready.take(),
+            Some(_) => None,
+        };
+        match ready {
+            Some(ReadyVm { slot, vm, .. }) => {
+                let slot = self.policed(slot, manifest).await?;
+                Ok((slot, vm))
+            }
+            None => {
+                let slot = self.slot(manifest).await?;
+                let vm = self.spawn((slot.slot(), slot.uid()), manifest, &[]).await?;
+                Ok((slot, vm))
+            }
+        }
+    }
+
+    /// Starts Firecracker in a jail that holds these files under these names.
+    pub(crate) async fn spawn(
+        &self,
+        (slot, uid): (Slot, u32),
+        manifest: &Manifest,
+        files: &[(&Path, &str)],
+    ) -> Result<JailedVm, StartError> {
+        let host = self.host;
+        let spec = ready::jail(slot, uid, limits(manifest))?;
+        let jail = async { Ok(Jail::create(&host.jails, spec).await?) };
+        let jail = self.host_step("jail", jail).await?;
+        self.passed("jail")?;
+        let launch = async {
+            for (source, name) in files {
+                jail.place_file(source, name).await?;
+            }
+            Ok(jail.launch(host.pace.stretch(HOST_STEP)).await?)
+        };
+        let deadline = host.pace.stretch(2 * HOST_STEP);
+        self.step("launch", Some(deadline), launch).await
+    }
+
+    /// Makes a VMM the sandbox's: its console, its limits, its disk, and these files under these names.
+    pub(crate) async fn dedicate(
+        &self,
+        vm: JailedVm,
         manifest: &Manifest,
         (slot, uid): (Slot, u32),
         disk: DeviceNumber,
@@ -67,36 +113,26 @@ impl Steps<'_> {
         stack: &mut Stack,
     ) -> Result<Started, StartError> {
         let host = self.host;
-        let jail = JailSpec {
-            id: vm_id(manifest.sandbox_id)?,
-            uid,
-            gid: uid,
-            network_namespace: slot.namespace_path(),
-            limits: Limits::of_guest(manifest.vcpus, manifest.memory_mib),
-        };
-        let jail = async { Ok(Jail::create(&host.jails, jail).await?) };
-        stack.push(Guard::Jail(self.host_step("jail", jail).await?));
-        self.passed("jail")?;
-
-        let jail = stack.take_jail().ok_or(StartError::Stopping)?;
-        let launch = async {
-            for (source, name) in files {
-                jail.place_file(source, name).await?;
-            }
-            jail.place_block_device(disk.major, disk.minor, "rootfs")
-                .await?;
-            Ok(jail.launch(host.pace.stretch(HOST_STEP)).await?)
-        };
-        let vm = self
-            .step("launch", Some(host.pace.stretch(2 * HOST_STEP)), launch)
-            .await?;
-        let console = vm.console(&host.console(manifest.sandbox_id), CONSOLE_LIMIT)?;
-        host.tasks.spawn(console.run());
-        let (process, client) = (vm.identity(), vm.client());
+        let (id, process, client) = (vm.id().clone(), vm.identity(), vm.client());
+        tracing::debug!(sandbox_id = %manifest.sandbox_id, vm = %id, "the sandbox has a VMM");
+        let console = vm.console(&host.console(manifest.sandbox_id), CONSOLE_LIMIT);
         stack.push(Guard::Vm(vm));
+        host.tasks.spawn(console?.run());
         self.passed("launch")?;
-        let firecracker_version = client.describe().await?.vmm_version;
+        let vm = stack.vm().ok_or(StartError::Stopping)?;
+        let place = async {
+            vm.limit(limits(manifest)).await?;
+            vm.place_block_device((disk.major, disk.minor), "rootfs", uid)
+                .await?;
+            for (source, name) in files {
+                vm.place_file(source, name).await?;
+            }
+            Ok(client.describe().await?.vmm_version)
+        };
+        let firecracker_version = self.host_step("place", place).await?;
         Ok(Started {
+            slot,
+            id,
             process,
             client,
             firecracker_version,
@@ -126,30 +162,38 @@ impl Steps<'_> {
     }
 }
 
+fn limits(manifest: &Manifest) -> Limits {
+    Limits::of_guest(manifest.vcpus, manifest.memory_mib)
+}
+
 impl Started {
-    /// Records that the sandbox runs, of a restored one with its page server: from here on it does, whoever
-    /// hears of it.
+    /// Records that the sandbox of `stack` runs: from here on it does, whoever hears of it. What has died until
+    /// now never ran.
     pub(crate) fn record(
         self,
         manifest: &mut Manifest,
         directory: &Path,
-        slot: Slot,
         keys: Keys,
         envd_version: String,
-        restored: Option<Option<ProcessIdentity>>,
+        restored: bool,
+        stack: &Stack,
     ) -> Result<(), StartError> {
+        if stack.has_ended() {
+            return Err(StartError::Start("VM or page server died".into()));
+        }
         manifest.state = State::Running;
         manifest.live = Some(Live {
-            slot,
+            slot: self.slot,
+            vm: self.id,
             process: self.process,
             access_token: keys.access_token,
             host_key: keys.host_key,
             envd_version,
             firecracker_version: self.firecracker_version,
             started_at_ms: now_ms(),
-            restored: restored.is_some(),
-            pages: restored.flatten(),
-            dirty_log: restored.is_some(),
+            restored,
+            pages: stack.pages().map(Companion::identity),
+            dirty_log: restored,
         });
         Ok(manifest.write(directory)?)
     }

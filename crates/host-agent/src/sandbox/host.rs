@@ -18,7 +18,9 @@ use wrenn_network::{Cidr, Network, NetworkConfig};
 
 use super::{
     Failure, FailureKind,
+    flat::{self, FlatCopies},
     manifest::Manifest,
+    ready::{self, ReadyVms},
     snapshot::{Verified, remove_others},
     steps::StartError,
     tombstone::Graveyard,
@@ -69,6 +71,10 @@ pub struct Host {
     pub(crate) idle_pauses: Semaphore,
     /// What creations are restores of.
     pub(crate) warm: Warm,
+    /// VMMs that wait for a snapshot.
+    pub(crate) ready: ReadyVms,
+    /// Memories of paused sandboxes that a resumption maps.
+    pub(crate) flat: FlatCopies,
     /// Files of snapshots that need not be read again to be trusted.
     pub(crate) verified: Arc<Verified>,
     /// Tasks of sandboxes and of their programs.
@@ -150,6 +156,8 @@ impl Host {
             boots: Semaphore::new(cores),
             idle_pauses: Semaphore::new(IDLE_PAUSES),
             warm: Warm::open(&config),
+            ready: ReadyVms::new(config.ready_vms),
+            flat: FlatCopies::open(state_dir.join("flat"), config.flat_max_mib << 20)?,
             verified: Arc::default(),
             tasks: TaskTracker::new(),
             stopping,
@@ -167,6 +175,8 @@ impl Host {
             }
         };
         self.tasks.spawn(warm::build_wanted(Arc::clone(&self)));
+        self.tasks.spawn(flat::build_wanted(Arc::clone(&self)));
+        self.tasks.spawn(ready::build_wanted(Arc::clone(&self)));
         tokio::select! {
             () = self.stopping.cancelled() => {}
             never = self.network.refill() => match never {},

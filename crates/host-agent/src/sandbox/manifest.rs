@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use wrenn_firecracker::ProcessIdentity;
+use wrenn_firecracker::{ProcessIdentity, VmId};
 use wrenn_ids::{SandboxId, TemplateId};
 use wrenn_network::Slot;
 
@@ -101,6 +101,8 @@ pub enum OnIdle {
 pub struct Live {
     /// Network slot.
     pub slot: Slot,
+    /// Its jail.
+    pub vm: VmId,
     /// Its VMM.
     pub process: ProcessIdentity,
     /// What callers of its guest agent must show.

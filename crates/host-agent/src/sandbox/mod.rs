@@ -10,27 +10,30 @@
 //! ```
 //!
 //! - [`policy`]: what a request means in a state; pure.
-//! - [`driver`]: the task.
+//! - [`driver`]: the task; [`copies`]: its forks and templates.
 //! - [`ensure`], [`resume`]: a start as ordered [`steps`], each pushing a guard on a [`stack`]; [`guest`]: what
 //!   both have in common; [`pages`]: who serves the memory of a restored one.
 //! - [`pause`]: the end of a VM that comes back; [`snapshot`]: its files; [`seed`]: copies of them, that other
 //!   sandboxes are restored from; [`disk`]: what copies share of their disks; [`warm`]: those of images;
-//!   [`working_set`]: what is brought ahead of a guest.
+//!   [`flat`]: memories in one file; [`working_set`]: what is brought ahead of a guest.
 //! - [`manifest`]: the durable record; [`tombstone`]: what is remembered of those that are gone.
 //! - [`registry`]: finds the task of a sandbox; [`adopt`]: finds VMs again after a restart.
 
 mod adopt;
+mod copies;
 pub mod disk;
 mod driver;
 mod egress;
 mod ensure;
 mod failure;
+mod flat;
 mod guest;
 mod host;
 pub mod manifest;
 mod pages;
 mod pause;
 pub mod policy;
+mod ready;
 mod registry;
 mod resume;
 pub mod seed;

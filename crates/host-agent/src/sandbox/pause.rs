@@ -1,12 +1,12 @@
 //! Pausing, as ordered steps:
 //!
-//! disk whole → guest prepared → record → vCPUs stopped → snapshot → files durable → disk durable → record
+//! disk whole → record → guest prepared → vCPUs stopped → snapshot → files durable → disk durable → record
 //!
 //! The sandbox is paused when its record says so, not before. A step that fails is undone: the vCPUs and the
 //! guest go on, and the sandbox is as usable as it was. After each step stands a failpoint
 //! `<kind>.after.<step>`; the kind of a sandbox's is `pause`.
 
-use std::{fs::File, future::Future, path::Path, time::Duration};
+use std::{fs::File, future::Future, path::Path, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,7 @@ use wrenn_memory::{PAGE_BYTES, read_mapping};
 
 use super::{
     Failure, FailureKind, Host, Operation,
+    copies::Copy,
     host::COW,
     manifest::Manifest,
     policy::State,
@@ -25,6 +26,7 @@ use super::{
     snapshot::{self, MAX_DIFFERENCES, Scope, Snapshot, Taken},
     stack::Stack,
     view::{Activity, PauseReason, Running, now_ms},
+    working_set,
 };
 use crate::{durable, envd, telemetry};
 
@@ -107,7 +109,7 @@ fn is_full(error: &PauseError) -> bool {
 /// One pausing.
 #[derive(Debug)]
 pub(crate) struct Pausing<'a> {
-    pub(crate) host: &'a Host,
+    pub(crate) host: &'a Arc<Host>,
     /// Of its steps, in failpoints and histogram.
     pub(crate) kind: &'static str,
     pub(crate) stack: &'a Stack,
@@ -118,7 +120,26 @@ pub(crate) struct Pausing<'a> {
     pub(crate) superseded: CancellationToken,
 }
 
-impl Pausing<'_> {
+impl<'a> Pausing<'a> {
+    /// Of somebody's sandbox.
+    pub(crate) fn of(
+        host: &'a Arc<Host>,
+        stack: &'a Stack,
+        running: &'a Running,
+        activity: &'a Activity,
+        reason: PauseReason,
+    ) -> Self {
+        Self {
+            host,
+            kind: "pause",
+            stack,
+            running,
+            activity,
+            reason,
+            superseded: CancellationToken::new(),
+        }
+    }
+
     /// Makes the snapshot and records that the sandbox is paused. On an error the sandbox runs on, unless it
     /// was overtaken.
     pub(crate) async fn run(
@@ -144,14 +165,13 @@ impl Pausing<'_> {
     pub(crate) async fn copy(
         &self,
         manifest: &mut Manifest,
-        copy: impl FnOnce(&Manifest) -> Result<(), PauseError> + Send + 'static,
+        copy: Copy,
+        op: Operation,
     ) -> Result<(), PauseError> {
         let before = manifest.clone();
         let work = async {
             self.take(manifest).await?;
-            let taken = manifest.clone();
-            self.step("copy", Some(WRITE), blocking(move || copy(&taken)))
-                .await?;
+            self.make(copy, manifest.clone(), op).await?;
             manifest.state = State::Running;
             if let Some(live) = &mut manifest.live {
                 // Whatever it writes from now on differs from this snapshot.
@@ -164,6 +184,32 @@ impl Pausing<'_> {
             self.go_on(manifest).await;
         }
         self.undone(done, manifest, before).await
+    }
+
+    /// Without a deadline, and not cut off by a destroy: a thread cannot be stopped, and what it makes must not be
+    /// forgotten.
+    async fn make(&self, copy: Copy, taken: Manifest, op: Operation) -> Result<(), PauseError> {
+        let (host, begun) = (Arc::clone(self.host), Instant::now());
+        let copy = blocking(move || {
+            copy.make(&host, &taken, &op)?;
+            Ok(copy)
+        });
+        let copy = copy.await?;
+        telemetry::step(self.kind, "copy", begun.elapsed());
+        let kept = if self.superseded.is_cancelled() {
+            Err(PauseError::Superseded)
+        } else {
+            self.passed("copy")
+        };
+        if kept.is_err() {
+            let host = Arc::clone(self.host);
+            blocking(move || {
+                copy.undo(&host);
+                Ok(())
+            })
+            .await?;
+        }
+        kept
     }
 
     /// After an error, lets the sandbox go on as it was before.
@@ -198,22 +244,28 @@ impl Pausing<'_> {
         let deadline = Instant::now() + host.pace.stretch(STEP);
         self.step("merged", None, async { Ok(disk.merged(deadline).await?) })
             .await?;
+        // Whoever finds this record lets guest and vCPUs go on, and takes it that the log of dirty pages has begun
+        // anew, as it does when Firecracker writes a snapshot.
+        let directory = host.directory(manifest.sandbox_id);
+        let scope = self.scope(manifest, &directory);
+        let forget_log = |manifest: &mut Manifest| {
+            if let Some(live) = &mut manifest.live {
+                live.dirty_log = false;
+            }
+        };
+        manifest.state = State::Pausing;
+        let mut begun = manifest.clone();
+        forget_log(&mut begun);
+        begun.write(&directory)?;
+        self.passed("record")?;
+
         let (envd, key) = (&self.running.envd, &self.running.host_key);
         let prepare = async {
             let prepared = envd.prepare_snapshot(key, PATIENCE).await;
             prepared.map_err(PauseError::Guest)
         };
         self.step("prepare", None, self.living(prepare)).await?;
-
-        // From the moment that Firecracker writes a snapshot its log of dirty pages begins anew.
-        let directory = host.directory(manifest.sandbox_id);
-        let scope = self.scope(manifest, &directory);
-        manifest.state = State::Pausing;
-        if let Some(live) = &mut manifest.live {
-            live.dirty_log = false;
-        }
-        manifest.write(&directory)?;
-        self.passed("record")?;
+        forget_log(manifest);
 
         let stop = async {
             Ok(match Observed::of(vm.client()).await? {
@@ -255,6 +307,10 @@ impl Pausing<'_> {
             Ok(taken.publish(&verified)?)
         });
         let files = self.step("files", Some(WRITE), publish).await?;
+        if scope == Scope::Full {
+            // Nothing of it is served by a page server; what comes after it is recorded anew.
+            working_set::forget(&directory);
+        }
         let (device, cow) = (disk.path(), directory.join(COW));
         let flush = blocking(move || {
             // The block device's own cache first, then the file that it writes to.
@@ -292,7 +348,16 @@ impl Pausing<'_> {
     /// of the VM ends.
     pub(crate) async fn go_on(&self, manifest: &Manifest) {
         let (host, id) = (self.host, manifest.sandbox_id);
-        let directory = host.directory(id);
+        let _ = self.living(self.let_run(manifest)).await; // one that has ended is found by its driver
+        host.tidy(manifest).await;
+        if let Err(error) = manifest.write(&host.directory(id)) {
+            tracing::error!(sandbox_id = %id, error = %crate::chain(&error), "state is not durable");
+        }
+    }
+
+    /// Starts vCPUs and processes again.
+    async fn let_run(&self, manifest: &Manifest) -> Result<(), PauseError> {
+        let id = manifest.sandbox_id;
         if let Some(vm) = self.stack.vm() {
             // First, so that there is room on a full disk for what the guest writes.
             for name in [NEW_VMSTATE, NEW_MEMORY] {
@@ -314,10 +379,7 @@ impl Pausing<'_> {
         if let Err(error) = thawed {
             tracing::error!(sandbox_id = %id, error = %crate::chain(&error), "the guest was not told to go on");
         }
-        host.tidy(manifest).await;
-        if let Err(error) = manifest.write(&directory) {
-            tracing::error!(sandbox_id = %id, error = %crate::chain(&error), "state is not durable");
-        }
+        Ok(())
     }
 
     /// What cannot end once the VM or its page server has.

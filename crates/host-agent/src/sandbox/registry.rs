@@ -13,7 +13,8 @@ use wrenn_ids::{SandboxId, TemplateId};
 
 use super::{
     Failure, Host, Operation, Spec,
-    driver::{Birth, Command, Copy, Driver, Idle, QUEUE, Reply, Update, retry},
+    copies::Copy,
+    driver::{Birth, Command, Driver, Idle, QUEUE, Reply, Update, retry},
     manifest::Manifest,
     policy::{Change, Known, Refusal, State, Verdict, judge},
     seed::SnapshotTemplate,
@@ -352,8 +353,13 @@ impl Registry {
         let born = futures::future::join_all(born).await;
         let born: Result<Vec<View>, Refused> = born.into_iter().collect();
         if born.is_err() {
+            // Under the operation that it has seen a child that runs would take this as done.
+            let undo = Operation {
+                id: format!("undo {}", op.id),
+                ..begun
+            };
             for child in children {
-                if let Err(error) = self.destroy(*child, &begun).await {
+                if let Err(error) = self.destroy(*child, &undo).await {
                     tracing::error!(sandbox_id = %child, error = %chain(&error), "a child of a failed fork stays");
                 }
                 self.host.graveyard.forget(*child); // the fork may be tried again
@@ -453,6 +459,7 @@ impl Registry {
             waiting: VecDeque::new(),
             not_before: Instant::now(),
             retry: retry(),
+            copy: None,
             forget: Forget {
                 id,
                 tasks: Arc::downgrade(&self.tasks),

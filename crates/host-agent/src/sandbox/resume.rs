@@ -1,6 +1,6 @@
 //! Resumption, as ordered steps that each push a guard:
 //!
-//! check → slot → scratch and disk → jail → launch → (page server) → load → `/init` → record → merge
+//! check → slot and VMM, beside scratch and disk → place → (page server) → load → `/init` → record → merge
 //!
 //! Until the record says that the sandbox runs, the snapshot and the disk under it are as they were: a
 //! resumption that fails is taken down to them and may be tried again.
@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use wrenn_block::{CowFile, DeviceName, DiskSize};
+use wrenn_block::{CowFile, DeviceName, DiskSize, SnapshotDevice};
 use wrenn_firecracker::{
     Vm,
     api::types::{MemoryBackend, MemoryBackendType, SnapshotLoad},
@@ -20,6 +20,7 @@ use wrenn_memory::read_mapping;
 
 use super::{
     Failure, FailureKind, Host,
+    flat::FlatCopy,
     guest::{Keys, Metadata},
     host::{COW, Directory, SCRATCH},
     manifest::Manifest,
@@ -29,7 +30,6 @@ use super::{
     snapshot::{self, Snapshot, VMSTATE},
     stack::{Guard, Stack},
     steps::{StartError, Steps},
-    working_set,
 };
 use crate::{envd::Envd, templates};
 
@@ -73,23 +73,26 @@ impl Steps<'_> {
         manifest.write(&directory)?;
         self.passed("record")?;
         let envs = Some(&manifest.envs.clone());
-        self.restore(manifest, &snapshot, stack, envs).await
+        self.restore(manifest, &snapshot, None, stack, envs).await
     }
 
-    /// Restores the sandbox from `snapshot`. On an error `stack` holds what was made, over what it held.
+    /// Restores the sandbox from `snapshot`, its memory from `copy` where there is one. On an error `stack` holds
+    /// what was made, over what it held.
     pub(crate) async fn resume(
         &self,
         manifest: &mut Manifest,
         snapshot: &Snapshot,
+        copy: Option<&FlatCopy>,
         stack: &mut Stack,
     ) -> Result<Envd, StartError> {
-        self.restore(manifest, snapshot, stack, None).await
+        self.restore(manifest, snapshot, copy, stack, None).await
     }
 
     async fn restore(
         &self,
         manifest: &mut Manifest,
         snapshot: &Snapshot,
+        copy: Option<&FlatCopy>,
         stack: &mut Stack,
         envs: Option<&BTreeMap<String, String>>,
     ) -> Result<Envd, StartError> {
@@ -99,37 +102,33 @@ impl Steps<'_> {
         let flat = self
             .step("check", None, check(host, manifest, snapshot))
             .await?;
+        let copied = || copy.and_then(FlatCopy::file).map(Path::to_owned);
+        let flat = flat.or_else(copied);
         self.passed("check")?;
         let _permit = self
             .step("permit", None, async { Ok(host.boots.acquire().await) })
             .await?;
-        let slot = self.slot(manifest, stack).await?;
-
-        let size = DiskSize::mib(manifest.disk_mib)?;
-        let scratch_path = directory.join(SCRATCH);
-        let reaper = || host.block_reaper.clone();
-        CowFile::open(&scratch_path, reaper()).release().await?;
-        let scratch = CowFile::create(&scratch_path, size, reaper());
-        let scratch = self
-            .host_step("scratch", async { Ok(scratch.await?) })
-            .await?;
-        stack.push(Guard::Cow(scratch));
-        let name = DeviceName::new(&manifest.sandbox_id.to_string())?;
-        let (base, cow) = (host.base(manifest), directory.join(COW));
-        let disk = host
-            .blocks
-            .attach_over(&name, base, &cow, &scratch_path, size);
-        let disk = self.host_step("disk", async { Ok(disk.await?) }).await?;
-        let device = disk.device_number();
-        stack.push(Guard::Disk(disk));
-        self.passed("disk")?;
-
+        let (disk, ready) = tokio::join!(self.disk(manifest, &directory), self.ready(manifest));
+        let disk = disk.map(|(scratch, disk)| {
+            let number = disk.device_number();
+            stack.push(Guard::Scratch(scratch));
+            stack.push(Guard::Disk(disk));
+            number
+        });
+        let ready = ready.map(|(slot, vm)| {
+            let at = (slot.slot(), slot.uid());
+            stack.push(Guard::Slot(slot));
+            (at, vm)
+        });
+        let (disk, (slot, vm)) = (disk?, ready?);
         let vmstate = generation.join(VMSTATE);
         let mut files: Vec<(&Path, &str)> = vec![(&vmstate, VMSTATE)];
         if let Some(flat) = &flat {
             files.push((flat, MEMORY));
         }
-        let started = self.launch(manifest, slot, device, &files, stack).await?;
+        let started = self
+            .dedicate(vm, manifest, slot, disk, &files, stack)
+            .await?;
         if started.firecracker_version != snapshot.firecracker_version {
             return Err(StartError::Refused(Failure::new(
                 FailureKind::SnapshotDamaged,
@@ -137,13 +136,10 @@ impl Steps<'_> {
             )));
         }
         let backend = match (flat, stack.vm()) {
-            (Some(_), _) => {
-                working_set::forget(&directory);
-                MemoryBackend {
-                    backend_type: MemoryBackendType::File,
-                    backend_path: Path::new("/").join(MEMORY),
-                }
-            }
+            (Some(_), _) => MemoryBackend {
+                backend_type: MemoryBackendType::File,
+                backend_path: Path::new("/").join(MEMORY),
+            },
             (None, None) => return Err(StartError::Stopping),
             (None, Some(vm)) => {
                 let (jail, cgroup) = (vm.root(), vm.cgroup());
@@ -200,18 +196,33 @@ impl Steps<'_> {
             restored = restored => restored?,
             () = stack.pages_ended() => return Err(pages::Error::Gone.into()),
         }
-        let pages = stack.pages().map(|pages| pages.identity());
         let envd_version = snapshot.envd_version.clone();
-        started.record(
-            manifest,
-            &directory,
-            slot.0,
-            keys,
-            envd_version,
-            Some(pages),
-        )?;
+        started.record(manifest, &directory, keys, envd_version, true, stack)?;
         self.passed("running")?;
         Ok(envd)
+    }
+
+    /// The sandbox's disk, with a file over it that takes what the guest writes until it is known to run.
+    async fn disk(
+        &self,
+        manifest: &Manifest,
+        directory: &Path,
+    ) -> Result<(CowFile, SnapshotDevice), StartError> {
+        let host = self.host;
+        let size = DiskSize::mib(manifest.disk_mib)?;
+        let path = directory.join(SCRATCH);
+        let reaper = || host.block_reaper.clone();
+        let scratch = async {
+            CowFile::open(&path, reaper()).release().await?;
+            Ok(CowFile::create(&path, size, reaper()).await?)
+        };
+        let scratch = self.host_step("scratch", scratch).await?;
+        let name = DeviceName::new(&manifest.sandbox_id.to_string())?;
+        let (base, cow) = (host.base(manifest), directory.join(COW));
+        let disk = host.blocks.attach_over(&name, base, &cow, &path, size);
+        let disk = self.host_step("disk", async { Ok(disk.await?) }).await?;
+        self.passed("disk")?;
+        Ok((scratch, disk))
     }
 }
 

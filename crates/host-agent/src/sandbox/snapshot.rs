@@ -3,7 +3,8 @@
 //! ```text
 //! gen-<n>/vmstate         the devices, in Firecracker's format
 //! gen-<n>/memory          the header: which page lies in which layer
-//! gen-<n>/<id>.layer      the layers, hard links: a generation holds all that it needs
+//! gen-<n>/<id>.layer      the layers, hard links: a generation holds all that it needs. The first of a line has
+//!                         each page at its own place, the others have theirs side by side
 //! ```
 //!
 //! The files never change once the manifest names them; the manifest has a checksum of each. Everything here
@@ -12,7 +13,7 @@
 use std::{
     collections::HashMap,
     fs::{self, File},
-    io,
+    io::{self, BufWriter},
     os::unix::fs::{
         DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
     },
@@ -24,7 +25,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use wrenn_memory::{
     Checksum, Contents, HEADER_FILE, LayerId, MAX_LAYERS, Mapping, MappingError, PAGE_BYTES,
-    SnapshotError, Written, contents, data_extents, header, layer_file, read_mapping,
+    Reader, SnapshotError, Written, contents, data_extents, header, layer_file,
 };
 
 use super::view::PauseReason;
@@ -35,6 +36,10 @@ pub(crate) const VMSTATE: &str = "vmstate";
 /// Differences on top of a whole memory; then comes a whole one again.
 pub(crate) const MAX_DIFFERENCES: usize = 10;
 const _: () = assert!(MAX_DIFFERENCES < MAX_LAYERS);
+/// What Firecracker wrote of a difference, in the directory of a generation while that is made.
+const DUMP: &str = "memory.dump";
+/// Bytes of a difference written at once.
+const PACKED_AT_ONCE: usize = 1 << 20;
 /// Zero pages between two others that are worth a hole.
 const WORTH_A_HOLE: u64 = 16;
 
@@ -166,16 +171,19 @@ impl Taken<'_> {
 
         let vmstate = take(self.vmstate, &generation.join(VMSTATE))?;
         let memory_path = generation.join(layer_file(layer));
-        let memory = take(self.memory, &memory_path)?;
-        if memory.1 != self.pages * PAGE_BYTES {
-            let (path, how) = (memory_path, "not as long as the guest's memory");
-            return Err(Error::Damaged { path, how });
-        }
-        let (mapping, found) = match self.below {
-            None => whole(&memory.0, &memory_path, layer, self.pages)?,
+        let (mapping, memory) = match self.below {
+            None => {
+                let memory = self.take_memory(&memory_path)?;
+                let (mapping, found) = whole(&memory, &memory_path, layer, self.pages)?;
+                (mapping, Some((memory, found)))
+            }
             Some(below) => {
-                let old = directory(self.sandbox, below.number);
-                difference(&memory.0, &memory_path, layer, &read_mapping(&old)?)?
+                let below = Reader::open(&directory(self.sandbox, below.number))?;
+                let dump_path = generation.join(DUMP);
+                let dump = self.take_memory(&dump_path)?;
+                let packed = difference(&dump, &dump_path, &memory_path, layer, &below)?;
+                fs::remove_file(&dump_path).map_err(failed("delete", &dump_path))?;
+                packed
             }
         };
         let mut files = Vec::new();
@@ -192,7 +200,9 @@ impl Taken<'_> {
             record(&path, &file, found.checksum)
         };
         files.push(seal(vmstate.0, generation.join(VMSTATE), None)?);
-        files.push(seal(memory.0, memory_path, Some(found))?);
+        if let Some((memory, found)) = memory {
+            files.push(seal(memory, memory_path, Some(found))?);
+        }
         let path = generation.join(HEADER_FILE);
         let mut file = File::create_new(&path).map_err(failed("create", &path))?;
         failpoint::write_all(&mut file, &path, &header::encode(&mapping))
@@ -208,6 +218,15 @@ impl Taken<'_> {
         sync_directory(&generation)?;
         sync_directory(self.sandbox)?;
         Ok(files)
+    }
+
+    fn take_memory(&self, to: &Path) -> Result<File, Error> {
+        let (file, bytes) = take(self.memory, to)?;
+        if bytes != self.pages * PAGE_BYTES {
+            let (path, how) = (to.to_owned(), "not as long as the guest's memory");
+            return Err(Error::Damaged { path, how });
+        }
+        Ok(file)
     }
 }
 
@@ -225,8 +244,7 @@ fn share(old: &Path, new: &Path, below: &Snapshot, layer: LayerId) -> Result<Fil
     })
 }
 
-/// Moves a file out of a jail and makes it ours and read-only. Readable by all, because the next jail's uid
-/// is another one; nobody but root gets as far as its directory.
+/// Moves a file out of a jail and makes it ours and read-only.
 fn take(from: &Path, to: &Path) -> Result<(File, u64), Error> {
     failpoint::at_file("take", to)
         .and_then(|()| fs::rename(from, to))
@@ -241,9 +259,15 @@ fn take(from: &Path, to: &Path) -> Result<(File, u64), Error> {
         return Err(Error::Damaged { path, how });
     }
     std::os::unix::fs::fchown(&file, Some(0), Some(0)).map_err(failed("own", to))?;
-    file.set_permissions(fs::Permissions::from_mode(0o444))
-        .map_err(failed("protect", to))?;
+    protect(&file, to)?;
     Ok((file, stat.len()))
+}
+
+/// Nobody writes to it any more. Readable by all, because a jail's uid is one of many; nobody but root gets as far
+/// as its directory.
+fn protect(file: &File, path: &Path) -> Result<(), Error> {
+    file.set_permissions(fs::Permissions::from_mode(0o444))
+        .map_err(failed("protect", path))
 }
 
 /// The mapping of a whole memory; longer runs of zeros become holes.
@@ -292,16 +316,37 @@ fn punch(file: &File, pages: std::ops::Range<u64>) -> io::Result<()> {
     Ok(fallocate(file, flags, at, length)?)
 }
 
-/// The mapping of what changed: what is no hole in the file, zeros included.
+/// Packs what changed into the new file of `layer`: what is no hole in `dump`, zeros included, and not what it was
+/// `below`; no file when nothing did. Firecracker writes more than what changed: to KVM every page is dirty that a
+/// page server brought and the guest only read, because it is mapped for writing (Linux, `make_spte`).
 fn difference(
-    file: &File,
+    dump: &File,
+    dump_path: &Path,
     path: &Path,
     layer: LayerId,
-    below: &Mapping,
-) -> Result<(Mapping, Contents), Error> {
-    let written = data_extents(file, below.pages()).map_err(failed("read", path))?;
-    let found = contents(file).map_err(failed("read", path))?;
-    Ok((below.overlaid(layer, &written)?, found))
+    below: &Reader,
+) -> Result<(Mapping, Option<(File, Contents)>), Error> {
+    let written = data_extents(dump, below.mapping().pages()).map_err(failed("read", dump_path))?;
+    let mut options = File::options();
+    options.read(true).write(true).create_new(true);
+    let file = options.open(path).map_err(failed("create", path))?;
+    let changed = failpoint::at_file("write", path)
+        .and_then(|()| {
+            below.pack(
+                dump,
+                &written,
+                BufWriter::with_capacity(PACKED_AT_ONCE, &file),
+            )
+        })
+        .map_err(failed("write", path))?;
+    if changed.is_empty() {
+        fs::remove_file(path).map_err(failed("delete", path))?;
+        return Ok((below.mapping().clone(), None));
+    }
+    protect(&file, path)?;
+    let found = contents(&file).map_err(failed("read", path))?;
+    let mapping = below.mapping().overlaid(layer, &changed)?;
+    Ok((mapping, Some((file, found))))
 }
 
 /// Removes a generation; one that is gone already is success.
@@ -418,7 +463,7 @@ const SETTLED: Duration = Duration::from_secs(1);
 
 /// Tells whether a file was written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+pub(crate) struct Stamp {
     bytes: u64,
     modified: (i64, i64),
 }
@@ -457,7 +502,7 @@ impl Verified {
     }
 }
 
-fn stamp(stat: &fs::Metadata) -> Stamp {
+pub(crate) fn stamp(stat: &fs::Metadata) -> Stamp {
     Stamp {
         bytes: stat.len(),
         modified: (stat.mtime(), stat.mtime_nsec()),
@@ -467,6 +512,8 @@ fn stamp(stat: &fs::Metadata) -> Stamp {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::FileExt as _;
+
+    use wrenn_memory::read_mapping;
 
     use super::*;
 
@@ -541,8 +588,8 @@ mod tests {
         let first = fixture.publish(1, &[(0, 1), (1, 1), (40, 1)], None);
         let generation = directory(fixture.dir.path(), 1);
         assert!(flat_layer(&generation, &read_mapping(&generation).unwrap()).is_some());
-        // Page 1 is zero now, and that is data.
-        let second = fixture.publish(2, &[(1, 0), (2, 2)], Some(&first));
+        // Page 1 is zero now, and that is data; page 40 is as it was, and that is not.
+        let second = fixture.publish(2, &[(1, 0), (2, 2), (40, 1)], Some(&first));
         remove_others(fixture.dir.path(), Some(2)).unwrap();
         assert!(!generation.exists());
         second
@@ -554,6 +601,18 @@ mod tests {
         let generation = directory(fixture.dir.path(), 2);
         assert!(flat_layer(&generation, &read_mapping(&generation).unwrap()).is_none());
         assert_eq!(second.files.len(), 4);
+        let bytes = |snapshot: &Snapshot| snapshot.files[1].bytes / PAGE_BYTES;
+        assert_eq!((bytes(&first), bytes(&second)), (PAGES, 2));
+        // Nothing is another layer.
+        let third = fixture.publish(3, &[(2, 2)], Some(&second));
+        let layers = |snapshot: &Snapshot| {
+            let mut files = snapshot.files.clone();
+            files.retain(|file| file.name.ends_with(".layer"));
+            files.sort_by(|one, other| one.name.cmp(&other.name));
+            files
+        };
+        assert_eq!(layers(&third), layers(&second));
+        assert_eq!(fixture.page(&third, 2), 2);
     }
 
     #[test]

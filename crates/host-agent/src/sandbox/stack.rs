@@ -14,8 +14,9 @@ pub(crate) enum Guard {
     Directory(Directory),
     Slot(SlotLease),
     Cow(CowFile),
+    /// What a restored sandbox writes until it is known to run.
+    Scratch(CowFile),
     Disk(SnapshotDevice),
-    Jail(Jail),
     Vm(JailedVm),
     /// In the VM's cgroup: it ends with the VM, so nothing is to be released.
     Pages(Companion),
@@ -46,18 +47,6 @@ impl Stack {
         let from = self.guards.iter().position(|guard| !durable(guard));
         Self {
             guards: self.guards.split_off(from.unwrap_or(self.guards.len())),
-        }
-    }
-
-    /// Takes the jail back, to be launched.
-    pub(crate) fn take_jail(&mut self) -> Option<Jail> {
-        match self.guards.pop() {
-            Some(Guard::Jail(jail)) => Some(jail),
-            Some(other) => {
-                self.guards.push(other);
-                None
-            }
-            None => None,
         }
     }
 
@@ -97,6 +86,11 @@ impl Stack {
         }
     }
 
+    /// Whether what runs has ended by now.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.vm().is_some_and(JailedVm::has_ended) || self.pages().is_some_and(Companion::has_ended)
+    }
+
     pub(crate) fn slot(&self) -> Option<&SlotLease> {
         self.guards.iter().find_map(|guard| match guard {
             Guard::Slot(slot) => Some(slot),
@@ -127,10 +121,9 @@ impl Stack {
             match guard {
                 Guard::Directory(directory) => directory.detach(),
                 Guard::Slot(slot) => slot.detach(),
-                Guard::Cow(cow) => cow.keep(),
+                Guard::Cow(cow) | Guard::Scratch(cow) => cow.keep(),
                 Guard::Disk(disk) => disk.detach(),
                 Guard::Vm(vm) => vm.detach(),
-                Guard::Jail(jail) => drop(jail),
                 Guard::Pages(_) => {}
             }
         }
@@ -143,8 +136,8 @@ impl Guard {
             Self::Directory(_) => "directory",
             Self::Slot(_) => "slot",
             Self::Cow(_) => "cow",
+            Self::Scratch(_) => "scratch",
             Self::Disk(_) => "disk",
-            Self::Jail(_) => "jail",
             Self::Vm(_) => "vm",
             Self::Pages(_) => "pages",
         }
@@ -170,7 +163,7 @@ impl Guard {
                     host.network.sweep().await?;
                 }
             }
-            Self::Cow(cow) => {
+            Self::Cow(cow) | Self::Scratch(cow) => {
                 let path = cow.path().to_owned();
                 cow.release().await?;
                 if again {
@@ -186,26 +179,14 @@ impl Guard {
                 }
             }
             Self::Pages(_) => {}
-            Self::Jail(jail) => {
-                jail.release().await?;
-                if again {
-                    Jail::remove(&host.jails, &vm_id(id)?).await?;
-                }
-            }
             Self::Vm(vm) => {
+                let name = vm.id().clone();
                 vm.release().await?;
                 if again {
-                    Jail::remove(&host.jails, &vm_id(id)?).await?;
+                    Jail::remove(&host.jails, &name).await?;
                 }
             }
         }
         Ok(())
     }
-}
-
-/// A sandbox's name as a VM.
-pub(crate) fn vm_id(
-    id: SandboxId,
-) -> Result<wrenn_firecracker::VmId, wrenn_firecracker::JailError> {
-    wrenn_firecracker::VmId::new(&id.to_string())
 }

@@ -166,6 +166,11 @@ impl Warm {
         }
     }
 
+    /// Version of the VMM that this agent starts, read at its own start.
+    pub(crate) fn firecracker_version(&self) -> &str {
+        &self.firecracker_version
+    }
+
     /// The snapshot that a sandbox is to be restored from; its use is noted.
     fn find(&self, host: &Host, manifest: &Manifest) -> Option<Found> {
         if host.config.warm_max_mib == 0 || host.failpoints.reached("warm.lookup").is_some() {
@@ -369,7 +374,7 @@ async fn build(host: &Arc<Host>, kind: Kind) -> Result<(), BuildError> {
 
 /// Boots a seed and keeps its snapshot in `directory`. What it held is in `stack` then.
 async fn keep(
-    host: &Host,
+    host: &Arc<Host>,
     manifest: &mut Manifest,
     stack: &mut Stack,
     directory: PathBuf,

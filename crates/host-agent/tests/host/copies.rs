@@ -4,46 +4,27 @@ use std::collections::HashSet;
 
 use wrenn_ids::{SandboxId, TemplateId};
 use wrenn_rpc::{
-    connectrpc::{ConnectError, ErrorCode, client::CallOptions},
-    hostagent::{
-        CreateSnapshotRequest, DeleteSnapshotRequest, ForkSandboxRequest, ListTemplatesRequest,
-        Sandbox, SandboxState, Template, error_detail::Reason,
-    },
+    connectrpc::{ConnectError, ErrorCode},
+    hostagent::{ListTemplatesRequest, Sandbox, SandboxState, Template, error_detail::Reason},
 };
 use wrenn_testkit::virtual_host_agent::AgentHost;
 
 use crate::{
-    fixture::{create, create_request, destroy, flip, get, host, operation, reason, sh},
+    calls::{self, delete_template, fork_request, keep_request, patient},
+    fixture::{create, create_request, destroy, flip, get, host, reason, sh},
     pausing::{try_pause, try_resume},
 };
-
-fn patient() -> CallOptions {
-    CallOptions::default().with_timeout(std::time::Duration::from_secs(300))
-}
 
 fn fork(
     host: &AgentHost,
     id: SandboxId,
     children: &[SandboxId],
 ) -> Result<Vec<Sandbox>, ConnectError> {
-    let request = ForkSandboxRequest {
-        operation: operation(host, 1).into(),
-        sandbox_id: id.to_string(),
-        child_ids: children.iter().map(ToString::to_string).collect(),
-        ..ForkSandboxRequest::default()
-    };
-    let forked = host.client.fork_sandbox_with_options(request, patient());
-    Ok(host.block_on(forked)?.into_owned().children)
+    host.block_on(calls::fork(host, fork_request(host, id, children)))
 }
 
 fn keep(host: &AgentHost, id: SandboxId, template: TemplateId) -> Template {
-    let request = CreateSnapshotRequest {
-        operation: operation(host, 1).into(),
-        sandbox_id: id.to_string(),
-        template_id: template.to_string(),
-        name: "kept".to_owned(),
-        ..CreateSnapshotRequest::default()
-    };
+    let request = keep_request(host, id, template);
     let kept = host.client.create_snapshot_with_options(request, patient());
     match host.block_on(kept) {
         Ok(kept) => kept
@@ -56,8 +37,7 @@ fn keep(host: &AgentHost, id: SandboxId, template: TemplateId) -> Template {
 }
 
 fn state(host: &AgentHost, id: SandboxId) -> SandboxState {
-    let sandbox = get(host, id).expect("it is known");
-    sandbox.state.as_known().expect("a state that is known")
+    calls::state(&get(host, id).expect("it is known"))
 }
 
 /// What must differ between any two that come from one.
@@ -163,6 +143,7 @@ fn a_fork_that_fails_leaves_the_source_and_no_child() {
             assert_eq!(gone.code, ErrorCode::NotFound);
         }
     }
+    one_child_fails(&host, id, &children);
     fork(&host, id, &children).expect("it can be tried again");
     let taken = fork(&host, id, &children).expect_err("they are there");
     assert_eq!(taken.code, ErrorCode::FailedPrecondition);
@@ -174,6 +155,29 @@ fn a_fork_that_fails_leaves_the_source_and_no_child() {
     host.await_census(&before).expect("nothing is left");
 }
 
+/// Has the second child fail once the first is about to run: then neither is there.
+fn one_child_fails(host: &AgentHost, id: SandboxId, children: &[SandboxId; 2]) {
+    host.arm("resume.after.load=stop").expect("arm");
+    let forking = calls::fork(host, fork_request(host, id, children));
+    let forked = host.block_on(async {
+        let call = tokio::spawn(forking);
+        host.await_stop().expect("the first child comes to it");
+        // Where one starts at a time, which is so on one processor, the second comes to it after this.
+        host.go_on_with("resume.after.launch=fail")
+            .expect("it goes on");
+        call.await.expect("the call ends")
+    });
+    host.disarm().expect("disarm");
+    assert_eq!(
+        forked.expect_err("a child failed").code,
+        ErrorCode::Internal
+    );
+    for child in children {
+        let gone = get(host, *child).expect_err("it is not there");
+        assert_eq!(gone.code, ErrorCode::NotFound);
+    }
+}
+
 #[test]
 fn a_fork_goes_on_when_its_caller_hangs_up() {
     let host = host();
@@ -182,7 +186,7 @@ fn a_fork_goes_on_when_its_caller_hangs_up() {
     sh(&host, id, "echo hot > /dev/shm/hot");
     let children = [SandboxId::new(), SandboxId::new()];
     host.arm("pause.after.snapshot=stop").expect("arm");
-    let forking = crate::calls::fork(&host, crate::calls::fork_request(&host, id, &children));
+    let forking = calls::fork(&host, fork_request(&host, id, &children));
     host.block_on(async {
         let call = tokio::spawn(forking);
         host.await_stop().expect("it comes to the fork");
@@ -191,8 +195,7 @@ fn a_fork_goes_on_when_its_caller_hangs_up() {
     });
     host.go_on().expect("it goes on");
     let until = std::time::Instant::now() + std::time::Duration::from_secs(120);
-    let runs =
-        |id| get(&host, id).is_ok_and(|it| crate::calls::state(&it) == SandboxState::Running);
+    let runs = |id| get(&host, id).is_ok_and(|it| calls::state(&it) == SandboxState::Running);
     while !children.iter().all(|child| runs(*child)) {
         assert!(std::time::Instant::now() < until, "{}", host.log());
         std::thread::sleep(std::time::Duration::from_millis(200));
@@ -253,12 +256,8 @@ fn sandboxes_are_made_from_a_snapshot_template_that_outlives_its_source() {
         );
         assert_eq!(found, format!("file\nhot\n1\n{child}\n{child}\n"));
     }
-    let request = DeleteSnapshotRequest {
-        template_id: template.to_string(),
-        ..DeleteSnapshotRequest::default()
-    };
     for _ in 0..2 {
-        host.block_on(host.client.delete_snapshot(request.clone()))
+        host.block_on(delete_template(&host, template))
             .expect("it is deleted");
     }
     try_pause(&host, made[0]).expect("it is paused");
@@ -316,11 +315,7 @@ fn clones_share_one_disk_and_the_last_of_them_takes_it_along() {
     for clone in others {
         destroy(&host, *clone);
     }
-    let request = DeleteSnapshotRequest {
-        template_id: template.to_string(),
-        ..DeleteSnapshotRequest::default()
-    };
-    host.block_on(host.client.delete_snapshot(request))
+    host.block_on(delete_template(&host, template))
         .expect("it is deleted");
     host.kill_agent().expect("it starts again");
     let frozen = format!("/var/lib/wrenn/sandboxes/{last}/disk-0.img");

@@ -11,7 +11,7 @@ use wrenn_rpc::{
 };
 use wrenn_testkit::virtual_host_agent::AgentHost;
 
-use crate::fixture::{create, create_at_once, destroy, get, host, sh};
+use crate::fixture::{create, create_at_once, destroy, get, host, sh, vmm};
 
 fn tells_of(report: &SyncResponse, id: SandboxId) -> bool {
     let id = id.to_string();
@@ -84,8 +84,7 @@ fn a_vm_that_dies_is_an_event_and_leaves_nothing() {
                 .event
                 .is_unset()
         );
-        let vmm = format!("/sys/fs/cgroup/wrenn/{id}/cgroup.procs");
-        host.shell(&format!("kill -9 $(cat {vmm})"))
+        host.shell(&format!("kill -9 {}", vmm(&host, id).1))
             .expect("it is killed");
         let told = events
             .message::<WatchEventsResponse>()

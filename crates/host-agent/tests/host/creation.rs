@@ -13,7 +13,7 @@ use wrenn_rpc::{
 use wrenn_testkit::virtual_host_agent::AgentHost;
 
 use crate::fixture::{
-    BOOT, create_at_once, create_request, destroy, get, host, operation, reason, sh,
+    BOOT, NOT_READY, create_at_once, create_request, destroy, get, host, operation, reason, sh,
 };
 
 /// The points of `ensure.rs`, in order.
@@ -31,18 +31,22 @@ const BOOTED: [&str; 10] = [
 ];
 
 /// Those of `resume.rs` when a sandbox is created.
-const RESTORED: [&str; 9] = [
-    "record", "check", "slot", "disk", "jail", "launch", "load", "init", "running",
+const RESTORED: [&str; 8] = [
+    "record", "check", "slot", "disk", "launch", "load", "init", "running",
 ];
 
-/// Both ways of creation: what is armed beside a point, the points, and those of a short run.
-const WAYS: [(&str, &[&str], &[&str]); 2] = [
+/// Those of `guest.rs` where no VM stands ready.
+const STARTED: [&str; 3] = ["slot", "jail", "launch"];
+
+/// The ways of creation: what is armed beside a point, the points, and those of a short run.
+const WAYS: [(&str, &[&str], &[&str]); 3] = [
     (
         BOOT,
         &BOOTED,
         &["slot", "disk", "launch", "boot", "running"],
     ),
     ("", &RESTORED, &["record", "launch", "load", "running"]),
+    (NOT_READY, &STARTED, &["jail"]),
 ];
 
 #[test]

@@ -1,4 +1,4 @@
-//! Every file that an operation writes.
+//! Every step of an operation that has a name, and every file that it writes.
 
 use crate::random::Random;
 
@@ -8,7 +8,68 @@ pub(crate) enum Operation {
     Resume,
     Keep,
     Fork,
+    Destroy,
 }
+
+/// Every step of each operation.
+pub(crate) const STEPS: [(Operation, &[&str]); 5] = [
+    (
+        Operation::Pause,
+        &[
+            "pause.after.merged",
+            "pause.after.record",
+            "pause.after.prepare",
+            "pause.after.stop",
+            "pause.after.snapshot",
+            "sync.layer",
+            "pause.after.files",
+            "pause.after.disk",
+            "pause.after.paused",
+        ],
+    ),
+    (
+        Operation::Resume,
+        &[
+            "resume.after.check",
+            "resume.after.slot",
+            "resume.after.disk",
+            "resume.after.launch",
+            "resume.after.pages",
+            "resume.after.load",
+            "resume.after.init",
+            "resume.after.running",
+        ],
+    ),
+    (
+        Operation::Keep,
+        &[
+            "pause.after.record",
+            "pause.after.snapshot",
+            "pause.after.disk",
+            "link.layer",
+            "sync.disk",
+            "sync.template.json",
+            "pause.after.copy",
+        ],
+    ),
+    (
+        Operation::Fork,
+        &[
+            "pause.after.snapshot",
+            "pause.after.disk",
+            "link.layer",
+            "sync.disk",
+            "pause.after.copy",
+            "resume.after.launch",
+            "resume.after.load",
+            "resume.after.running",
+        ],
+    ),
+    (
+        Operation::Destroy,
+        &["destroy.after.record", "destroy.after.release"],
+    ),
+];
 
 /// Files that an operation writes, and what is told when that fails.
 pub(crate) const FILES: [(Operation, &[&str]); 4] = [
@@ -19,7 +80,8 @@ pub(crate) const FILES: [(Operation, &[&str]); 4] = [
             "sync.manifest.json",
             "take.vmstate",
             "sync.vmstate",
-            "take.layer",
+            "take.memory.dump",
+            "write.layer",
             "sync.layer",
             "link.layer",
             "write.memory",
@@ -47,18 +109,26 @@ fn whole() -> bool {
     std::env::var_os("WRENN_SOAK").is_some()
 }
 
-/// All of a table, or one of each row.
-pub(crate) fn chosen<T: Copy>(
+/// All of a table, or one of each row; or those whose names contain what `WRENN_CASES` says.
+pub(crate) fn chosen<T: Copy + std::fmt::Debug>(
     random: &mut Random,
     table: &[(Operation, &[&'static str])],
     how: &[T],
 ) -> Vec<(Operation, &'static str, T)> {
+    let wanted = std::env::var("WRENN_CASES").ok();
     let mut cases = Vec::new();
     for (operation, points) in table {
         let all = points
             .iter()
             .flat_map(|point| how.iter().map(|how| (*operation, *point, *how)));
-        let all: Vec<_> = all.collect();
+        let mut all: Vec<_> = all.collect();
+        if let Some(wanted) = &wanted {
+            all.retain(|(operation, point, how)| {
+                format!("{operation:?} {point} {how:?}").contains(wanted)
+            });
+            cases.extend(all);
+            continue;
+        }
         match random.below(all.len()) {
             Some(one) if !whole() => cases.push(all[one]),
             _ => cases.extend(all),

@@ -32,8 +32,14 @@ static HOST: LazyLock<Mutex<AgentHost>> = LazyLock::new(|| {
     Mutex::new(host)
 });
 
+/// Arms the failpoint that has every resumption of several layers use a page server.
+pub(crate) const SERVED: &str = "flat.make=fail";
+
 /// Armed, it makes creations boot.
 pub(crate) const BOOT: &str = "warm.lookup=fail";
+
+/// Armed, it makes restorations start their VMs.
+pub(crate) const NOT_READY: &str = "ready.take=fail";
 
 /// Warm snapshots made, each counted when nothing of its seed is left.
 pub(crate) const WARM_BUILDS: &str = "wrenn_agent_warm_builds_total";
@@ -181,6 +187,16 @@ pub(crate) fn sh(host: &AgentHost, id: SandboxId, line: &str) -> String {
     let stderr = String::from_utf8_lossy(&done.stderr);
     assert_eq!(done.exit_code, 0, "`{line}`: {stderr}");
     String::from_utf8_lossy(&done.stdout).into_owned()
+}
+
+/// The name of a running sandbox's VM, and the process that it is.
+pub(crate) fn vmm(host: &AgentHost, id: SandboxId) -> (String, u64) {
+    let record = host.shell(&format!("cat /var/lib/wrenn/sandboxes/{id}/manifest.json"));
+    let record: serde_json::Value =
+        serde_json::from_str(&record.expect("read its record")).expect("it is JSON");
+    let live = &record["live"];
+    let name = live["vm"].as_str().expect("a name").to_owned();
+    (name, live["process"]["pid"].as_u64().expect("a pid"))
 }
 
 /// Flips one bit in the middle of a file; the second time it is as it was.

@@ -3,16 +3,20 @@
 
 mod bad_input;
 mod calls;
+mod cases;
 mod contents;
 mod copies;
 mod crashes;
 mod creation;
 mod fault_points;
+mod faulting;
 mod faults;
 mod files;
 mod fixture;
+mod flat;
 mod guest;
 mod isolation;
+mod kills;
 mod lifecycle;
 mod model;
 mod moves;

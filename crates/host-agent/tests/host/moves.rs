@@ -44,13 +44,14 @@ pub(crate) enum Action {
     IdleAndExec,
 }
 
-pub(crate) const OF_RUNNING: [Action; 9] = [
+pub(crate) const OF_RUNNING: [Action; 10] = [
     Action::Fill,
     Action::Pause,
     Action::Pause,
     Action::PauseAndDestroy,
     Action::PauseAndResume,
     Action::ForkAndPause,
+    Action::ForkAndDestroy,
     Action::Fork,
     Action::Keep,
     Action::IdleAndExec,

@@ -2,42 +2,22 @@
 
 use wrenn_ids::SandboxId;
 use wrenn_rpc::{
-    connectrpc::{ConnectError, ErrorCode, client::CallOptions},
-    hostagent::{
-        PauseReason, PauseSandboxRequest, ResumeSandboxRequest, Sandbox, SandboxState,
-        UpdateSandboxRequest, error_detail::Reason,
-    },
+    connectrpc::{ConnectError, ErrorCode},
+    hostagent::{PauseReason, Sandbox, SandboxState, UpdateSandboxRequest, error_detail::Reason},
 };
 use wrenn_testkit::virtual_host_agent::AgentHost;
 
-use crate::fixture::{
-    BOOT, create, create_request, destroy, flip, get, host, operation, reason, sh,
+use crate::{
+    calls::{self, state},
+    fixture::{BOOT, create, create_request, destroy, flip, get, host, operation, reason, sh, vmm},
 };
 
-fn patient() -> CallOptions {
-    CallOptions::default().with_timeout(std::time::Duration::from_secs(300))
-}
-
 pub(crate) fn try_pause(host: &AgentHost, id: SandboxId) -> Result<Sandbox, ConnectError> {
-    let request = PauseSandboxRequest {
-        operation: operation(host, 1).into(),
-        sandbox_id: id.to_string(),
-        ..PauseSandboxRequest::default()
-    };
-    let paused = host.client.pause_sandbox_with_options(request, patient());
-    let paused = host.block_on(paused)?.into_owned().sandbox;
-    Ok(paused.into_option().expect("an answer holds the sandbox"))
+    host.block_on(calls::pause(host, id))
 }
 
 pub(crate) fn try_resume(host: &AgentHost, id: SandboxId) -> Result<Sandbox, ConnectError> {
-    let request = ResumeSandboxRequest {
-        operation: operation(host, 1).into(),
-        sandbox_id: id.to_string(),
-        ..ResumeSandboxRequest::default()
-    };
-    let resumed = host.client.resume_sandbox_with_options(request, patient());
-    let resumed = host.block_on(resumed)?.into_owned().sandbox;
-    Ok(resumed.into_option().expect("an answer holds the sandbox"))
+    host.block_on(calls::resume(host, id))
 }
 
 fn pause(host: &AgentHost, id: SandboxId) -> Sandbox {
@@ -74,16 +54,12 @@ fn settled(host: &AgentHost, id: SandboxId) -> SandboxState {
     }
 }
 
-fn state(sandbox: &Sandbox) -> SandboxState {
-    sandbox.state.as_known().expect("a state that is known")
-}
-
 /// A guest program that keeps a counter in memory, an open file and a connection to itself, and tells of them
 /// on a line that it writes when it is asked by another connection.
 const KEEPER: &str = r#"
 import os, random, socket, sys, zlib
 seed, mib = 7, int(sys.argv[1])
-block = bytearray(random.Random(seed).randbytes(1 << 20) * mib)
+block = bytearray(random.Random(seed).randbytes(1 << 20)) * mib
 for i in range(mib):
     block[i << 20] = i & 0xff
 zeros = bytearray(b"x" * (4 << 20))
@@ -174,11 +150,15 @@ fn a_paused_sandbox_takes_nothing_but_its_files_and_survives_the_agent() {
     let id = create(&host);
     sh(&host, id, "echo kept > /root/kept; echo hot > /dev/shm/hot");
     let running = get(&host, id).expect("it runs");
+    let (name, pid) = vmm(&host, id);
     pause(&host, id);
     let again = pause(&host, id);
     assert_eq!(state(&again), SandboxState::Paused);
     let left = host
-        .shell("pgrep -c firecracker; ls /sys/fs/cgroup/wrenn 2>/dev/null | grep -c sb-; dmsetup ls 2>/dev/null | grep -c sb-; true")
+        .shell(&format!(
+            "ls -d /proc/{pid} 2>/dev/null | wc -l; ls /sys/fs/cgroup/wrenn | grep -c {name}; \
+             dmsetup ls 2>/dev/null | grep -c sb-; true"
+        ))
         .expect("look");
     assert_eq!(left, "0\n0\n0\n");
     let refused = crate::fixture::exec(&host, id, &["true"]).expect_err("it is paused");
@@ -208,7 +188,7 @@ fn a_paused_sandbox_takes_nothing_but_its_files_and_survives_the_agent() {
 
 /// The steps of `pause.rs` and `resume.rs`, in order.
 const PAUSE: [&str; 7] = [
-    "merged", "prepare", "record", "stop", "snapshot", "files", "disk",
+    "merged", "record", "prepare", "stop", "snapshot", "files", "disk",
 ];
 const RESUME: [&str; 6] = ["check", "slot", "disk", "launch", "load", "init"];
 
@@ -264,6 +244,7 @@ fn an_agent_that_dies_at_any_step_leaves_it_running_or_paused() {
     };
     let pauses = [PAUSE.as_slice(), &["paused"]].concat();
     for step in steps(&pauses, &["snapshot", "paused"]) {
+        tracing::warn!("pause {step}");
         host.arm(&format!("pause.after.{step}=abort")).expect("arm");
         assert!(try_pause(&host, id).is_err(), "the connection breaks");
         host.disarm().expect("disarm");
@@ -281,6 +262,7 @@ fn an_agent_that_dies_at_any_step_leaves_it_running_or_paused() {
     }
     let resumes = [RESUME.as_slice(), &["running"]].concat();
     for step in steps(&resumes, &["load", "running"]) {
+        tracing::warn!("resume {step}");
         pause(&host, id);
         host.arm(&format!("resume.after.{step}=abort"))
             .expect("arm");

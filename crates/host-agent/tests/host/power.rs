@@ -11,7 +11,7 @@ use crate::{
 
 /// In order; the record is between the last two.
 const STEPS: [&str; 8] = [
-    "merged", "prepare", "record", "stop", "snapshot", "files", "disk", "paused",
+    "merged", "record", "prepare", "stop", "snapshot", "files", "disk", "paused",
 ];
 
 #[test]

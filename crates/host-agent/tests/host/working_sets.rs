@@ -1,7 +1,7 @@
 //! Working sets: recorded after a restore, brought ahead of the next, and no more than a hint.
 
 use crate::{
-    fixture::{await_metric, create, destroy, flip, host, sh},
+    fixture::{SERVED, await_metric, create, destroy, flip, host, sh},
     pausing::{try_pause, try_resume},
 };
 
@@ -14,6 +14,7 @@ fn what_was_used_after_a_restore_is_brought_ahead_of_the_next() {
     let host = host();
     let before = host.census().expect("count");
     let metric = |name: &str| host.metric(name).expect("it is shown");
+    host.arm(SERVED).expect("arm");
     let id = create(&host);
     sh(&host, id, "echo hot > /dev/shm/hot");
     let cycle = || {
@@ -41,5 +42,6 @@ fn what_was_used_after_a_restore_is_brought_ahead_of_the_next() {
     try_resume(&host, id).expect("it is resumed");
     assert_eq!(sh(&host, id, "cat /dev/shm/hot"), "hot\n");
     destroy(&host, id);
+    host.disarm().expect("disarm");
     host.await_census(&before).expect("nothing is left");
 }

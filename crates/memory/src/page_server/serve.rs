@@ -32,8 +32,9 @@ use super::{
 };
 use crate::{PAGE_BYTES, Run};
 
-/// Pages brought for one fault, those beside it: 512 KiB.
-const AROUND: u64 = 128;
+/// Pages brought for one fault, those beside it: 64 KiB, because most of what lies beside a page is not used;
+/// doubled up to 512 KiB while the guest goes on where they end.
+const AROUND: (u64, u64) = (16, 128);
 /// Pages of the working set between two looks at what the guest asks for: 2 MiB.
 const BATCH: u64 = 512;
 /// Without a fault for so long, the guest is idle.
@@ -103,6 +104,8 @@ pub(super) struct Server<'a> {
     active: Option<Instant>,
     /// Pages that threads wait for. No more than the guest has.
     faults: BTreeSet<u64>,
+    /// What was brought for the last fault.
+    window: Range<u64>,
     /// Pages that are there, as far as we know.
     present: Bitmap,
     /// Pages that the guest gave back.
@@ -124,6 +127,7 @@ impl<'a> Server<'a> {
             record,
             active: None,
             faults: BTreeSet::new(),
+            window: 0..0,
             present: Bitmap::new(layers.pages()),
             removed: Bitmap::new(layers.pages()),
             layers,
@@ -180,8 +184,8 @@ impl<'a> Server<'a> {
     /// Serves the queue, then a batch of the working set.
     fn work(&mut self) -> Result<Flow, ServeError> {
         while let Some(&page) = self.faults.first() {
-            let window = page / AROUND * AROUND..(page / AROUND + 1) * AROUND;
-            match self.fill(page, window)? {
+            self.window = around(page, &self.window);
+            match self.fill(page, self.window.clone())? {
                 Flow::Done => self.faults.remove(&page),
                 other => return Ok(other),
             };
@@ -315,6 +319,39 @@ impl<'a> Server<'a> {
         // It is a hint: without it the next restore is slower.
         if used.write(&file, self.layers.pages()).is_ok() {
             self.stats.now.recorded_pages = used.pages();
+        }
+    }
+}
+
+/// The pages to be brought with `page`, after `last` was brought.
+fn around(page: u64, last: &Range<u64>) -> Range<u64> {
+    let size = last.end - last.start;
+    let goes_on = (last.end..last.end + size).contains(&page);
+    let size = if goes_on { 2 * size } else { AROUND.0 }.min(AROUND.1);
+    page / size * size..(page / size + 1) * size
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_reads_on_gets_more() {
+        let mut window = 0..0;
+        for (page, expected) in [
+            (5, 0..16),
+            (16, 0..32),
+            (40, 0..64),
+            (64, 0..128),
+            (128, 128..256),
+            (300, 256..384),
+            (7, 0..16),
+            (15, 0..16),
+            (40, 32..48),
+            (47, 32..48),
+        ] {
+            window = around(page, &window);
+            assert_eq!(window, expected, "{page}");
         }
     }
 }

@@ -82,7 +82,7 @@ fn a_fault_brings_what_lies_beside_it_and_no_more() {
     let mut guest = Guest::connected(1000, &server.socket());
     guest.read(500, 0);
     guest.end();
-    assert_eq!(server.ended_well().zero_pages, 128);
+    assert_eq!(server.ended_well().zero_pages, 16);
 }
 
 #[test]

@@ -128,7 +128,7 @@ async fn measure(what: What, credentials: &Path) -> Result<Vec<Row>> {
     let agent = Agent::new(credentials.client(address)?).await?;
     let bare = BareHost::prepare(Path::new(BARE)).await?;
     let floor = BareSnapshot::take(&bare).await?;
-    let mut rows = told([sleeping::creations(&agent, &floor).await?]);
+    let mut rows = told(sleeping::creations(&agent, &floor).await?);
     if what == What::All {
         rows.extend(awake(&agent, &bare).await?);
     }

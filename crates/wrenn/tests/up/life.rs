@@ -2,6 +2,7 @@
 //! sandbox runs, down, up again with the data still there, purge.
 
 use std::{
+    path::Path,
     process::Command,
     time::{Duration, Instant},
 };
@@ -212,10 +213,21 @@ fn a_virtual_host_that_lost_its_power_starts_again(user: &User) {
 
 /// Kills the sandbox's Firecracker: the sandbox cannot be back, and that is said.
 fn a_killed_vm_is_reported(user: &User, id: &str) {
-    let kill = format!("pkill -KILL -f -- 'firecracker.*{id}'");
+    // The first process of its record is its VMM.
+    let line = |state: &Path| {
+        let record = state.join(format!("sandboxes/{id}/manifest.json"));
+        let pid = format!(
+            "sed -n 's/.*\"pid\": \\([0-9]*\\).*/\\1/p' {}",
+            record.display()
+        );
+        format!("kill -9 $({pid} | head -1)")
+    };
     if user.pid("host-agent").is_some() {
-        Command::new("sh").args(["-c", &kill]).status().unwrap();
+        let kill = line(&user.state().join("host"));
+        let status = Command::new("sh").args(["-c", &kill]).status().unwrap();
+        assert!(status.success());
     } else {
+        let kill = line(Path::new("/var/lib/wrenn"));
         user.run(&["machine", "ssh", "--", &kill], 0);
     }
     reported_dead(user, id);
