@@ -70,6 +70,8 @@ impl Steps<'_> {
         match ready {
             Some(ReadyVm { slot, vm, .. }) => {
                 let slot = self.policed(slot, manifest).await?;
+                let limit = async { Ok(vm.limit(limits(manifest)).await?) };
+                self.host_step("limit", limit).await?;
                 Ok((slot, vm))
             }
             None => {
@@ -102,7 +104,7 @@ impl Steps<'_> {
         self.step("launch", Some(deadline), launch).await
     }
 
-    /// Makes a VMM the sandbox's: its console, its limits, its disk, and these files under these names.
+    /// Makes a VMM the sandbox's: its console, its disk, and these files under these names.
     pub(crate) async fn dedicate(
         &self,
         vm: JailedVm,
@@ -121,7 +123,6 @@ impl Steps<'_> {
         self.passed("launch")?;
         let vm = stack.vm().ok_or(StartError::Stopping)?;
         let place = async {
-            vm.limit(limits(manifest)).await?;
             vm.place_block_device((disk.major, disk.minor), "rootfs", uid)
                 .await?;
             for (source, name) in files {

@@ -56,7 +56,9 @@ impl Acceleration {
     /// QEMU 7.2's emulation of SVM does not bear two CPUs that run guests at the same moment: guests die
     /// while they boot, and the machine's own kernel takes page faults right after a guest's exit and ends
     /// with an overrun stack. Seen each time that twenty VMs were started with two CPUs on two idle cores,
-    /// never with one.
+    /// never with one. Nor does it bear a kernel that patches its own code, as Linux does when the first VM is
+    /// made: a CPU that translates the code while another writes it may keep the breakpoint that stood there
+    /// for a moment, and then meets it for ever. Seen as both CPUs at one `int3` that memory no longer held.
     #[must_use]
     pub fn default_cpus(self) -> u32 {
         match self {

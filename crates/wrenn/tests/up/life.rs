@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::user::{User, eventually, kill};
 
-const FIRST_UP: [&str; 5] = ["up", "--memory", "4G", "--cpus", "2"];
+const FIRST_UP: [&str; 3] = ["up", "--memory", "4G"];
 
 #[test]
 fn a_platform_lives_from_up_to_purge() {

@@ -44,14 +44,17 @@ fn without_a_host_the_platform_serves_and_says_so() {
 }
 
 #[test]
-fn databases_of_the_users_own_are_used_and_remembered() {
+fn databases_and_an_address_of_the_users_own_are_used_and_remembered() {
     let (postgres, redis) = (Postgres::start().unwrap(), Redis::start().unwrap());
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let database = runtime.block_on(postgres.empty_database()).unwrap();
     let mut user = User::new();
-    let arguments = ["up", "--host", "none", "--listen", &user.listen.clone()];
-    user.environment = vec![("DATABASE_URL", database), ("REDIS_URL", redis.url())];
-    user.run(&arguments, 0);
+    user.environment = vec![
+        ("DATABASE_URL", database),
+        ("REDIS_URL", redis.url()),
+        ("WRENN_LISTEN", user.listen.clone()),
+    ];
+    user.run(&["up", "--host", "none"], 0);
     assert!(!user.state().join("postgres").exists() && !user.state().join("redis").exists());
     user.run(&["status"], 0);
     user.run(&["down"], 0);

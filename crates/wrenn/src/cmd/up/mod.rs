@@ -13,6 +13,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Instant};
 use clap::Args;
 use tokio::task::JoinError;
 use tokio_util::task::TaskTracker;
+use wrenn_virtual_host::machine::Acceleration;
 
 use self::{
     first::FirstSandbox,
@@ -25,7 +26,7 @@ use crate::{
     local::{
         checks, control,
         external::External,
-        images,
+        images, machine,
         state::{HostChoice, Settings, StateDir},
     },
     out::Progress,
@@ -40,7 +41,12 @@ use crate::{
 )]
 pub(crate) struct Arguments {
     /// Address of the API [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "WRENN_LISTEN",
+        hide_env_values = true
+    )]
     listen: Option<SocketAddr>,
     /// Where everything is kept [default: /var/lib/wrenn, or ~/.local/state/wrenn]
     #[arg(long, value_name = "DIR")]
@@ -94,6 +100,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Outcome {
         return show::plan(context, &state, &settings);
     }
     confirm_exposure(context, &settings)?;
+    warn_of_processors(context, &settings);
     let progress = Arc::new(context.out.progress());
     // Whoever works on this directory is named before its ports are called taken.
     let early = state
@@ -175,6 +182,17 @@ fn confirm_exposure(context: &Context, settings: &Settings) -> Result<(), CliErr
     }
     Err(CliError::usage("listening beyond this machine needs --yes")
         .hint("go on", "wrenn up --yes …"))
+}
+
+fn warn_of_processors(context: &Context, settings: &Settings) {
+    let host = checks::host_choice(settings);
+    let is_emulated = matches!(host, Ok((HostChoice::Virtual, _)))
+        && machine::acceleration() == Acceleration::Emulated;
+    if let Some(cpus @ 2..) = settings.cpus.filter(|_| is_emulated) {
+        context.out.warning(&format!(
+            "a virtual host with {cpus} emulated processors may hang; it is sound with --cpus 1"
+        ));
+    }
 }
 
 /// Makes the images on a thread of `builds`, so that signals are heard meanwhile.
