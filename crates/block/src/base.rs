@@ -291,35 +291,11 @@ impl State {
         on: &[DeviceNumber],
         table: dm::Table,
     ) -> Result<DeviceNumber> {
-        let wanted = name.clone();
-        let found = blocking(move || match dm::find(&wanted)? {
-            Some(number) => Ok(Some((number, dm::dependencies(&wanted)?))),
-            None => Ok(None),
-        });
-        let found = match found.await {
-            Ok(found) => found,
+        let (number, is_live) = match device(&name, on).await {
+            Ok(device) => device,
             Err(error) => {
                 self.abandon(store).await;
                 return Err(error);
-            }
-        };
-        let (number, is_live) = match found {
-            Some((number, below)) if same(&below, on) => (number, true),
-            // It has no table: an earlier process died before it loaded one.
-            Some((number, below)) if below.is_empty() => (number, false),
-            Some(_) => {
-                self.abandon(store).await;
-                return Err(Error::ForeignOrigin { name, base: on[0] });
-            }
-            None => {
-                let wanted = name.clone();
-                match blocking(move || dm::create(&wanted)).await {
-                    Ok(number) => (number, false),
-                    Err(error) => {
-                        self.abandon(store).await;
-                        return Err(error);
-                    }
-                }
             }
         };
         self.add(key, user, Some(name.clone()), store, number);
@@ -385,6 +361,21 @@ impl Column {
             .chain(frozen)
             .map(|(name, number, store)| (name.clone(), *number, store))
     }
+}
+
+/// The dm device `name` on the devices `on`, and whether it has its table: one that stands already, or a new one.
+async fn device(name: &DeviceName, on: &[DeviceNumber]) -> Result<(DeviceNumber, bool)> {
+    let (name, on) = (name.clone(), on.to_owned());
+    blocking(move || match dm::find(&name)? {
+        None => Ok((dm::create(&name)?, false)),
+        Some(number) => match dm::dependencies(&name)? {
+            below if same(&below, &on) => Ok((number, true)),
+            // An earlier process died before it loaded a table.
+            below if below.is_empty() => Ok((number, false)),
+            _ => Err(Error::ForeignOrigin { name, base: on[0] }),
+        },
+    })
+    .await
 }
 
 /// The column whose top is `origin`, walked down by what lies on what.

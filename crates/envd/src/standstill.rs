@@ -137,7 +137,8 @@ pub(crate) async fn prepare(
 ) -> Result<Prepared, PrepareError> {
     let vm = agent.surroundings == Surroundings::Vm;
     let host = if vm {
-        Some(agent.host_key.hash().await.map_err(PrepareError::Host)?)
+        let known = agent.host_key.metadata().await;
+        Some(known.map_err(PrepareError::Host)?.host_key_hash)
     } else {
         None
     };
@@ -201,6 +202,11 @@ pub(crate) fn release(agent: &Agent, turn: &Turn) -> io::Result<()> {
     }
 }
 
+/// The number of preparations and releases until now.
+pub(crate) fn round(agent: &Agent) -> u64 {
+    agent.standstill.held().round
+}
+
 fn next_round(agent: &Agent) -> u64 {
     let mut held = agent.standstill.held();
     held.round += 1;
@@ -219,7 +225,7 @@ async fn watch_over(agent: Arc<Agent>, round: u64, host: Option<String>) {
         let now = match &host {
             None => None,
             Some(_) => match agent.host_key.read().await {
-                Ok(hash) => Some(hash),
+                Ok(metadata) => Some(metadata.host_key_hash),
                 // A clone whose host has not set it up yet, or trouble that passes.
                 Err(_) => continue,
             },
@@ -285,6 +291,32 @@ mod tests {
             // It was written while the file system would have stood still.
             let hosts = std::fs::read_to_string("/etc/hosts").unwrap();
             assert!(hosts.contains("127.0.1.1 thawed"), "{hosts}");
+        });
+    }
+
+    #[test]
+    fn an_init_that_a_preparation_overtook_asks_whose_life_this_is() {
+        in_a_guest(watched(LATE * 4), async |trial| {
+            let turn = Arc::clone(&trial.agent.turn).lock_owned().await;
+            let body = trial.repeated_init();
+            let body = format!(r#"{},"accessToken":"old"}}"#, body.trim_end_matches('}'));
+            let overtaken = trial.post("/init", &body);
+            let next_life = async {
+                let mut asked = trial.metadata.asked.clone();
+                asked.wait_for(|count| *count >= 2).await.unwrap();
+                let plan = Plan {
+                    scope: Scope::Full,
+                    caches: Caches::Kept,
+                    patience: SHORT,
+                };
+                prepare(&trial.agent, plan, &turn).await.unwrap();
+                let token = Some("new");
+                let told = Some(Told { key: "host", token });
+                trial.metadata.told.send_replace(told);
+                drop(turn);
+            };
+            assert_eq!(tokio::join!(overtaken, next_life).0, 401);
+            assert!(trial.agent.sandbox.state().sealed);
         });
     }
 

@@ -97,7 +97,7 @@ pub(crate) async fn write(
     body: impl Stream<Item = Result<Bytes>>,
 ) -> Result<()> {
     grammar::guest_path("path", &path)?;
-    let client = wake::client(app, row, wake::FOR_A_FILE).await?;
+    let client = wake::awake(app, row, wake::FOR_A_FILE).await?;
     let (parts, queue) = mpsc::channel(QUEUED);
     let queue = stream::unfold(queue, |mut queue| async move {
         queue.recv().await.map(|part: Part| {

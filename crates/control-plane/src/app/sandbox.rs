@@ -13,7 +13,7 @@ use wrenn_database::{
     sandbox_list, sandbox_lock, snapshots_abandon_of, template_resolve, transition,
 };
 use wrenn_ids::{HostId, SandboxId};
-use wrenn_rpc::hostagent::PingSandboxRequest;
+use wrenn_rpc::{connectrpc::ConnectError, hostagent::PingSandboxRequest};
 
 use super::{
     Error, Result, TeamActor,
@@ -368,15 +368,19 @@ pub(crate) async fn begin_destroy(
 /// Not running, or its host is away.
 pub(crate) async fn ping(app: &App, row: &SandboxRow) -> Result<()> {
     let client = running_client(app, row).await?;
+    touch(&client, row.id())
+        .await
+        .map_err(|error| from_rpc(error, Call::Lifecycle))
+}
+
+/// Tells the sandbox's host that it is in use.
+pub(crate) async fn touch(client: &Client, id: SandboxId) -> std::result::Result<(), ConnectError> {
     let request = PingSandboxRequest {
-        sandbox_id: row.id().to_string(),
+        sandbox_id: id.to_string(),
         ..Default::default()
     };
-    client
-        .ping_sandbox_with_options(request, within(ANSWER_WITHIN))
-        .await
-        .map_err(|error| from_rpc(error, Call::Lifecycle))?;
-    Ok(())
+    let told = client.ping_sandbox_with_options(request, within(ANSWER_WITHIN));
+    told.await.map(drop)
 }
 
 /// The client of the host of a running sandbox.

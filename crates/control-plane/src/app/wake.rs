@@ -12,9 +12,15 @@ use wrenn_rpc::{connectrpc::ConnectError, hostagent::error_detail::Reason};
 use super::{
     Error, Result,
     pause::{Begun, outcome, spawn_resume, wait},
-    sandbox::{ANSWER_WITHIN, running_client, settled},
+    sandbox::{ANSWER_WITHIN, running_client, settled, touch},
 };
-use crate::{hosts::Client, hosts::error::reason, state::App};
+use crate::{
+    hosts::{
+        Client,
+        error::{Call, from_rpc, reason},
+    },
+    state::App,
+};
 
 /// How long a program waits for its sandbox.
 pub(crate) const FOR_A_PROGRAM: Duration = Duration::from_secs(30);
@@ -80,6 +86,23 @@ pub(crate) async fn client(app: &Arc<App>, row: &SandboxRow, patience: Duration)
             _ => return running_client(app, &row).await,
         };
     }
+}
+
+/// [`client`] for what cannot be said twice: a sandbox that its host pauses when idle is first told that it is in
+/// use, so that it does not fall asleep before what follows has arrived.
+///
+/// # Errors
+/// As [`client`], and when its host does not answer.
+pub(crate) async fn awake(app: &Arc<App>, row: &SandboxRow, patience: Duration) -> Result<Client> {
+    if row.timeout_sec == 0 {
+        return client(app, row, patience).await;
+    }
+    let told = call(app, row, patience, |client: Client| async move {
+        touch(&client, row.id()).await?;
+        Ok(client)
+    });
+    told.await?
+        .map_err(|error| from_rpc(error, Call::Lifecycle))
 }
 
 /// Calls the agent of a sandbox that runs, or does so within `patience`; once more when the agent had just

@@ -159,6 +159,13 @@ async fn what_comes_while_it_falls_asleep_wakes_it_again() {
         let used = exec(&setup.client, id).await;
         assert_eq!(used.json["stdout"], "awake\n", "{used:?}");
     }
+    let body = json!({ "timeout_sec": 60 });
+    let id = setup.client.post("/v1/sandboxes", body).await.sandbox().id;
+    for _ in 0..5 {
+        setup.agent.pause_sandbox(id, PauseReason::Idle);
+        let sent = upload(&setup, id).await;
+        assert_eq!(sent.status, 204, "{sent:?}");
+    }
 }
 
 #[tokio::test]

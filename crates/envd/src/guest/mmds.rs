@@ -56,13 +56,15 @@ pub(crate) enum MmdsError {
 
 /// Asks for a token and with it for everything.
 pub(crate) async fn fetch() -> Result<Metadata, MmdsError> {
-    let token = call("PUT /latest/api/token", "X-metadata-token-ttl-seconds: 60").await?;
+    let mut connection = None;
+    let ttl = "X-metadata-token-ttl-seconds: 60";
+    let token = call(&mut connection, "PUT /latest/api/token", ttl).await?;
     let token = std::str::from_utf8(&token).map_err(|_| MmdsError::Malformed)?;
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(MmdsError::Malformed);
     }
     let headers = format!("X-metadata-token: {token}\r\nAccept: application/json");
-    read_metadata(&call("GET /", &headers).await?)
+    read_metadata(&call(&mut connection, "GET /", &headers).await?)
 }
 
 fn read_metadata(json: &[u8]) -> Result<Metadata, MmdsError> {
@@ -92,14 +94,30 @@ pub(crate) fn fuzz(data: &[u8]) {
     }
 }
 
-async fn call(line: &str, headers: &str) -> Result<Vec<u8>, MmdsError> {
-    timeout(CALL_TIME, exchange(line, headers))
+/// Asks on `connection`, or on a new one where there is none or the service has closed it.
+async fn call(
+    connection: &mut Option<TcpStream>,
+    line: &str,
+    headers: &str,
+) -> Result<Vec<u8>, MmdsError> {
+    let asked = async {
+        if let Some(mut stream) = connection.take()
+            && let Ok(body) = exchange(&mut stream, line, headers).await
+        {
+            *connection = Some(stream);
+            return Ok(body);
+        }
+        let mut stream = TcpStream::connect(SERVICE).await?;
+        let body = exchange(&mut stream, line, headers).await?;
+        *connection = Some(stream);
+        Ok(body)
+    };
+    timeout(CALL_TIME, asked)
         .await
         .map_err(|_| MmdsError::Late)?
 }
 
-async fn exchange(line: &str, headers: &str) -> Result<Vec<u8>, MmdsError> {
-    let mut stream = TcpStream::connect(SERVICE).await?;
+async fn exchange(stream: &mut TcpStream, line: &str, headers: &str) -> Result<Vec<u8>, MmdsError> {
     let request = format!(
         "{line} HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\n{headers}\r\n\r\n",
         SERVICE.ip()

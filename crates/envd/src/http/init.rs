@@ -24,7 +24,7 @@ use crate::{
     guest::{clock, disk, entropy, mmds, names, trust},
     sandbox::Phase,
     secret::{Secret, equal, sha256_hex},
-    server::gate::Caller,
+    server::gate::{Caller, Shown},
     standstill::{self, Turn},
 };
 
@@ -62,6 +62,7 @@ enum Novelty {
 pub(super) async fn init(
     State(agent): State<Arc<Agent>>,
     Extension(caller): Extension<Caller>,
+    shown: Option<Extension<Shown>>,
     body: Result<Json<InitRequest>, JsonRejection>,
 ) -> Result<Response, HttpError> {
     let newest = agent.connections.newest();
@@ -71,7 +72,10 @@ pub(super) async fn init(
     })?;
     let turn = snapshot::turn(&agent).await?;
     agent.host_key.forget();
-    let step = apply(&agent, request, caller, newest, &turn).await?;
+    let shown = shown
+        .map(|Extension(shown)| shown)
+        .filter(|shown| shown.round == standstill::round(&agent));
+    let step = apply(&agent, request, caller, newest, shown, &turn).await?;
     let milliseconds = step.as_millis().to_string();
     Ok((
         StatusCode::NO_CONTENT,
@@ -86,6 +90,7 @@ async fn apply(
     mut request: InitRequest,
     caller: Caller,
     newest: u64,
+    shown: Option<Shown>,
     turn: &Turn,
 ) -> Result<SignedDuration, HttpError> {
     let vm = agent.surroundings == Surroundings::Vm;
@@ -95,14 +100,13 @@ async fn apply(
     if novelty == Novelty::Stale {
         return Ok(SignedDuration::ZERO);
     }
-    let metadata = if vm {
-        Some(
-            mmds::fetch()
-                .await
-                .map_err(|fault| failed("read the metadata", &fault))?,
-        )
-    } else {
-        None
+    let metadata = match shown {
+        _ if !vm => None,
+        Some(shown) => Some(shown.metadata),
+        None => {
+            let read = mmds::fetch().await;
+            Some(read.map_err(|fault| failed("read the metadata", &fault))?)
+        }
     };
     if let (Some(metadata), Some(token)) = (&metadata, &token) {
         let hash = metadata.access_token_hash.as_bytes();

@@ -20,8 +20,10 @@ use super::connections;
 use crate::{
     agent::Agent,
     flags::Surroundings,
+    guest::mmds::Metadata,
     http::{HttpError, signature},
     sandbox::Phase,
+    standstill,
     users::User,
 };
 
@@ -44,6 +46,14 @@ pub(crate) struct Caller {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CallTimeout(pub(crate) Duration);
 
+/// What the metadata service said when a caller was found to be the host.
+#[derive(Clone, Debug)]
+pub(crate) struct Shown {
+    pub(crate) metadata: Metadata,
+    /// The standstill's round before it was asked: in another one it may be the word of another life.
+    pub(crate) round: u64,
+}
+
 /// What a path needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
@@ -55,6 +65,7 @@ enum Class {
 
 const ACCESS_TOKEN: &str = "x-access-token";
 const HOST_KEY: &str = "x-wrenn-host-key";
+const INIT: &str = "/init";
 const START: &str = "/process.Process/Start";
 const CONNECT_TIMEOUT: &str = "connect-timeout-ms";
 const KEEPALIVE: &str = "keepalive-ping-interval";
@@ -64,7 +75,7 @@ const GRPC_TIMEOUT: &str = "grpc-timeout";
 fn classify(path: &str) -> Class {
     match path {
         "/health" => Class::Open,
-        "/init" | "/freeze" | "/unfreeze" | "/snapshot/prepare" => Class::HostOnly,
+        INIT | "/freeze" | "/unfreeze" | "/snapshot/prepare" => Class::HostOnly,
         "/files" => Class::Files,
         _ => Class::Token,
     }
@@ -83,12 +94,12 @@ pub(crate) async fn check(
 ) -> Response {
     let (mut parts, body) = request.into_parts();
     let rpc = is_rpc(parts.uri.path());
-    if let Err(refusal) = admit(&agent, &parts).await {
-        return if rpc {
-            refusal.for_rpc()
-        } else {
-            refusal.into_response()
-        };
+    let round = standstill::round(&agent);
+    match admit(&agent, &parts).await {
+        Ok(None) => {}
+        Ok(Some(metadata)) => drop(parts.extensions.insert(Shown { metadata, round })),
+        Err(refusal) if rpc => return refusal.for_rpc(),
+        Err(refusal) => return refusal.into_response(),
     }
     if rpc && let Err(fault) = take_timeout(&mut parts) {
         return fault.into_http_response(&parts.headers).map(Body::new);
@@ -96,7 +107,8 @@ pub(crate) async fn check(
     next.run(Request::from_parts(parts, body)).await
 }
 
-async fn admit(agent: &Agent, request: &Parts) -> Result<(), HttpError> {
+/// What the metadata service says, where it had to be asked.
+async fn admit(agent: &Agent, request: &Parts) -> Result<Option<Metadata>, HttpError> {
     let (path, headers) = (request.uri.path(), &request.headers);
     let caller = request.extensions.get::<Caller>();
     let guest_only = caller.is_none_or(|caller| caller.audience == Audience::Guest);
@@ -105,8 +117,8 @@ async fn admit(agent: &Agent, request: &Parts) -> Result<(), HttpError> {
     }
     let class = classify(path);
     match class {
-        Class::Open => return Ok(()),
-        Class::HostOnly => return host(agent, headers).await,
+        Class::Open => return Ok(None),
+        Class::HostOnly => return host(agent, path, headers).await,
         Class::Files | Class::Token => {}
     }
     let (phase, sealed, token) = {
@@ -119,31 +131,36 @@ async fn admit(agent: &Agent, request: &Parts) -> Result<(), HttpError> {
     if phase == Phase::Waiting {
         return Err(HttpError::fixed(503, "sandbox is not initialized"));
     }
-    let Some(token) = token else { return Ok(()) };
+    let Some(token) = token else { return Ok(None) };
     match headers.get(ACCESS_TOKEN) {
-        Some(offered) if token.matches(offered.as_bytes()) => Ok(()),
+        Some(offered) if token.matches(offered.as_bytes()) => Ok(None),
         Some(_) => Err(HttpError::fixed(401, "invalid access token")),
         None if class == Class::Files => {
             let query = request.uri.query().unwrap_or_default();
-            signature::check(&request.method, query, &token, jiff::Timestamp::now())
+            signature::check(&request.method, query, &token, jiff::Timestamp::now())?;
+            Ok(None)
         }
         None => Err(HttpError::fixed(401, "missing access token")),
     }
 }
 
-async fn host(agent: &Agent, headers: &HeaderMap) -> Result<(), HttpError> {
+async fn host(
+    agent: &Agent,
+    path: &str,
+    headers: &HeaderMap,
+) -> Result<Option<Metadata>, HttpError> {
     if agent.surroundings == Surroundings::Machine {
-        return Ok(());
+        return Ok(None);
     }
     let for_the_host = HttpError::fixed(401, "this is for the host only");
     let Some(offered) = headers.get(HOST_KEY) else {
         return Err(for_the_host);
     };
     // Sealed, this may be another life of the VM, restored a moment after it was sealed, with another key.
-    let anew = agent.sandbox.state().sealed;
+    let anew = path == INIT || agent.sandbox.state().sealed;
     match agent.host_key.admits(offered.as_bytes(), anew).await {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(for_the_host),
+        Ok(Some(metadata)) => Ok(Some(metadata)),
+        Ok(None) => Err(for_the_host),
         Err(fault) => {
             let fault: &dyn std::error::Error = &fault;
             tracing::warn!(fault, "cannot tell the host from others");

@@ -170,7 +170,8 @@ impl SnapshotTemplate {
             op_id: op_id.to_owned(),
             sandbox: manifest.at_rest(copied),
         };
-        durable::write_json(&to.join(RECORD), &template)?;
+        let recorded = durable::write_json(&to.join(RECORD), &template);
+        recorded.inspect_err(|_| drop(fs::remove_dir_all(to)))?;
         Ok(template)
     }
 
