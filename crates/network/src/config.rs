@@ -10,8 +10,8 @@ use crate::Cidr;
 pub struct NetworkConfig {
     /// Slots kept ready.
     pub ready: usize,
-    /// While half of [`Self::ready`] are left, none is built for so long after one was taken: building would slow
-    /// down the start that it was taken for.
+    /// While half of [`Self::ready`] are left, none is built for so long after one was taken or
+    /// [`crate::Network::hush`] was called: building would slow down the start that it was taken for.
     pub quiet: Duration,
     /// Pause before a number is used again, so that late packets of the previous guest find nobody.
     pub rest: Duration,

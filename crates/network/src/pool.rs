@@ -44,8 +44,8 @@ struct State {
     ready: VecDeque<Slot>,
     /// Building, ready, leased or resting: not to be built now.
     taken: BTreeSet<Slot>,
-    /// When the last one was taken.
-    leased_at: Option<Instant>,
+    /// When the last one was taken, or [`Network::hush`] asked for.
+    hushed_at: Option<Instant>,
     /// When each number may be used again, oldest first.
     resting: VecDeque<(Instant, Slot)>,
 }
@@ -67,6 +67,11 @@ impl Network {
         })
     }
 
+    /// Begins the quiet time ([`NetworkConfig::quiet`]) anew.
+    pub fn hush(&self) {
+        self.inner.lock().hushed_at = Some(Instant::now());
+    }
+
     /// Takes a ready slot, waiting for one at most `deadline`.
     pub async fn acquire(&self, deadline: Duration) -> Result<SlotLease> {
         let wait = async {
@@ -74,7 +79,7 @@ impl Network {
                 let arrived = self.inner.arrived.notified();
                 let (ready, is_more) = {
                     let mut state = self.inner.lock();
-                    state.leased_at = Some(Instant::now());
+                    state.hushed_at = Some(Instant::now());
                     (state.ready.pop_front(), !state.ready.is_empty())
                 };
                 if is_more {
@@ -222,8 +227,8 @@ impl State {
     /// Until when none is built, while enough are ready.
     fn quiet_until(&self, config: &NetworkConfig) -> Option<Instant> {
         let is_low = self.ready.len() * 2 < config.ready;
-        let leased_at = self.leased_at.filter(|_| !is_low)?;
-        Some(leased_at + config.quiet)
+        let hushed_at = self.hushed_at.filter(|_| !is_low)?;
+        Some(hushed_at + config.quiet)
     }
 
     /// Frees the numbers that have rested.
@@ -291,7 +296,7 @@ mod tests {
         let (config, now) = (NetworkConfig::default(), Instant::now());
         let state = |ready: u16| State {
             ready: (1..=ready).map(slot).collect(),
-            leased_at: Some(now),
+            hushed_at: Some(now),
             ..State::default()
         };
         let until = now + config.quiet;

@@ -25,7 +25,8 @@ use super::{
 };
 use crate::chain;
 
-/// None is started before so much time has passed since the last was taken: it would be in the way of who took it.
+/// None is started before so much time has passed since the last was taken, and since its sandbox ran: it would be
+/// in the way of who took it.
 const QUIET: Duration = Duration::from_secs(1);
 /// Pause after a failed start, doubled up to the second value while they go on failing.
 const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -50,7 +51,7 @@ pub(crate) struct ReadyVms {
 #[derive(Debug, Default)]
 struct State {
     vms: VecDeque<ReadyVm>,
-    taken_at: Option<Instant>,
+    quiet_until: Option<Instant>,
 }
 
 impl ReadyVm {
@@ -99,7 +100,7 @@ impl ReadyVms {
     /// Takes one that lives.
     pub(crate) fn take(&self) -> Option<ReadyVm> {
         let mut state = self.lock();
-        state.taken_at = Some(Instant::now());
+        state.quiet_until = Some(Instant::now() + QUIET);
         state.vms.retain(ReadyVm::lives);
         let ready = state.vms.pop_front();
         self.changed(&state);
@@ -107,6 +108,11 @@ impl ReadyVms {
             metrics::counter!("wrenn_agent_ready_vms_used_total").increment(1);
         }
         ready
+    }
+
+    /// Lets a sandbox that has just started begin its work before the next is made ready.
+    pub(crate) fn hush(&self) {
+        self.lock().quiet_until = Some(Instant::now() + QUIET);
     }
 
     /// Those that have died hand their guards to the reaper.
@@ -131,15 +137,14 @@ impl ReadyVms {
     async fn wanted(&self) {
         loop {
             let changed = self.changed.notified();
-            let (missing, taken_at) = {
+            let (missing, quiet_until) = {
                 let state = self.lock();
-                (state.vms.len() < self.wanted, state.taken_at)
+                (state.vms.len() < self.wanted, state.quiet_until)
             };
-            let quiet_until = taken_at.map_or_else(Instant::now, |at| at + QUIET);
-            match missing {
-                false => changed.await,
-                true if quiet_until <= Instant::now() => return,
-                true => sleep_until(quiet_until).await,
+            match quiet_until.filter(|until| *until > Instant::now()) {
+                _ if !missing => changed.await,
+                Some(until) => sleep_until(until).await,
+                None => return,
             }
         }
     }
@@ -169,6 +174,7 @@ pub(crate) async fn build_wanted(host: Arc<Host>) {
             host.ready.wanted().await;
             // Whoever starts a sandbox goes first; it is not held, as nobody waits for what comes here.
             drop(host.boots.acquire().await);
+            host.ready.wanted().await;
             match ReadyVm::start(&host).await {
                 Ok(ready) => {
                     host.ready.add(ready);

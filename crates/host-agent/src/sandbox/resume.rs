@@ -198,6 +198,8 @@ impl Steps<'_> {
         }
         let envd_version = snapshot.envd_version.clone();
         started.record(manifest, &directory, keys, envd_version, true, stack)?;
+        host.ready.hush();
+        host.network.hush();
         self.passed("running")?;
         Ok(envd)
     }
