@@ -9,7 +9,7 @@ const COUNTER: &str =
 #[test]
 fn a_sandbox_goes_on_where_it_was_paused() {
     let user = User::new();
-    let up = ["up", "--memory", "4G", "--listen"];
+    let up = ["up", "--memory", "4G", "--no-first-run", "--listen"];
     user.run(&[&up[..], &[&user.listen]].concat(), 0);
     let id = user.run(&["-q", "create"], 0).trim().to_owned();
     let exec = |words: &[&str]| user.run(&[&["exec", &id, "--"][..], words].concat(), 0);
