@@ -174,6 +174,7 @@ pub(crate) async fn build_wanted(host: Arc<Host>) {
             host.ready.wanted().await;
             // Whoever starts a sandbox goes first; it is not held, as nobody waits for what comes here.
             drop(host.boots.acquire().await);
+            // Once its sandbox runs it is quiet again.
             host.ready.wanted().await;
             match ReadyVm::start(&host).await {
                 Ok(ready) => {
