@@ -24,10 +24,11 @@ pub(crate) struct Program {
 
 /// Builds the product, the test kit and every test program; the programs, by package and target.
 pub(crate) fn build() -> Result<Vec<Program>> {
-    cargo(&["build", "--bins"])?;
+    // In one call: with the test kit's features in the second only, half of the first would be built again.
     let output = cargo(&[
-        "test",
-        "--no-run",
+        "build",
+        "--bins",
+        "--tests",
         "--message-format",
         "json-render-diagnostics",
     ])?;

@@ -87,20 +87,20 @@ const TIERS: [Tier; 9] = [
         proves: "no bytes make a parser of the guest agent panic, hang or grow",
         work: |run| {
             fuzz::run(match run.length {
-                Length::Short => Duration::from_secs(20),
+                Length::Short => Duration::from_secs(10),
                 Length::Whole => Duration::from_secs(600),
             })
         },
     },
     Tier {
-        name: "host",
-        proves: "real Firecracker, device-mapper and namespaces in a virtual host",
-        work: host,
+        name: "end-to-end",
+        proves: "`wrenn up` as a user runs it; beside it, what the host agent is made of",
+        work: end_to_end,
     },
     Tier {
-        name: "end-to-end",
-        proves: "`wrenn up` as a user runs it",
-        work: |run| run.one("wrenn", "up", &["--test-threads=1"]),
+        name: "host",
+        proves: "the host agent: real Firecracker, device-mapper and namespaces in virtual hosts",
+        work: host,
     },
 ];
 
@@ -166,17 +166,22 @@ fn build(run: &mut Run) -> Result<()> {
     envd::run()
 }
 
-/// The agent's tests beside all others: a virtual host has one processor where it is emulated.
-fn host(run: &mut Run) -> Result<()> {
+/// Two at once, each with one virtual host at a time: that has one processor where it is emulated.
+fn end_to_end(run: &mut Run) -> Result<()> {
     let run = &*run;
+    thread::scope(|scope| {
+        let parts = scope.spawn(|| parts(run));
+        let up = run.one("wrenn", "up", &["--test-threads=1"]);
+        let parts = parts.join();
+        up.and(parts.unwrap_or_else(|_| bail!("the parts' tests could not be run")))
+    })
+}
+
+/// Two tests at once, each in a virtual host.
+fn host(run: &mut Run) -> Result<()> {
     let agent = programs::find(&run.programs, "wrenn-host-agent", "host")?;
     let environment = [("WRENN_SDK_ENVIRONMENT", sdk::newest()?)];
-    thread::scope(|scope| {
-        let agent = scope.spawn(|| run.start(agent, &["--test-threads=1"], &environment));
-        let others = parts(run);
-        let agent = agent.join();
-        others.and(agent.unwrap_or_else(|_| bail!("the agent's tests could not be run")))
-    })
+    run.start(agent, &["--test-threads=2"], &environment)
 }
 
 /// What the agent is made of.

@@ -1,8 +1,12 @@
-//! The shared machine, and short words for what tests ask of the agent.
+//! The shared machines, and short words for what tests ask of the agent.
 
 use std::{
+    ops::{Deref, DerefMut},
     path::Path,
-    sync::{LazyLock, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, Once, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -17,20 +21,14 @@ use wrenn_rpc::{
 };
 use wrenn_testkit::virtual_host_agent::AgentHost;
 
-static HOST: LazyLock<Mutex<AgentHost>> = LazyLock::new(|| {
-    let filter =
-        std::env::var("WRENN_TEST_LOG").unwrap_or_else(|_| "warn,wrenn_testkit=info".into());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
-    let program = Path::new(env!("CARGO_BIN_EXE_wrenn-agent-under-test"));
-    let host = AgentHost::start(program).expect("start the agent in a virtual host");
-    // Creations of the smallest sandbox are restores from here on; BOOT makes them boots.
-    destroy(&host, create(&host));
-    await_metric(&host, WARM_BUILDS, 1.0);
-    Mutex::new(host)
-});
+/// Machines that no test holds: there are as many as tests have run at once.
+static IDLE: Mutex<Vec<AgentHost>> = Mutex::new(Vec::new());
+
+/// One did not start: nor would the next.
+static BROKEN: AtomicBool = AtomicBool::new(false);
+
+/// A machine that one test holds, since then.
+pub(crate) struct Held(Option<AgentHost>, Instant);
 
 /// Arms the failpoint that has every resumption of several layers use a page server.
 pub(crate) const SERVED: &str = "flat.make=fail";
@@ -65,19 +63,77 @@ pub(crate) fn warm(host: &AgentHost) -> Vec<String> {
     names.map(|(name, _)| name.to_owned()).collect()
 }
 
-/// The machine, alone. What a failed test left there is removed first, so that one failure stays one.
-pub(crate) fn host() -> MutexGuard<'static, AgentHost> {
-    if !HOST.is_poisoned() {
-        return HOST.lock().unwrap_or_else(PoisonError::into_inner);
-    }
-    HOST.clear_poison();
-    let host = HOST.lock().unwrap_or_else(PoisonError::into_inner);
-    host.go_on().expect("a stopped agent goes on");
-    let left = host.block_on(host.client.list_sandboxes(ListSandboxesRequest::default()));
-    for sandbox in left.expect("they are listed").into_owned().sandboxes {
-        destroy(&host, sandbox.sandbox_id.parse().expect("an id"));
-    }
+/// A machine, alone: one that is idle, or else another.
+pub(crate) fn host() -> Held {
+    let idle = idle().pop();
+    Held(Some(idle.unwrap_or_else(start)), Instant::now())
+}
+
+fn idle() -> MutexGuard<'static, Vec<AgentHost>> {
+    IDLE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn start() -> AgentHost {
+    static LOG: Once = Once::new();
+    LOG.call_once(|| {
+        let filter = std::env::var("WRENN_TEST_LOG")
+            .unwrap_or_else(|_| "warn,wrenn_testkit=info,host::fixture=info".into());
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .init();
+    });
+    assert!(!BROKEN.load(Ordering::SeqCst), "no machine starts");
+    let program = Path::new(env!("CARGO_BIN_EXE_wrenn-agent-under-test"));
+    let host = AgentHost::start(program).unwrap_or_else(|error| {
+        BROKEN.store(true, Ordering::SeqCst);
+        panic!("start the agent in a virtual host: {error:?}");
+    });
+    // Creations of the smallest sandbox are restores from here on; BOOT makes them boots.
+    destroy(&host, create(&host));
+    await_metric(&host, WARM_BUILDS, 1.0);
     host
+}
+
+impl Deref for Held {
+    type Target = AgentHost;
+
+    fn deref(&self) -> &AgentHost {
+        self.0.as_ref().expect("it is held")
+    }
+}
+
+impl DerefMut for Held {
+    fn deref_mut(&mut self) -> &mut AgentHost {
+        self.0.as_mut().expect("it is held")
+    }
+}
+
+impl Drop for Held {
+    /// What a failed test leaves there is removed, so that one failure stays one; if that fails too, the machine is
+    /// not used again.
+    fn drop(&mut self) {
+        let Some(host) = self.0.take() else { return };
+        let (thread, time) = (std::thread::current(), self.1.elapsed());
+        tracing::info!(
+            "{:>5.1} s {}",
+            time.as_secs_f64(),
+            thread.name().unwrap_or_default()
+        );
+        if !std::thread::panicking() || clean(&host).is_ok() {
+            idle().push(host);
+        }
+    }
+}
+
+fn clean(host: &AgentHost) -> anyhow::Result<()> {
+    host.go_on()?;
+    let left = host.block_on(host.client.list_sandboxes(ListSandboxesRequest::default()))?;
+    for sandbox in left.into_owned().sandboxes {
+        let request = destroy_request(host, sandbox.sandbox_id.parse()?);
+        host.block_on(host.client.destroy_sandbox(request))?;
+    }
+    Ok(())
 }
 
 /// A new operation of this generation.
@@ -127,14 +183,17 @@ pub(crate) fn create_at_once<const COUNT: usize>(host: &AgentHost) -> [SandboxId
 
 /// Destroys a sandbox.
 pub(crate) fn destroy(host: &AgentHost, id: SandboxId) {
-    let request = DestroySandboxRequest {
+    let destroyed = host.block_on(host.client.destroy_sandbox(destroy_request(host, id)));
+    if let Err(error) = destroyed {
+        panic!("destroy: {error}\n{}", host.log());
+    }
+}
+
+fn destroy_request(host: &AgentHost, id: SandboxId) -> DestroySandboxRequest {
+    DestroySandboxRequest {
         operation: operation(host, 2).into(),
         sandbox_id: id.to_string(),
         ..DestroySandboxRequest::default()
-    };
-    let destroyed = host.block_on(host.client.destroy_sandbox(request));
-    if let Err(error) = destroyed {
-        panic!("destroy: {error}\n{}", host.log());
     }
 }
 

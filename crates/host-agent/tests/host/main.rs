@@ -1,5 +1,5 @@
 //! The agent in a virtual host, driven over mutual TLS as the control plane drives it: real Firecracker,
-//! device-mapper, namespaces and guests. One machine for all tests; they run one after another.
+//! device-mapper, namespaces and guests. A test has a machine of its own; the next one has it after it.
 
 mod bad_input;
 mod calls;
