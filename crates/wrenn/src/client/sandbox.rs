@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use wrenn_api::{CreateSandbox, Sandbox, SandboxStatus};
+use wrenn_api::{CreateSandbox, ErrorCode, Sandbox, SandboxStatus};
 use wrenn_ids::SandboxId;
 
 use super::Client;
@@ -95,9 +95,15 @@ impl Client {
         }
     }
 
-    /// Pauses a sandbox; one that is paused counts as done.
+    /// Pauses a sandbox and waits until it is; one that is paused counts as done. Who asks again while it is being
+    /// paused joins that, which has a deadline of its own.
     pub(crate) async fn sandbox_pause(&self, id: SandboxId) -> Result<Sandbox, CliError> {
-        self.order(id, "pause").await
+        loop {
+            match self.order(id, "pause").await {
+                Err(error) if error.code == ErrorCode::DeadlineExceeded.as_str() => {}
+                done => return done,
+            }
+        }
     }
 
     /// Resumes a sandbox; one that runs counts as done. It may still be starting.
@@ -249,7 +255,47 @@ fn is_beginning(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        net::TcpListener,
+    };
+
     use super::*;
+    use crate::{
+        config::Target,
+        out::{Out, OutFlags},
+    };
+
+    #[tokio::test]
+    async fn a_pause_that_goes_on_is_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let base_url = format!("http://{}", listener.local_addr().expect("an address"));
+        let answers = [
+            ("504 Gateway Timeout", "deadline_exceeded"),
+            ("409 Conflict", "invalid_state"),
+        ];
+        let server = std::thread::spawn(move || {
+            for (status, code) in answers {
+                let (mut stream, _) = listener.accept().expect("a request");
+                let _ = stream.read(&mut [0; 4096]).expect("it is read");
+                let body = format!(r#"{{"error":{{"code":"{code}","message":"why"}}}}"#);
+                let length = body.len();
+                let head = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n");
+                let answer = format!("{head}connection: close\r\n\r\n{body}");
+                stream.write_all(answer.as_bytes()).expect("it is answered");
+            }
+        });
+        let target = Target {
+            context: "test".to_owned(),
+            base_url,
+            api_key: Some("wrn_0".to_owned()),
+        };
+        let out = Out::new(OutFlags::default());
+        let client = Client::new(target, Duration::from_secs(30), out).expect("a client");
+        let refused = client.sandbox_pause(SandboxId::new()).await;
+        assert_eq!(refused.expect_err("refused").code, "invalid_state");
+        server.join().expect("both were asked for");
+    }
 
     #[test]
     fn a_beginning_needs_four_characters() {
