@@ -256,15 +256,20 @@ impl<'a> Pausing<'a> {
         manifest.state = State::Pausing;
         let mut begun = manifest.clone();
         forget_log(&mut begun);
-        begun.write(&directory)?;
-        self.passed("record")?;
-
+        // Beside the guest's preparation. If that alone is done when the agent dies, the guest's watchdog lets it go on.
+        let record = async {
+            let directory = directory.clone();
+            blocking(move || Ok(begun.write(&directory)?)).await?;
+            self.passed("record")
+        };
         let (envd, key) = (&self.running.envd, &self.running.host_key);
         let prepare = async {
             let prepared = envd.prepare_snapshot(key, PATIENCE).await;
             prepared.map_err(PauseError::Guest)
         };
-        self.step("prepare", None, self.living(prepare)).await?;
+        let prepare = self.step("prepare", None, self.living(prepare));
+        let (recorded, prepared) = tokio::join!(record, prepare);
+        recorded.and(prepared)?;
         forget_log(manifest);
 
         let stop = async {
@@ -306,11 +311,6 @@ impl<'a> Pausing<'a> {
             };
             Ok(taken.publish(&verified)?)
         });
-        let files = self.step("files", Some(WRITE), publish).await?;
-        if scope == Scope::Full {
-            // Nothing of it is served by a page server; what comes after it is recorded anew.
-            working_set::forget(&directory);
-        }
         let (device, cow) = (disk.path(), directory.join(COW));
         let flush = blocking(move || {
             // The block device's own cache first, then the file that it writes to.
@@ -319,7 +319,15 @@ impl<'a> Pausing<'a> {
                 .and_then(|()| File::open(cow)?.sync_all())
                 .map_err(PauseError::Flush)
         });
-        self.step("disk", Some(WRITE), flush).await?;
+        let publish = self.step("files", Some(WRITE), publish);
+        let flush = self.step("disk", Some(WRITE), flush);
+        let (files, flushed) = tokio::join!(publish, flush);
+        flushed?;
+        let files = files?;
+        if scope == Scope::Full {
+            // Nothing of it is served by a page server; what comes after it is recorded anew.
+            working_set::forget(&directory);
+        }
 
         let live = manifest.live.as_ref().ok_or(PauseError::NoVm)?;
         manifest.snapshot = Some(Snapshot {

@@ -186,18 +186,19 @@ impl Taken<'_> {
                 packed
             }
         };
-        let mut files = Vec::new();
-        let seal = |file: File, path: PathBuf, found: Option<Contents>| {
+        let (mut files, mut written) = (Vec::new(), Vec::new());
+        let mut seal = |file: File, path: PathBuf, found: Option<Contents>| {
             let found = match found {
                 Some(found) => found,
                 None => contents(&file).map_err(failed("read", &path))?,
             };
             // A time long ago: whatever writes to it later, within the same tick of the clock too, changes it.
             file.set_modified(SystemTime::UNIX_EPOCH)
-                .and_then(|()| failpoint::sync(&file, &path))
-                .map_err(failed("sync", &path))?;
+                .map_err(failed("date", &path))?;
             verified.remember(&file, found.checksum);
-            record(&path, &file, found.checksum)
+            let record = record(&path, &file, found.checksum);
+            written.push((file, path));
+            record
         };
         files.push(seal(vmstate.0, generation.join(VMSTATE), None)?);
         if let Some((memory, found)) = memory {
@@ -215,6 +216,7 @@ impl Taken<'_> {
                 files.push(share(&old, &generation, below, *kept)?);
             }
         }
+        sync(&written)?;
         sync_directory(&generation)?;
         sync_directory(self.sandbox)?;
         Ok(files)
@@ -228,6 +230,23 @@ impl Taken<'_> {
         }
         Ok(file)
     }
+}
+
+/// Makes files durable, all at once: what one of them waits for, the file system does for the others too.
+fn sync(files: &[(File, PathBuf)]) -> Result<(), Error> {
+    std::thread::scope(|scope| {
+        let syncs: Vec<_> = files
+            .iter()
+            .map(|(file, path)| {
+                scope.spawn(move || failpoint::sync(file, path).map_err(failed("sync", path)))
+            })
+            .collect();
+        let join = |sync: std::thread::ScopedJoinHandle<'_, _>| {
+            sync.join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        syncs.into_iter().map(join).fold(Ok(()), Result::and)
+    })
 }
 
 /// A layer of the generation below, in the new one too.
