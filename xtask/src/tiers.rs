@@ -5,7 +5,7 @@
 
 use std::{
     path::PathBuf,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -31,7 +31,13 @@ pub(crate) enum Length {
 struct Run {
     length: Length,
     programs: Vec<Program>,
+    /// Whether clippy is wanted, and then clippy itself once all is built.
+    lints: bool,
+    clippy: Option<Clippy>,
 }
+
+/// Clippy at work; dropped, it is ended.
+struct Clippy(Child);
 
 /// A tier: its name, what it proves, and its work.
 struct Tier {
@@ -45,11 +51,6 @@ const TIERS: [Tier; 9] = [
         name: "style",
         proves: "formatting",
         work: style,
-    },
-    Tier {
-        name: "lints",
-        proves: "clippy has nothing to say",
-        work: lints,
     },
     Tier {
         name: "build",
@@ -93,6 +94,11 @@ const TIERS: [Tier; 9] = [
         },
     },
     Tier {
+        name: "lints",
+        proves: "clippy has nothing to say: it worked beside the tiers before this",
+        work: lints,
+    },
+    Tier {
         name: "end-to-end",
         proves: "`wrenn up` as a user runs it; beside it, what the host agent is made of",
         work: end_to_end,
@@ -115,6 +121,8 @@ pub(crate) fn run(length: Length, only: &[String]) -> Result<()> {
     let mut run = Run {
         length,
         programs: Vec::new(),
+        lints: only.is_empty() || only.iter().any(|name| name == "lints"),
+        clippy: None,
     };
     let mut times: Vec<(&str, Duration)> = Vec::new();
     let mut outcome = Ok(());
@@ -144,26 +152,41 @@ fn style(run: &mut Run) -> Result<()> {
     run.command(Command::new("cargo").args(["fmt", "--all", "--check"]))
 }
 
+/// Waits for clippy.
 fn lints(run: &mut Run) -> Result<()> {
-    let words = [
-        "clippy",
-        "--release",
-        "--locked",
-        "--quiet",
-        "--workspace",
-        "--all-targets",
-    ];
-    run.command(Command::new("cargo").args(words).args([
-        "--all-features",
-        "--",
-        "--deny",
-        "warnings",
-    ]))
+    let mut clippy = run.clippy.take().context("clippy was not begun")?;
+    let status = clippy.0.wait().context("wait for clippy")?;
+    ensure!(status.success(), "clippy ended with {status}");
+    Ok(())
+}
+
+impl Clippy {
+    /// With what the processors have left: half of its time it has work for one of them, as have the tests.
+    fn begin() -> Result<Self> {
+        let begun = Command::new("nice")
+            .args(["-n", "19", "cargo", "clippy", "--release", "--locked"])
+            .args(["--quiet", "--workspace", "--all-targets", "--all-features"])
+            .args(["--", "--deny", "warnings"])
+            .stdin(Stdio::null())
+            .spawn();
+        Ok(Self(begun.context("start clippy")?))
+    }
+}
+
+impl Drop for Clippy {
+    fn drop(&mut self) {
+        let _ = self.0.kill(); // it may have ended
+        let _ = self.0.wait();
+    }
 }
 
 fn build(run: &mut Run) -> Result<()> {
     run.programs = programs::build()?;
-    envd::run()
+    envd::run()?;
+    if run.lints {
+        run.clippy = Some(Clippy::begin()?);
+    }
+    Ok(())
 }
 
 /// Two at once, each with one virtual host at a time: that has one processor where it is emulated.
