@@ -9,7 +9,7 @@ use std::{
 use crate::{checks::KvmProbe, identity::Token};
 
 /// Each holds some megabytes and a network slot.
-const MAX_READY_VMS: usize = 64;
+const MAX_READY: usize = 64;
 
 /// Everything the agent is told at start.
 #[derive(Debug, Clone)]
@@ -45,6 +45,8 @@ pub struct Config {
     /// `WRENN_READY_VMS`: VMMs that are started ahead, each with a network slot, for sandboxes that are restored;
     /// 4 by default.
     pub ready_vms: usize,
+    /// `WRENN_SPARES`: sandboxes that are restored ahead, of the kinds that were created last; 2 by default.
+    pub spares: usize,
     /// `WRENN_PREFETCH`: `on` (default) or `off`: whether a page server brings what was used after the last
     /// resumption ahead of the guest.
     pub prefetch: Prefetch,
@@ -137,10 +139,8 @@ impl Config {
         };
         let warm_max_mib = source.parse("WRENN_WARM_MAX_MIB", "8192", mib);
         let flat_max_mib = source.parse("WRENN_FLAT_MAX_MIB", "8192", mib);
-        let ready_vms = source.parse("WRENN_READY_VMS", "4", |text| match text.parse() {
-            Ok(count @ 0..=MAX_READY_VMS) => Ok(count),
-            _ => Err("must be a number from 0 to 64"),
-        });
+        let ready_vms = source.parse("WRENN_READY_VMS", "4", ready);
+        let spares = source.parse("WRENN_SPARES", "2", ready);
         let prefetch = source.parse("WRENN_PREFETCH", "on", |text| match text {
             "on" => Ok(Prefetch::On),
             "off" => Ok(Prefetch::Off),
@@ -162,6 +162,7 @@ impl Config {
             warm_max_mib,
             flat_max_mib,
             ready_vms,
+            spares,
             prefetch,
         ) {
             (
@@ -175,6 +176,7 @@ impl Config {
                 Some(warm_max_mib),
                 Some(flat_max_mib),
                 Some(ready_vms),
+                Some(spares),
                 Some(prefetch),
             ) if source.faults.is_empty() => Ok(Self {
                 control_plane_url,
@@ -191,6 +193,7 @@ impl Config {
                 warm_max_mib,
                 flat_max_mib,
                 ready_vms,
+                spares,
                 prefetch,
                 // The running program, also after its file was replaced by a newer one.
                 page_server: ("/proc/self/exe".into(), vec!["page-server".to_owned()]),
@@ -257,6 +260,14 @@ impl<F: Fn(&str) -> Option<String>> Source<F> {
 fn socket_address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse()
         .map_err(|_| "must be an address and port, like 0.0.0.0:9443")
+}
+
+/// How many of something are made ahead.
+fn ready(text: &str) -> Result<usize, &'static str> {
+    match text.parse() {
+        Ok(count @ 0..=MAX_READY) => Ok(count),
+        _ => Err("must be a number from 0 to 64"),
+    }
 }
 
 fn mib(text: &str) -> Result<u64, &'static str> {
@@ -374,6 +385,7 @@ mod tests {
                 ("WRENN_WARM_MAX_MIB", "-1"),
                 ("WRENN_FLAT_MAX_MIB", "many"),
                 ("WRENN_READY_VMS", "65"),
+                ("WRENN_SPARES", "two"),
                 ("WRENN_PREFETCH", "perhaps"),
             ],
             Err(&[
@@ -387,6 +399,7 @@ mod tests {
                 "WRENN_WARM_MAX_MIB",
                 "WRENN_FLAT_MAX_MIB",
                 "WRENN_READY_VMS",
+                "WRENN_SPARES",
                 "WRENN_PREFETCH",
             ]),
         );

@@ -24,13 +24,13 @@ const PAUSE: Duration = Duration::from_millis(200);
 const FAILPOINTS: &str = "/run/wrenn-failpoints";
 
 /// Counts what of ours exists; two runs are compared. Ready network slots and VMs are counted like those in use,
-/// so what is compared is of a time when the pools are full.
+/// so what is compared is of a time when the pools are full; spares come and go, and are one as the other.
 const CENSUS: &str = r#"
 echo "namespaces $(ls /run/netns 2>/dev/null | grep -c '^wrenn-')"
 echo "links $(ls /sys/class/net | grep -c '^wv')"
 echo "admitted $(nft -j list set inet wrenn slots 2>/dev/null | grep -o '"10\.' | wc -l)"
-echo "dm $(for d in /sys/block/dm-*; do cat $d/dm/name 2>/dev/null; done | sort | tr '\n' ' ')"
-echo "loops $(cat /sys/block/loop*/loop/backing_file 2>/dev/null | sort | tr '\n' ' ')"
+echo "dm $(for d in /sys/block/dm-*; do cat $d/dm/name 2>/dev/null; done | sed 's/sb-[0-9a-z]*/sb-/' | sort | tr '\n' ' ')"
+echo "loops $(cat /sys/block/loop*/loop/backing_file 2>/dev/null | sed 's/sb-[0-9a-z]*/sb-/; s/ (deleted)//' | sort | tr '\n' ' ')"
 echo "cgroups $(ls -d /sys/fs/cgroup/wrenn/*/ 2>/dev/null | wc -l)"
 echo "vmms $(pgrep -c firecracker)"
 echo "jails $(ls /var/lib/wrenn/run/firecracker 2>/dev/null | wc -l)"
@@ -74,11 +74,12 @@ impl std::fmt::Debug for AgentHost {
 }
 
 impl AgentHost {
-    /// Starts a machine with the agent `program` in it and waits until it serves.
+    /// Starts a machine with the agent `program` in it, with these `settings` beside the usual ones, and waits
+    /// until it serves.
     ///
     /// # Errors
     /// When images cannot be built or the machine or its agent does not start.
-    pub fn start(program: &Path) -> Result<Self> {
+    pub fn start(program: &Path, settings: &[(&str, &str)]) -> Result<Self> {
         let say = |line: &str| tracing::info!("{line}");
         let runtime = Runtime::new().context("start a runtime")?;
         let authority = runtime.block_on(AgentAuthority::start())?;
@@ -87,18 +88,16 @@ impl AgentHost {
         config.images = Some(images::ensure(&say)?);
         config.wrenn = Some(program.to_owned());
         config.memory_mib = 8192;
-        config.agent_env = Some(BTreeMap::from(
-            [
-                (
-                    "WRENN_CP_URL",
-                    format!("http://10.0.2.2:{}", authority.port),
-                ),
-                ("WRENN_REGISTRATION_TOKEN", REGISTRATION_TOKEN.to_owned()),
-                ("WRENN_TEST_FAILPOINTS", FAILPOINTS.to_owned()),
-                ("WRENN_LOG", "info,wrenn_host_agent=debug".to_owned()),
-            ]
-            .map(|(name, value)| (name.to_owned(), value)),
-        ));
+        let url = format!("http://10.0.2.2:{}", authority.port);
+        let usual = [
+            ("WRENN_CP_URL", url.as_str()),
+            ("WRENN_REGISTRATION_TOKEN", REGISTRATION_TOKEN),
+            ("WRENN_TEST_FAILPOINTS", FAILPOINTS),
+            ("WRENN_LOG", "info,wrenn_host_agent=debug"),
+        ];
+        let all = usual.iter().chain(settings);
+        let env = all.map(|&(name, value)| (name.to_owned(), value.to_owned()));
+        config.agent_env = Some(env.collect::<BTreeMap<_, _>>());
         let cache = Cache::from_env().context("open the cache")?;
         let machine =
             VirtualHost::start(&config, &cache, &say).context("start the virtual host")?;

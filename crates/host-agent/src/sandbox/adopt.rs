@@ -90,7 +90,7 @@ async fn examine(host: &Host, id: SandboxId) -> Result<Option<Adopted>, Unadopta
     let Some(manifest) = Manifest::read(&directory, id)? else {
         return Ok(None);
     };
-    if manifest.role == Role::Seed || manifest.is_unborn() {
+    if manifest.role != Role::Sandbox || manifest.is_unborn() {
         return Ok(None);
     }
     if manifest.state == State::Paused
@@ -120,7 +120,7 @@ async fn live(host: &Host, manifest: Manifest) -> Result<Option<Adopted>, BoxErr
     let open = |name| CowFile::open(&directory.join(name), host.block_reaper.clone());
     let (cow, scratch) = (open(COW), live.restored.then(|| open(SCRATCH)));
     let (name, size) = (
-        DeviceName::new(&id.to_string())?,
+        DeviceName::new(&live.disk.unwrap_or(id).to_string())?,
         DiskSize::mib(manifest.disk_mib)?,
     );
     let disk = match &scratch {

@@ -48,9 +48,7 @@ impl Steps<'_> {
     ) -> Result<Envd, StartError> {
         let host = self.host;
         let (template, kernel) = self.check(manifest)?;
-        let permit = self
-            .step("permit", None, async { Ok(host.boots.acquire().await) })
-            .await?;
+        let permit = self.permit().await?;
 
         let directory = host.directory(manifest.sandbox_id);
         let owned = Directory::create(directory.clone(), host.reaper.clone());

@@ -7,10 +7,11 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use wrenn_block::DeviceNumber;
 use wrenn_firecracker::{ApiClient, Companion, Jail, JailedVm, Limits, ProcessIdentity, VmId};
+use wrenn_ids::SandboxId;
 use wrenn_network::{Slot, SlotLease};
 
 use super::{
-    manifest::{Live, Manifest},
+    manifest::{Live, Manifest, Role},
     policy::State,
     ready::{self, ReadyVm},
     stack::{Guard, Stack},
@@ -33,6 +34,8 @@ pub(crate) struct Started {
     pub(crate) process: ProcessIdentity,
     pub(crate) client: ApiClient,
     pub(crate) firecracker_version: String,
+    /// Whose name the device of its disk has, if not the sandbox's.
+    disk: Option<SandboxId>,
 }
 
 impl Steps<'_> {
@@ -117,9 +120,13 @@ impl Steps<'_> {
         let host = self.host;
         let (id, process, client) = (vm.id().clone(), vm.identity(), vm.client());
         tracing::debug!(sandbox_id = %manifest.sandbox_id, vm = %id, "the sandbox has a VMM");
-        let console = vm.console(&host.console(manifest.sandbox_id), CONSOLE_LIMIT);
+        // That of a spare is kept when it is somebody's: until then it waits in the pipe.
+        let console = (manifest.role != Role::Spare)
+            .then(|| vm.console(&host.console(manifest.sandbox_id), CONSOLE_LIMIT));
         stack.push(Guard::Vm(vm));
-        host.tasks.spawn(console?.run());
+        if let Some(console) = console.transpose()? {
+            host.tasks.spawn(console.run());
+        }
         self.passed("launch")?;
         let vm = stack.vm().ok_or(StartError::Stopping)?;
         let place = async {
@@ -137,6 +144,7 @@ impl Steps<'_> {
             process,
             client,
             firecracker_version,
+            disk: None,
         })
     }
 
@@ -168,6 +176,18 @@ fn limits(manifest: &Manifest) -> Limits {
 }
 
 impl Started {
+    /// The VM of a spare that was started as `made`.
+    pub(crate) fn of_spare(made: SandboxId, live: Live, client: ApiClient) -> Self {
+        Self {
+            slot: live.slot,
+            id: live.vm,
+            process: live.process,
+            client,
+            firecracker_version: live.firecracker_version,
+            disk: Some(made),
+        }
+    }
+
     /// Records that the sandbox of `stack` runs: from here on it does, whoever hears of it. What has died until
     /// now never ran.
     pub(crate) fn record(
@@ -194,6 +214,7 @@ impl Started {
             started_at_ms: now_ms(),
             restored,
             pages: stack.pages().map(Companion::identity),
+            disk: self.disk,
             dirty_log: restored,
         });
         Ok(manifest.write(directory)?)
@@ -233,9 +254,7 @@ impl Metadata {
     pub(crate) fn of(manifest: &Manifest, keys: &Keys) -> Self {
         let id = manifest.sandbox_id.to_string();
         Self {
-            instance_id: id
-                .trim_start_matches(wrenn_ids::SandboxId::PREFIX)
-                .to_owned(),
+            instance_id: id.trim_start_matches(SandboxId::PREFIX).to_owned(),
             env_id: manifest.template_id.to_string(),
             host_key_hash: hash(&keys.host_key),
             access_token_hash: hash(&keys.access_token),

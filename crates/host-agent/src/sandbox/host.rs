@@ -22,6 +22,7 @@ use super::{
     manifest::Manifest,
     ready::{self, ReadyVms},
     snapshot::{Verified, remove_others},
+    spare::{self, Spares},
     steps::StartError,
     tombstone::Graveyard,
     warm::{self, Warm},
@@ -73,6 +74,8 @@ pub struct Host {
     pub(crate) warm: Warm,
     /// VMMs that wait for a snapshot.
     pub(crate) ready: ReadyVms,
+    /// Sandboxes that wait for their creation.
+    pub(crate) spares: Spares,
     /// Memories of paused sandboxes that a resumption maps.
     pub(crate) flat: FlatCopies,
     /// Files of snapshots that need not be read again to be trusted.
@@ -157,6 +160,7 @@ impl Host {
             idle_pauses: Semaphore::new(IDLE_PAUSES),
             warm: Warm::open(&config),
             ready: ReadyVms::new(config.ready_vms),
+            spares: Spares::new(config.spares),
             flat: FlatCopies::open(state_dir.join("flat"), config.flat_max_mib << 20)?,
             verified: Arc::default(),
             tasks: TaskTracker::new(),
@@ -177,11 +181,19 @@ impl Host {
         self.tasks.spawn(warm::build_wanted(Arc::clone(&self)));
         self.tasks.spawn(flat::build_wanted(Arc::clone(&self)));
         self.tasks.spawn(ready::build_wanted(Arc::clone(&self)));
+        self.tasks.spawn(spare::build_wanted(Arc::clone(&self)));
         tokio::select! {
             () = self.stopping.cancelled() => {}
             never = self.network.refill() => match never {},
             () = hourly => {}
         }
+    }
+
+    /// Lets a sandbox that has just started begin its work before anything is made ready.
+    pub(crate) fn hush(&self) {
+        self.ready.hush();
+        self.spares.hush();
+        self.network.hush();
     }
 
     /// The directory of a sandbox's durable files.

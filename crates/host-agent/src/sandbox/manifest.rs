@@ -20,6 +20,8 @@ use super::{
 };
 use crate::{durable, identity::Token};
 
+/// Its file in the sandbox's directory.
+const NAME: &str = "manifest.json";
 /// Format that this version writes and reads.
 const FORMAT: u32 = 1;
 
@@ -83,6 +85,8 @@ pub enum Role {
     Sandbox,
     /// A warm snapshot is made of it: nobody's, and of no use to the next agent.
     Seed,
+    /// It waits to become somebody's: of no use to the next agent either.
+    Spare,
 }
 
 /// What is done with a sandbox that nobody uses.
@@ -121,6 +125,9 @@ pub struct Live {
     /// The page server of a restored one whose memory is not one file.
     #[serde(default)]
     pub pages: Option<ProcessIdentity>,
+    /// Whose name the device of its disk has, if not its own: the spare that it was made of.
+    #[serde(default)]
+    pub disk: Option<SandboxId>,
     /// Firecracker knows every page that differs from [`Manifest::snapshot`]; false from the moment on when
     /// it is asked for another one, until that is known to be good.
     #[serde(default)]
@@ -203,6 +210,18 @@ impl Manifest {
         }
     }
 
+    /// It is made from `origin`, whose files were copied to its directory.
+    pub(crate) fn made_from(&mut self, origin: &Self, copied: Copied) {
+        let base = origin.base_template();
+        self.base_template_id = (base != self.template_id).then_some(base);
+        self.rootfs_sha256.clone_from(&origin.rootfs_sha256);
+        self.kernel_version.clone_from(&origin.kernel_version);
+        (self.vcpus, self.memory_mib) = (origin.vcpus, origin.memory_mib);
+        self.disk_mib = origin.disk_mib;
+        self.frozen = copied.frozen;
+        self.snapshot = Some(copied.snapshot);
+    }
+
     /// It is changed by this operation.
     pub(crate) fn accept(&mut self, op: &super::Operation) {
         self.generation = self.generation.max(op.generation);
@@ -214,7 +233,12 @@ impl Manifest {
     /// # Errors
     /// When the file system refuses; the previous record is then intact.
     pub fn write(&self, directory: &Path) -> Result<(), durable::Error> {
-        durable::write_json(&directory.join("manifest.json"), self)
+        durable::write_json(&directory.join(NAME), self)
+    }
+
+    /// Removes the record in `directory`: what else is there is nobody's from then on.
+    pub(crate) fn remove(directory: &Path) -> Result<(), durable::Error> {
+        durable::remove(&directory.join(NAME))
     }
 
     /// The template whose file system its disk lies on.
@@ -238,7 +262,7 @@ impl Manifest {
     /// # Errors
     /// When there is one that cannot be used.
     pub fn read(directory: &Path, sandbox_id: SandboxId) -> Result<Option<Self>, Error> {
-        let Some(manifest) = durable::read_json::<Self>(&directory.join("manifest.json"))? else {
+        let Some(manifest) = durable::read_json::<Self>(&directory.join(NAME))? else {
             return Ok(None);
         };
         if manifest.format != FORMAT || manifest.sandbox_id != sandbox_id {

@@ -12,7 +12,8 @@
 //! - [`policy`]: what a request means in a state; pure.
 //! - [`driver`]: the task; [`copies`]: its forks and templates.
 //! - [`ensure`], [`resume`]: a start as ordered [`steps`], each pushing a guard on a [`stack`]; [`guest`]: what
-//!   both have in common; [`pages`]: who serves the memory of a restored one.
+//!   both have in common; [`pages`]: who serves the memory of a restored one; [`ready`], [`spare`]: what is started
+//!   and restored ahead.
 //! - [`pause`]: the end of a VM that comes back; [`snapshot`]: its files; [`seed`]: copies of them, that other
 //!   sandboxes are restored from; [`disk`]: what copies share of their disks; [`warm`]: those of images;
 //!   [`flat`]: memories in one file; [`working_set`]: what is brought ahead of a guest.
@@ -38,6 +39,7 @@ mod registry;
 mod resume;
 pub mod seed;
 pub mod snapshot;
+mod spare;
 mod spec;
 mod stack;
 mod steps;

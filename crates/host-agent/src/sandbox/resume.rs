@@ -23,10 +23,10 @@ use super::{
     flat::FlatCopy,
     guest::{Keys, Metadata},
     host::{COW, Directory, SCRATCH},
-    manifest::Manifest,
+    manifest::{Manifest, Role},
     pages::{self, PageServer},
     policy::State,
-    seed::{Copied, Seed, SnapshotTemplate},
+    seed::{Seed, SnapshotTemplate},
     snapshot::{self, Snapshot, VMSTATE},
     stack::{Guard, Stack},
     steps::{StartError, Steps},
@@ -57,19 +57,13 @@ impl Steps<'_> {
             let copied = tokio::task::spawn_blocking(move || seed.copy(&targets)).await;
             Ok(copied.map_err(|_| StartError::Stopping)??)
         };
-        let Copied { snapshot, frozen } = self.step("copy", None, copy).await?;
+        let copied = self.step("copy", None, copy).await?;
         let path = directory.join(COW);
         let cow = CowFile::create(&path, size, host.block_reaper.clone());
         let cow = self.host_step("cow", async { Ok(cow.await?) }).await?;
         stack.push(Guard::Cow(cow));
-        let base = origin.base_template();
-        manifest.base_template_id = (base != manifest.template_id).then_some(base);
-        manifest.rootfs_sha256.clone_from(&origin.rootfs_sha256);
-        manifest.kernel_version.clone_from(&origin.kernel_version);
-        (manifest.vcpus, manifest.memory_mib) = (origin.vcpus, origin.memory_mib);
-        manifest.disk_mib = origin.disk_mib;
-        manifest.frozen = frozen;
-        manifest.snapshot = Some(snapshot.clone());
+        let snapshot = copied.snapshot.clone();
+        manifest.made_from(origin, copied);
         manifest.write(&directory)?;
         self.passed("record")?;
         let envs = Some(&manifest.envs.clone());
@@ -105,9 +99,10 @@ impl Steps<'_> {
         let copied = || copy.and_then(FlatCopy::file).map(Path::to_owned);
         let flat = flat.or_else(copied);
         self.passed("check")?;
-        let _permit = self
-            .step("permit", None, async { Ok(host.boots.acquire().await) })
-            .await?;
+        let _permit = match manifest.role {
+            Role::Spare => None, // nobody is to wait for it
+            _ => Some(self.permit().await?),
+        };
         let (disk, ready) = tokio::join!(self.disk(manifest, &directory), self.ready(manifest));
         let disk = disk.map(|(scratch, disk)| {
             let number = disk.device_number();
@@ -198,8 +193,7 @@ impl Steps<'_> {
         }
         let envd_version = snapshot.envd_version.clone();
         started.record(manifest, &directory, keys, envd_version, true, stack)?;
-        host.ready.hush();
-        host.network.hush();
+        host.hush();
         self.passed("running")?;
         Ok(envd)
     }

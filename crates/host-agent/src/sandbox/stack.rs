@@ -41,6 +41,14 @@ impl Stack {
         self.guards.push(guard);
     }
 
+    /// Replaces guards by those of the same resources elsewhere.
+    pub(crate) fn replace(&mut self, by: impl FnMut(Guard) -> Guard) {
+        self.guards = std::mem::take(&mut self.guards)
+            .into_iter()
+            .map(by)
+            .collect();
+    }
+
     /// Parts from all that is not on the disk: what a paused sandbox does not hold. The rest stays.
     pub(crate) fn split_live(&mut self) -> Self {
         let durable = |guard: &Guard| matches!(guard, Guard::Directory(_) | Guard::Cow(_));

@@ -3,7 +3,10 @@
 
 use std::{future::Future, time::Duration};
 
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::{AcquireError, SemaphorePermit},
+    time::{Instant, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{BadSpec, Failure, FailureKind, Host, pages, seed, snapshot, stack::Undo};
@@ -98,6 +101,9 @@ impl StartError {
     }
 }
 
+/// What a start holds while it runs; none while the agent stops.
+type Permit<'a> = Result<SemaphorePermit<'a>, AcquireError>;
+
 /// The steps of one start.
 #[derive(Debug)]
 pub(crate) struct Steps<'a> {
@@ -117,6 +123,12 @@ impl Steps<'_> {
     ) -> Result<T, StartError> {
         self.step(name, Some(self.host.pace.stretch(HOST_STEP)), work)
             .await
+    }
+
+    /// Waits until a start does not slow others down.
+    pub(crate) async fn permit(&self) -> Result<Permit<'_>, StartError> {
+        let permit = async { Ok(self.host.boots.acquire().await) };
+        self.step("permit", None, permit).await
     }
 
     /// Runs one step, unless the start is overtaken; its time goes to log and histogram.

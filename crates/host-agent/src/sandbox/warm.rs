@@ -20,7 +20,7 @@ use std::{
     collections::BTreeMap,
     fs,
     net::Ipv4Addr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -38,6 +38,7 @@ use super::{
     manifest::{Manifest, Role},
     pause::{PauseError, Pausing},
     seed::{self, Seed, SnapshotTemplate},
+    spare::Spare,
     stack::{Stack, Undo},
     steps::{StartError, Steps},
     view::{Activity, PauseReason, Running},
@@ -48,7 +49,7 @@ use crate::{chain, config::Config, envd::Envd, facts, templates};
 const WISHES: usize = 8;
 /// After a seed that failed there is none for so long, before stretching.
 const REST: Duration = Duration::from_secs(60);
-/// Memory and disk that a seed leaves free, in multiples of its memory.
+/// Memory and disk that are free before one is made that nobody asked for, in multiples of its memory.
 const SPARE: u64 = 2;
 
 /// The warm snapshots of one host.
@@ -63,7 +64,7 @@ pub(crate) struct Warm {
 
 /// Sandboxes that can be restored from one snapshot, as far as they choose it.
 #[derive(Debug, Clone, Copy)]
-struct Kind {
+pub(crate) struct Kind {
     template_id: TemplateId,
     vcpus: u32,
     memory_mib: u32,
@@ -106,7 +107,21 @@ enum BuildError {
 }
 
 impl Steps<'_> {
-    /// Creates the sandbox from an image: by a restore, or by a boot while there is nothing to restore. On an
+    /// One of the sandbox's kind, if there is one.
+    fn spare(
+        &self,
+        origin: &Path,
+        template: &SnapshotTemplate,
+        manifest: &Manifest,
+    ) -> Option<Spare> {
+        let host = self.host;
+        match host.failpoints.reached("spare.take") {
+            None => host.spares.take(origin, template, &manifest.network),
+            Some(_) => None,
+        }
+    }
+
+    /// Creates the sandbox from an image: by a spare or a restore, or by a boot while there is nothing to restore. On an
     /// error `stack` holds what was made.
     pub(crate) async fn create_of_image(
         &self,
@@ -119,6 +134,23 @@ impl Steps<'_> {
             template,
         }) = host.warm.find(host, manifest)
         {
+            if let Some(spare) = self.spare(&directory, &template, manifest) {
+                let mut own = manifest.clone();
+                match self.create_of_spare(spare, &mut own, stack).await {
+                    Err(error) if is_of_the_spare(&error) => {
+                        let id = manifest.sandbox_id;
+                        tracing::warn!(sandbox_id = %id, error = %chain(&error), "a spare is of no use: the sandbox is restored");
+                        std::mem::take(stack).release(host, id, Undo::Once).await;
+                    }
+                    done => {
+                        if done.is_ok() {
+                            metrics::counter!("wrenn_agent_spares_used_total").increment(1);
+                        }
+                        *manifest = own;
+                        return done;
+                    }
+                }
+            }
             let mut warm = manifest.clone();
             let created = self.create_from(&template, directory.clone(), &mut warm, stack);
             match created.await {
@@ -129,7 +161,9 @@ impl Steps<'_> {
                     std::mem::take(stack).release(host, id, Undo::Once).await;
                 }
                 done => {
-                    metrics::counter!("wrenn_agent_warm_hits_total").increment(1);
+                    if done.is_ok() {
+                        metrics::counter!("wrenn_agent_warm_hits_total").increment(1);
+                    }
                     *manifest = warm;
                     return done;
                 }
@@ -140,6 +174,15 @@ impl Steps<'_> {
         host.warm.wish(host, manifest);
         Ok(envd)
     }
+}
+
+/// Whether another start of the same sandbox, without the spare, may succeed.
+fn is_of_the_spare(error: &StartError) -> bool {
+    use StartError as E;
+    !matches!(
+        error,
+        E::Superseded | E::Stopping | E::Failpoint(..) | E::Spec(_)
+    )
 }
 
 /// Whether another start of the same sandbox, without the snapshot, may succeed.
@@ -263,20 +306,20 @@ impl Warm {
     }
 }
 
-fn evict(directory: &std::path::Path) {
+fn evict(directory: &Path) {
     metrics::counter!("wrenn_agent_warm_evictions_total").increment(1);
     tracing::info!(path = %directory.display(), "a warm snapshot is given up");
     remove(directory);
 }
 
-fn remove(directory: &std::path::Path) {
+fn remove(directory: &Path) {
     if let Err(error) = SnapshotTemplate::remove(directory) {
         tracing::error!(error = %chain(&error), "a warm snapshot stays");
     }
 }
 
 impl Kind {
-    fn of(manifest: &Manifest) -> Self {
+    pub(crate) fn of(manifest: &Manifest) -> Self {
         Self {
             template_id: manifest.template_id,
             vcpus: manifest.vcpus,
@@ -285,8 +328,14 @@ impl Kind {
         }
     }
 
-    /// The record of a seed.
-    fn seed(self, default_user: &str, key: &str) -> Manifest {
+    /// Whether one that nobody asked for takes nothing that a sandbox needs now.
+    pub(crate) fn has_room(self, host: &Host) -> bool {
+        let needed = SPARE * u64::from(self.memory_mib);
+        facts::memory().free_mib >= needed && facts::disk(&host.state_dir).free_mib >= needed
+    }
+
+    /// The record of one that nobody asked for.
+    pub(crate) fn nobodys(self, default_user: &str, op_id: &str, role: Role) -> Manifest {
         let spec = Spec {
             sandbox_id: SandboxId::new(),
             template_id: self.template_id,
@@ -304,11 +353,11 @@ impl Kind {
             default_user: None,
         };
         let op = Operation {
-            id: key.to_owned(),
+            id: op_id.to_owned(),
             generation: 0,
         };
         let mut manifest = Manifest::starting(&spec, &op, default_user);
-        manifest.role = Role::Seed;
+        manifest.role = role;
         manifest
     }
 }
@@ -332,7 +381,10 @@ pub(crate) async fn build_wanted(host: Arc<Host>) {
             () = host.stopping.cancelled() => return,
             Some(kind) = inbox.recv() => kind,
         };
-        if Instant::now() < not_before || !has_room(&host, kind) {
+        if Instant::now() < not_before
+            || host.boots.available_permits() == 0
+            || !kind.has_room(&host)
+        {
             continue;
         }
         match build(&host, kind).await {
@@ -347,14 +399,6 @@ pub(crate) async fn build_wanted(host: Arc<Host>) {
     }
 }
 
-/// Whether a seed takes nothing that a sandbox needs now.
-fn has_room(host: &Host, kind: Kind) -> bool {
-    let needed = SPARE * u64::from(kind.memory_mib);
-    host.boots.available_permits() > 0
-        && facts::memory().free_mib >= needed
-        && facts::disk(&host.state_dir).free_mib >= needed
-}
-
 async fn build(host: &Arc<Host>, kind: Kind) -> Result<(), BuildError> {
     let key = host.warm.key(host, kind)?;
     let directory = host.warm.directory.join(&key);
@@ -362,7 +406,7 @@ async fn build(host: &Arc<Host>, kind: Kind) -> Result<(), BuildError> {
         return Ok(());
     }
     let user = host.images.template(kind.template_id)?.default_user;
-    let mut manifest = kind.seed(&user, &key);
+    let mut manifest = kind.nobodys(&user, &key, Role::Seed);
     let mut stack = Stack::default();
     let kept = keep(host, &mut manifest, &mut stack, directory).await;
     stack.release(host, manifest.sandbox_id, Undo::Once).await;

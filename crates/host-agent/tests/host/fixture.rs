@@ -73,7 +73,13 @@ fn idle() -> MutexGuard<'static, Vec<AgentHost>> {
     IDLE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn start() -> AgentHost {
+/// A machine of one test, whose agent has these settings.
+pub(crate) fn own(settings: &[(&str, &str)]) -> AgentHost {
+    log();
+    start_with(settings)
+}
+
+fn log() {
     static LOG: Once = Once::new();
     LOG.call_once(|| {
         let filter = std::env::var("WRENN_TEST_LOG")
@@ -83,9 +89,18 @@ fn start() -> AgentHost {
             .with_writer(std::io::stderr)
             .init();
     });
+}
+
+fn start() -> AgentHost {
+    log();
+    // What is restored ahead would be in every count.
+    start_with(&[("WRENN_SPARES", "0")])
+}
+
+fn start_with(settings: &[(&str, &str)]) -> AgentHost {
     assert!(!BROKEN.load(Ordering::SeqCst), "no machine starts");
     let program = Path::new(env!("CARGO_BIN_EXE_wrenn-agent-under-test"));
-    let host = AgentHost::start(program).unwrap_or_else(|error| {
+    let host = AgentHost::start(program, settings).unwrap_or_else(|error| {
         BROKEN.store(true, Ordering::SeqCst);
         panic!("start the agent in a virtual host: {error:?}");
     });

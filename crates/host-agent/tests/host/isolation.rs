@@ -7,7 +7,7 @@ use wrenn_testkit::virtual_host_agent::AgentHost;
 use crate::fixture::{create_at_once, destroy, exec, get, host, sh};
 
 /// On the internet, as far as the test is concerned (a documentation address).
-const PUBLIC: &str = "203.0.113.2";
+pub(crate) const PUBLIC: &str = "203.0.113.2";
 /// In networks that are closed to guests: private, shared, link-local, of a metadata service, benchmarking.
 const PRIVATE: [&str; 6] = [
     "10.0.0.1",
@@ -33,7 +33,7 @@ for one in tries: one.join()
 ";
 
 /// Makes a namespace that has all these addresses, with an ssh server in it, and routes there.
-fn open_the_world(host: &AgentHost) {
+pub(crate) fn open_the_world(host: &AgentHost) {
     let mut script = "set -e; ip netns add outside
         ip link add out0 type veth peer name eth0 netns outside
         ip address add 192.0.2.1/30 dev out0; ip link set out0 up
@@ -49,7 +49,7 @@ fn open_the_world(host: &AgentHost) {
     host.shell(&script).expect("the world is made");
 }
 
-fn close_the_world(host: &AgentHost) {
+pub(crate) fn close_the_world(host: &AgentHost) {
     host.shell("kill $(ip netns pids outside); ip netns del outside")
         .expect("the world ends");
 }
@@ -62,7 +62,7 @@ fn host_end(host_ip: &str) -> String {
     std::net::Ipv4Addr::from_bits(base + 2 * slot).to_string()
 }
 
-fn reached(host: &AgentHost, from: SandboxId, targets: &[String]) -> Vec<String> {
+pub(crate) fn reached(host: &AgentHost, from: SandboxId, targets: &[String]) -> Vec<String> {
     let mut words = vec!["python3", "-c", CONNECT];
     words.extend(targets.iter().map(String::as_str));
     let tried = exec(host, from, &words).expect("it runs");

@@ -26,5 +26,6 @@ mod programs;
 mod random;
 mod room;
 mod sdk;
+mod spares;
 mod warm;
 mod working_sets;

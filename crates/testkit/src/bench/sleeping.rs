@@ -2,6 +2,8 @@
 //! same guest. Product and floor take turns.
 
 use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -30,6 +32,9 @@ const FORKS: usize = 8;
 /// Network slots and VMs that the agent keeps ready.
 const SLOTS: usize = 8;
 const VMS: usize = 4;
+/// Sandboxes that it keeps restored.
+const SPARES: usize = 2;
+const METRICS: &str = "127.0.0.1:9444";
 const JAILS: &str = "/var/lib/wrenn/run/firecracker";
 /// Memory of guests of which as much is dirty.
 const SIZES_MIB: [u32; 3] = [256, 1024, 2048];
@@ -72,6 +77,8 @@ pub async fn creations(agent: &Agent, floor: &BareSnapshot) -> Result<Vec<Row>> 
         whole > 0 && sandboxes() == 0
     })
     .await?;
+    // The first of a kind that is restored makes it the kind of which spares are made.
+    agent.destroy(agent.create().await?).await?;
     let (mut ready, mut started, mut floors) = (vec![], vec![], vec![]);
     for _ in 0..=CREATIONS {
         settled().await?;
@@ -85,7 +92,8 @@ pub async fn creations(agent: &Agent, floor: &BareSnapshot) -> Result<Vec<Row>> 
             agent.exec(&sandbox, &["true"]).await?;
             times.push(begun.elapsed());
             agent.destroy(sandbox).await?;
-            std::fs::write(FAILPOINTS, "ready.take=fail\n").context("arm failpoints")?;
+            let pools = "ready.take=fail\nspare.take=fail\n";
+            std::fs::write(FAILPOINTS, pools).context("arm failpoints")?;
         }
         warmly()?;
     }
@@ -219,7 +227,8 @@ pub async fn generations(agent: &Agent, floor: &BareSnapshot) -> Result<Vec<Row>
 /// When the agent or a guest fails.
 pub async fn sizes(agent: &Agent) -> Result<Vec<Row>> {
     // While one is made nothing can be measured.
-    std::fs::write(FAILPOINTS, "warm.after.record=fail\n").context("arm failpoints")?;
+    let none = "warm.after.record=fail\nspare.take=fail\n";
+    std::fs::write(FAILPOINTS, none).context("arm failpoints")?;
     let mut rows = Vec::new();
     let mut least = None;
     for memory_mib in SIZES_MIB {
@@ -271,8 +280,20 @@ fn sandboxes() -> usize {
 
 /// Waits until the agent has all ready that it keeps ready: to prepare it would slow down what is measured.
 async fn settled() -> Result<()> {
-    let are_full = || ready_vms() >= VMS && slots() >= SLOTS + VMS;
+    let are_full =
+        || ready_vms() >= VMS && slots() >= SLOTS + VMS + SPARES && spares() == Some(SPARES);
     until("the pools are full", are_full).await
+}
+
+/// Sandboxes that wait for their creation, as the agent tells.
+fn spares() -> Option<usize> {
+    let mut stream = TcpStream::connect(METRICS).ok()?;
+    let request = b"GET /metrics HTTP/1.1\r\nhost: agent\r\nconnection: close\r\n\r\n";
+    stream.write_all(request).ok()?;
+    let mut told = String::new();
+    stream.read_to_string(&mut told).ok()?;
+    let value = |line: &str| line.strip_prefix("wrenn_agent_spares ")?.parse().ok();
+    told.lines().find_map(value)
 }
 
 /// VMs that wait for a snapshot: those without a disk.

@@ -78,7 +78,7 @@ enum What {
 fn start(what: What) -> Result<()> {
     let wrenn = images::target_directory()?.join("release/wrenn");
     ensure!(wrenn.exists(), "{} is not built", wrenn.display());
-    let host = AgentHost::start(&wrenn)?;
+    let host = AgentHost::start(&wrenn, &[])?;
     let program = std::fs::read(std::env::current_exe()?).context("read this program")?;
     let speed = images::target_directory()?.join("x86_64-unknown-linux-gnu/envd/examples/speed");
     let speed = std::fs::read(&speed).with_context(|| format!("read {}", speed.display()))?;
