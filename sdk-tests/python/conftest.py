@@ -18,7 +18,7 @@ import e2b
 import pytest
 from packaging.version import Version
 
-from waiting import eventually
+from waiting import PATIENCE, eventually
 
 GUEST_URL = os.environ.get("WRENN_GUEST_URL")
 SECURED_PORT = 49984
@@ -63,7 +63,7 @@ def connected(kind, token, **options):
         envd_access_token=token,
         traffic_access_token=None,
         connection_config=e2b.ConnectionConfig(
-            sandbox_url=SECURED_URL, extra_sandbox_headers=headers, request_timeout=20, **options
+            sandbox_url=SECURED_URL, extra_sandbox_headers=headers, request_timeout=PATIENCE, **options
         ),
     )
 
@@ -83,7 +83,7 @@ def opened(envd):
     def opened(**options):
         if GUEST_URL:
             return connected(e2b.Sandbox, os.environ["WRENN_GUEST_TOKEN"], **options)
-        return e2b.Sandbox.create(request_timeout=20, **options)
+        return e2b.Sandbox.create(request_timeout=PATIENCE, **options)
 
     return opened
 
@@ -97,7 +97,7 @@ def sandbox(opened):
 async def async_sandbox(envd):
     if GUEST_URL:
         return connected(e2b.AsyncSandbox, os.environ["WRENN_GUEST_TOKEN"])
-    return await e2b.AsyncSandbox.create(request_timeout=20)
+    return await e2b.AsyncSandbox.create(request_timeout=PATIENCE)
 
 
 @pytest.fixture(scope="session")
@@ -134,7 +134,7 @@ def token():
         json.dumps({"accessToken": token}).encode(),
         {"Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(init, timeout=10) as answer:
+    with urllib.request.urlopen(init, timeout=PATIENCE) as answer:
         assert answer.status == 204
     yield token
     next(envd, None)

@@ -7,6 +7,8 @@ import urllib.request
 import e2b
 import pytest
 
+from waiting import PATIENCE
+
 
 @pytest.fixture
 def inside(secured, token):
@@ -16,7 +18,7 @@ def inside(secured, token):
 def refused(*request):
     """The message of a request that is answered with 401."""
     with pytest.raises(urllib.error.HTTPError) as raised:
-        urllib.request.urlopen(*request, timeout=10)
+        urllib.request.urlopen(*request, timeout=PATIENCE)
     with raised.value as answer:
         body = json.load(answer)
         assert (answer.status, body["code"]) == (401, 401)
@@ -61,14 +63,14 @@ def test_health_needs_no_token(secured, token):
 def test_a_signed_url_downloads(inside):
     inside.files.write("žluťoučký soubor", "text")
     for options in [{}, {"user": "user"}, {"use_signature_expiration": 60}]:
-        with urllib.request.urlopen(inside.download_url("žluťoučký soubor", **options), timeout=10) as answer:
+        with urllib.request.urlopen(inside.download_url("žluťoučký soubor", **options), timeout=PATIENCE) as answer:
             assert answer.read() == b"text"
 
 
 def test_a_signed_url_uploads(inside):
     url = inside.upload_url("uploaded", use_signature_expiration=60)
     kind = {"Content-Type": "application/octet-stream"}
-    with urllib.request.urlopen(urllib.request.Request(url, b"up", kind), timeout=10) as answer:
+    with urllib.request.urlopen(urllib.request.Request(url, b"up", kind), timeout=PATIENCE) as answer:
         assert json.load(answer) == [{"name": "uploaded", "path": "/home/user/uploaded", "type": "file"}]
     assert inside.files.read("uploaded") == "up"
 

@@ -6,6 +6,8 @@ import io
 import e2b
 import pytest
 
+from waiting import PATIENCE
+
 CREATE, REMOVE, WRITE = (e2b.FilesystemEventType[name] for name in ["CREATE", "REMOVE", "WRITE"])
 
 
@@ -28,7 +30,7 @@ class Events:
             self.news.notify_all()
 
     async def until(self, holds):
-        async with asyncio.timeout(10), self.news:
+        async with asyncio.timeout(PATIENCE), self.news:
             await self.news.wait_for(lambda: holds(self))
 
 
@@ -40,12 +42,12 @@ async def failure(awaitable):
 
 async def test_a_result_holds_output_and_exit_code(async_sandbox):
     assert await async_sandbox.is_running()
-    result = await async_sandbox.commands.run("echo out; echo err >&2", timeout=20)
+    result = await async_sandbox.commands.run("echo out; echo err >&2", timeout=PATIENCE)
     assert (result.stdout, result.stderr, result.exit_code) == ("out\n", "err\n", 0)
 
 
 async def test_an_exit_code_that_is_not_zero_raises(async_sandbox):
-    error = await failure(async_sandbox.commands.run("echo out; exit 3", timeout=20))
+    error = await failure(async_sandbox.commands.run("echo out; exit 3", timeout=PATIENCE))
     assert (error.exit_code, error.stdout, error.error) == (3, "out\n", "exit status 3")
 
 
@@ -61,12 +63,12 @@ async def test_callbacks_may_be_coroutines(async_sandbox):
         await asyncio.sleep(0)
         shown.append(text)
 
-    await async_sandbox.commands.run("seq 1000", on_stdout=show, timeout=20)
+    await async_sandbox.commands.run("seq 1000", on_stdout=show, timeout=PATIENCE)
     assert "".join(shown) == "".join(f"{n}\n" for n in range(1, 1001))
 
 
 async def test_a_background_command_is_fed_listed_and_waited_for(async_sandbox):
-    handle = await async_sandbox.commands.run("cat", background=True, stdin=True, timeout=20)
+    handle = await async_sandbox.commands.run("cat", background=True, stdin=True, timeout=PATIENCE)
     assert [one.pid for one in await async_sandbox.commands.list()] == [handle.pid]
     await handle.send_stdin("one\n")
     await async_sandbox.commands.send_stdin(handle.pid, b"two\n")
@@ -75,7 +77,7 @@ async def test_a_background_command_is_fed_listed_and_waited_for(async_sandbox):
 
 
 async def test_a_killed_command_says_so(async_sandbox):
-    handle = await async_sandbox.commands.run("sleep 60", background=True, timeout=20)
+    handle = await async_sandbox.commands.run("sleep 60", background=True, timeout=PATIENCE)
     assert await handle.kill()
     assert (await failure(handle.wait())).error == "signal: killed"
     assert not await async_sandbox.commands.kill(4_000_000)
@@ -87,36 +89,36 @@ async def test_a_time_limit_raises(async_sandbox):
 
 
 async def test_leaving_a_command_leaves_it_running(async_sandbox):
-    handle = await async_sandbox.commands.run("read -r line; echo $line; exit 9", background=True, stdin=True, timeout=20)
+    handle = await async_sandbox.commands.run("read -r line; echo $line; exit 9", background=True, stdin=True, timeout=PATIENCE)
     await handle.disconnect()
-    again = await async_sandbox.commands.connect(handle.pid, timeout=20)
+    again = await async_sandbox.commands.connect(handle.pid, timeout=PATIENCE)
     await again.send_stdin("back\n")
     error = await failure(again.wait())
     assert (error.stdout, error.exit_code) == ("back\n", 9)
 
 
 async def test_connecting_after_the_end_gives_the_end(async_sandbox):
-    handle = await async_sandbox.commands.run("exit 7", background=True, timeout=20)
+    handle = await async_sandbox.commands.run("exit 7", background=True, timeout=PATIENCE)
     await failure(handle.wait())
-    again = await async_sandbox.commands.connect(handle.pid, timeout=20)
+    again = await async_sandbox.commands.connect(handle.pid, timeout=PATIENCE)
     assert (await failure(again.wait())).exit_code == 7
 
 
 async def test_a_cancelled_call_leaves_the_command_running(async_sandbox):
-    task = asyncio.create_task(async_sandbox.commands.run("read -r line; exit 6", stdin=True, timeout=20))
-    async with asyncio.timeout(10):
+    task = asyncio.create_task(async_sandbox.commands.run("read -r line; exit 6", stdin=True, timeout=PATIENCE))
+    async with asyncio.timeout(PATIENCE):
         while not (running := await async_sandbox.commands.list()):
             await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    again = await async_sandbox.commands.connect(running[0].pid, timeout=20)
+    again = await async_sandbox.commands.connect(running[0].pid, timeout=PATIENCE)
     await again.send_stdin("end\n")
     assert (await failure(again.wait())).exit_code == 6
 
 
 async def test_a_hundred_commands_at_once_have_each_their_own_output(async_sandbox):
-    results = await asyncio.gather(*(async_sandbox.commands.run(f"echo {n}", timeout=40) for n in range(100)))
+    results = await asyncio.gather(*(async_sandbox.commands.run(f"echo {n}", timeout=PATIENCE) for n in range(100)))
     assert [result.stdout for result in results] == [f"{n}\n" for n in range(100)]
 
 
@@ -234,7 +236,7 @@ async def test_watching_what_is_missing_or_a_file_raises(async_sandbox, folder):
 async def test_a_terminal_is_used_resized_and_left(async_sandbox):
     shown = []
     size = e2b.PtySize(rows=24, cols=80)
-    handle = await async_sandbox.pty.create(size, on_data=shown.append, timeout=20)
+    handle = await async_sandbox.pty.create(size, on_data=shown.append, timeout=PATIENCE)
     await async_sandbox.pty.resize(handle.pid, e2b.PtySize(rows=40, cols=120))
     await async_sandbox.pty.send_stdin(handle.pid, b"echo size $(stty size) end; exit 4\n")
     assert (await failure(handle.wait())).exit_code == 4
@@ -242,8 +244,8 @@ async def test_a_terminal_is_used_resized_and_left(async_sandbox):
 
 
 async def test_a_terminal_is_killed_and_another_handle_sees_it(async_sandbox):
-    handle = await async_sandbox.pty.create(e2b.PtySize(rows=24, cols=80), on_data=lambda _: None, timeout=20)
-    other = await async_sandbox.pty.connect(handle.pid, on_data=lambda _: None, timeout=20)
+    handle = await async_sandbox.pty.create(e2b.PtySize(rows=24, cols=80), on_data=lambda _: None, timeout=PATIENCE)
+    other = await async_sandbox.pty.connect(handle.pid, on_data=lambda _: None, timeout=PATIENCE)
     assert await async_sandbox.pty.kill(handle.pid)
     assert (await failure(handle.wait())).error == "signal: killed"
     assert (await failure(other.wait())).error == "signal: killed"

@@ -5,11 +5,11 @@ import threading
 import e2b
 import pytest
 
-from waiting import eventually
+from waiting import PATIENCE, eventually
 
 
 def start(sandbox, command, **options):
-    options.setdefault("timeout", 20)
+    options.setdefault("timeout", PATIENCE)
     return sandbox.commands.run(command, background=True, **options)
 
 
@@ -131,7 +131,7 @@ def test_a_time_limit_of_zero_is_none(sandbox):
 def test_a_command_ended_by_its_time_limit_says_killed_to_others(sandbox):
     handle = start(sandbox, "echo ready; sleep 300", timeout=2)
     assert first_output(handle) == "ready\n"
-    other = sandbox.commands.connect(handle.pid, timeout=20)
+    other = sandbox.commands.connect(handle.pid, timeout=PATIENCE)
     with pytest.raises(e2b.TimeoutException):
         handle.wait()
     assert failure(other).error == "signal: killed"
@@ -140,7 +140,7 @@ def test_a_command_ended_by_its_time_limit_says_killed_to_others(sandbox):
 def test_whoever_connects_gets_what_follows_and_the_end(sandbox):
     handle = start(sandbox, "echo ready; read -r line; echo $line; exit 5", stdin=True)
     assert first_output(handle) == "ready\n"
-    other = sandbox.commands.connect(handle.pid, timeout=20)
+    other = sandbox.commands.connect(handle.pid, timeout=PATIENCE)
     assert other.pid == handle.pid
     other.send_stdin("both\n")
     assert (failure(handle).stdout, failure(other).stdout) == ("ready\nboth\n", "both\n")
@@ -149,7 +149,7 @@ def test_whoever_connects_gets_what_follows_and_the_end(sandbox):
 
 def test_many_subscribers_get_the_same_bytes(sandbox):
     handle = start(sandbox, "read -r line; seq 300000", stdin=True)
-    others = [sandbox.commands.connect(handle.pid, timeout=20) for _ in range(4)]
+    others = [sandbox.commands.connect(handle.pid, timeout=PATIENCE) for _ in range(4)]
     results = [None] * len(others)
 
     def collect(index):
@@ -169,7 +169,7 @@ def test_many_subscribers_get_the_same_bytes(sandbox):
 def test_connecting_after_the_end_gives_the_end(sandbox):
     handle = start(sandbox, "exit 7")
     assert failure(handle).exit_code == 7
-    assert failure(sandbox.commands.connect(handle.pid, timeout=20)).exit_code == 7
+    assert failure(sandbox.commands.connect(handle.pid, timeout=PATIENCE)).exit_code == 7
 
 
 def test_connecting_to_what_never_was_is_not_found(sandbox):
@@ -192,7 +192,7 @@ def test_leaving_a_command_leaves_it_running(sandbox, folder):
     pid = handle.pid
     # Its output has nowhere to go now, and it must neither block nor die of that.
     sandbox.commands.send_stdin(pid, "survived\n")
-    assert sandbox.commands.connect(pid, timeout=20).wait().exit_code == 0
+    assert sandbox.commands.connect(pid, timeout=PATIENCE).wait().exit_code == 0
     assert sandbox.files.read(f"{folder}/end") == "survived\n"
 
 
@@ -200,7 +200,7 @@ def test_coming_back_to_a_command_that_was_left(sandbox):
     handle = start(sandbox, "echo one; read -r line; echo $line", stdin=True)
     assert first_output(handle) == "one\n"
     handle.disconnect()
-    again = sandbox.commands.connect(handle.pid, timeout=20)
+    again = sandbox.commands.connect(handle.pid, timeout=PATIENCE)
     again.send_stdin("two\n")
     assert again.wait().stdout == "two\n"
 

@@ -6,9 +6,11 @@ import threading
 import e2b
 import pytest
 
+from waiting import PATIENCE
+
 
 def run(sandbox, command, **options):
-    return sandbox.commands.run(command, timeout=20, **options)
+    return sandbox.commands.run(command, timeout=PATIENCE, **options)
 
 
 def failure(sandbox, command, **options):

@@ -7,6 +7,8 @@ import urllib.request
 
 import pytest
 
+from waiting import PATIENCE
+
 NOISE = b"".join(hashlib.sha256(str(n).encode()).digest() for n in range(20_000))
 
 
@@ -32,7 +34,7 @@ def test_a_download_is_compressed_only_where_that_is_preferred(sandbox, folder, 
     data = b"z" * 1_000_000
     sandbox.files.write(f"{folder}/file", data)
     request = urllib.request.Request(sandbox.download_url(f"{folder}/file"), headers={"Accept-Encoding": accepted})
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         body = answer.read()
         assert answer.headers["Content-Encoding"] == encoding
     assert (gzip.decompress(body) if encoding else body) == data

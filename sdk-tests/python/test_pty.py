@@ -3,7 +3,7 @@
 import e2b
 import pytest
 
-from waiting import eventually
+from waiting import PATIENCE, eventually
 
 UNKNOWN = 4_000_000
 
@@ -47,7 +47,7 @@ def terminal(sandbox):
     opened = []
 
     def terminal(rows=24, cols=80, **options):
-        options.setdefault("timeout", 20)
+        options.setdefault("timeout", PATIENCE)
         handle = sandbox.pty.create(e2b.PtySize(rows=rows, cols=cols), **options)
         opened.append(handle)
         return Terminal(sandbox, handle)
@@ -67,7 +67,7 @@ def test_a_terminal_runs_a_shell(terminal):
 
 def test_all_output_is_shown_to_a_callback(sandbox):
     shown = []
-    handle = sandbox.pty.create(e2b.PtySize(rows=24, cols=80), timeout=20)
+    handle = sandbox.pty.create(e2b.PtySize(rows=24, cols=80), timeout=PATIENCE)
     sandbox.pty.send_stdin(handle.pid, b"echo $((40+2)); exit\n")
     assert handle.wait(on_pty=shown.append).exit_code == 0
     assert b"42\r\n" in b"".join(shown)
@@ -166,7 +166,7 @@ def test_whoever_connects_sees_what_follows(terminal, sandbox):
     first = terminal()
     first.type("stty -echo; echo rea''dy\n")
     first.until("ready\r\n")
-    second = Terminal(sandbox, sandbox.pty.connect(first.pid, timeout=20))
+    second = Terminal(sandbox, sandbox.pty.connect(first.pid, timeout=PATIENCE))
     second.type("echo both\n")
     first.until("both\r\n")
     second.until("both\r\n")
@@ -179,7 +179,7 @@ def test_leaving_a_terminal_leaves_it_running(terminal, sandbox):
     shell.type("own=kept; echo rea''dy\n")
     shell.until("ready")
     shell.handle.disconnect()
-    again = Terminal(sandbox, sandbox.pty.connect(shell.pid, timeout=20))
+    again = Terminal(sandbox, sandbox.pty.connect(shell.pid, timeout=PATIENCE))
     again.type('echo "value $own"\n')
     again.until("value kept")
 

@@ -5,12 +5,14 @@ import hashlib
 import e2b
 import pytest
 
+from waiting import PATIENCE
+
 UNKNOWN = 4_000_000
 
 
 @pytest.fixture
 def start(sandbox):
-    return lambda command: sandbox.commands.run(command, background=True, stdin=True, timeout=20)
+    return lambda command: sandbox.commands.run(command, background=True, stdin=True, timeout=PATIENCE)
 
 
 def test_input_is_read_until_it_is_closed(start):
