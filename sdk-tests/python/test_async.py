@@ -118,7 +118,7 @@ async def test_a_cancelled_call_leaves_the_command_running(async_sandbox):
 
 
 async def test_a_hundred_commands_at_once_have_each_their_own_output(async_sandbox):
-    results = await asyncio.gather(*(async_sandbox.commands.run(f"echo {n}", timeout=PATIENCE) for n in range(100)))
+    results = await asyncio.gather(*(async_sandbox.commands.run(f"echo {n}", timeout=2 * PATIENCE) for n in range(100)))
     assert [result.stdout for result in results] == [f"{n}\n" for n in range(100)]
 
 
