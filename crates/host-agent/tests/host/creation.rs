@@ -61,13 +61,14 @@ fn a_creation_that_fails_at_any_step_leaves_nothing_behind() {
     let host = host();
     let before = host.census().expect("count");
     for (at, (way, step)) in points(10).into_iter().enumerate() {
-        let actions = ["fail", "fail-twice"];
+        let both = ["fail", "fail-twice"];
         let whole = std::env::var_os("WRENN_SOAK").is_some();
-        for action in if whole {
-            &actions[..]
+        let actions = if whole {
+            &both[..]
         } else {
-            &actions[at % 2..][..1]
-        } {
+            &both[at % 2..][..1]
+        };
+        for action in actions {
             host.arm(&format!("create.after.{step}={action}\n{way}"))
                 .expect("arm");
             let request = create_request(&host, SandboxId::new());

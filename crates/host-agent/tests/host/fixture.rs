@@ -73,12 +73,6 @@ fn idle() -> MutexGuard<'static, Vec<AgentHost>> {
     IDLE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A machine of one test, whose agent has these settings.
-pub(crate) fn own(settings: &[(&str, &str)]) -> AgentHost {
-    log();
-    start_with(settings)
-}
-
 fn log() {
     static LOG: Once = Once::new();
     LOG.call_once(|| {
@@ -92,12 +86,13 @@ fn log() {
 }
 
 fn start() -> AgentHost {
-    log();
     // What is restored ahead would be in every count.
-    start_with(&[("WRENN_SPARES", "0")])
+    own(&[("WRENN_SPARES", "0")])
 }
 
-fn start_with(settings: &[(&str, &str)]) -> AgentHost {
+/// Starts a machine whose agent has these settings.
+pub(crate) fn own(settings: &[(&str, &str)]) -> AgentHost {
+    log();
     assert!(!BROKEN.load(Ordering::SeqCst), "no machine starts");
     let program = Path::new(env!("CARGO_BIN_EXE_wrenn-agent-under-test"));
     let host = AgentHost::start(program, settings).unwrap_or_else(|error| {
