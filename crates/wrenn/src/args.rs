@@ -106,3 +106,28 @@ pub(crate) enum Command {
     #[command(hide = true)]
     Supervise(supervise::Arguments),
 }
+
+/// `wrenn page-server` alone: a restoration waits for it, and to make the whole tree of commands takes longer than
+/// the rest of its start.
+#[derive(Debug, Parser)]
+pub(crate) struct PageServerArguments {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: OnlyPageServer,
+}
+
+#[derive(Debug, Subcommand)]
+enum OnlyPageServer {
+    PageServer(page_server::Arguments),
+}
+
+impl From<PageServerArguments> for Arguments {
+    fn from(parsed: PageServerArguments) -> Self {
+        let OnlyPageServer::PageServer(arguments) = parsed.command;
+        Self {
+            global: parsed.global,
+            command: Command::PageServer(arguments),
+        }
+    }
+}

@@ -18,10 +18,10 @@ mod units;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::{CommandFactory, FromArgMatches, Parser};
 
 use crate::{
-    args::Arguments,
+    args::{Arguments, PageServerArguments},
     context::Context,
     error::{CliError, Exit},
 };
@@ -42,11 +42,15 @@ fn main() -> ExitCode {
 }
 
 fn parse() -> Result<Arguments, ExitCode> {
-    let command = Arguments::command();
-    let parsed = if std::env::args_os()
-        .nth(1)
-        .is_some_and(|first| first == "--version")
+    let first = std::env::args_os().nth(1);
+    let is_first = |word: &str| first.as_ref().is_some_and(|first| first == word);
+    if is_first("page-server")
+        && let Ok(arguments) = PageServerArguments::try_parse()
     {
+        return Ok(arguments.into());
+    }
+    let command = Arguments::command();
+    let parsed = if is_first("--version") {
         command.try_get_matches_from(
             ["wrenn", "version"]
                 .map(Into::into)

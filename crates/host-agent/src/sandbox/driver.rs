@@ -458,7 +458,8 @@ impl Driver {
             kind: "resume",
             superseded: superseded.clone(),
         };
-        let copy = self.copy.take();
+        // One that is still being made would only compete for the disk and the processors.
+        let copy = self.copy.take().filter(FlatCopy::is_made);
         let work = steps.resume(&mut manifest, &snapshot, copy.as_ref(), &mut stack);
         let (resumed, destroy) = self.overtakeable(&superseded, work).await;
         drop(copy); // the jail has a link of its own

@@ -180,6 +180,11 @@ impl FlatCopies {
 }
 
 impl FlatCopy {
+    /// Whether it is there.
+    pub(crate) fn is_made(&self) -> bool {
+        matches!(*self.0.state(), State::Made(..))
+    }
+
     /// The copy, if it is whole and as it was made; from now on it is not given up.
     pub(crate) fn file(&self) -> Option<&Path> {
         let mut state = self.0.state();

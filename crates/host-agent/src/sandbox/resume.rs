@@ -1,6 +1,6 @@
 //! Resumption, as ordered steps that each push a guard:
 //!
-//! check → slot and VMM, beside scratch and disk → place → (page server) → load → `/init` → record → merge
+//! check → slot, VMM and page server, beside scratch and disk → place → load → `/init` → record → merge
 //!
 //! Until the record says that the sandbox runs, the snapshot and the disk under it are as they were: a
 //! resumption that fails is taken down to them and may be tried again.
@@ -12,7 +12,7 @@ use std::{
 
 use wrenn_block::{CowFile, DeviceName, DiskSize, SnapshotDevice};
 use wrenn_firecracker::{
-    Vm,
+    Companion, JailedVm, Vm,
     api::types::{MemoryBackend, MemoryBackendType, SnapshotLoad},
 };
 
@@ -103,19 +103,31 @@ impl Steps<'_> {
             Role::Spare => None, // nobody is to wait for it
             _ => Some(self.permit().await?),
         };
-        let (disk, ready) = tokio::join!(self.disk(manifest, &directory), self.ready(manifest));
+        let served = async {
+            let (slot, vm) = self.ready(manifest).await?;
+            let server = match flat {
+                Some(_) => None,
+                None => Some(
+                    self.pages(manifest, &generation, &directory, (&vm, slot.uid()))
+                        .await,
+                ),
+            };
+            // Slot and VM are the stack's, whatever became of the server.
+            Ok::<_, StartError>((slot, vm, server))
+        };
+        let (disk, ready) = tokio::join!(self.disk(manifest, &directory), served);
         let disk = disk.map(|(scratch, disk)| {
             let number = disk.device_number();
             stack.push(Guard::Scratch(scratch));
             stack.push(Guard::Disk(disk));
             number
         });
-        let ready = ready.map(|(slot, vm)| {
+        let ready = ready.map(|(slot, vm, server)| {
             let at = (slot.slot(), slot.uid());
             stack.push(Guard::Slot(slot));
-            (at, vm)
+            (at, vm, server)
         });
-        let (disk, (slot, vm)) = (disk?, ready?);
+        let (disk, (slot, vm, server)) = (disk?, ready?);
         let vmstate = generation.join(VMSTATE);
         let mut files: Vec<(&Path, &str)> = vec![(&vmstate, VMSTATE)];
         if let Some(flat) = &flat {
@@ -130,30 +142,13 @@ impl Steps<'_> {
                 "the snapshot is of another version of the VMM",
             )));
         }
-        let backend = match (flat, stack.vm()) {
-            (Some(_), _) => MemoryBackend {
+        let backend = match server.transpose()? {
+            None => MemoryBackend {
                 backend_type: MemoryBackendType::File,
                 backend_path: Path::new("/").join(MEMORY),
             },
-            (None, None) => return Err(StartError::Stopping),
-            (None, Some(vm)) => {
-                let (jail, cgroup) = (vm.root(), vm.cgroup());
-                let server = PageServer {
-                    snapshot: &generation,
-                    directory: &directory,
-                    template: (manifest.state == State::Starting)
-                        .then(|| host.snapshot_template(manifest.template_id)),
-                    jail: &jail,
-                    owner: slot.1,
-                    cgroup,
-                };
-                let pages = async {
-                    let identity = server.start(host).await?;
-                    vm.companion(identity)?.ok_or(pages::Error::Gone.into())
-                };
-                let pages = self.host_step("pages", pages).await?;
-                stack.push(Guard::Pages(pages));
-                self.passed("pages")?;
+            Some(server) => {
+                stack.push(Guard::Pages(server));
                 MemoryBackend {
                     backend_type: MemoryBackendType::Uffd,
                     backend_path: Path::new("/").join(pages::SOCKET),
@@ -196,6 +191,34 @@ impl Steps<'_> {
         host.hush();
         self.passed("running")?;
         Ok(envd)
+    }
+
+    /// The page server of the VM, as part of it.
+    async fn pages(
+        &self,
+        manifest: &Manifest,
+        snapshot: &Path,
+        directory: &Path,
+        (vm, owner): (&JailedVm, u32),
+    ) -> Result<Companion, StartError> {
+        let host = self.host;
+        let (jail, cgroup) = (vm.root(), vm.cgroup());
+        let server = PageServer {
+            snapshot,
+            directory,
+            template: (manifest.state == State::Starting)
+                .then(|| host.snapshot_template(manifest.template_id)),
+            jail: &jail,
+            owner,
+            cgroup,
+        };
+        let pages = async {
+            let identity = server.start(host).await?;
+            vm.companion(identity)?.ok_or(pages::Error::Gone.into())
+        };
+        let pages = self.host_step("pages", pages).await?;
+        self.passed("pages")?;
+        Ok(pages)
     }
 
     /// The sandbox's disk, with a file over it that takes what the guest writes until it is known to run.

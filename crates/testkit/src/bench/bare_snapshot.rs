@@ -35,8 +35,6 @@ pub struct BareSnapshot {
 #[derive(Debug)]
 pub struct Restored {
     process: Child,
-    socket: PathBuf,
-    directory: PathBuf,
     /// From the start of the process to the guest's first answer.
     pub took: Duration,
 }
@@ -63,6 +61,22 @@ impl BareSnapshot {
         Ok(snapshot)
     }
 
+    /// Writes its memory anew, as each pause of a sandbox does: what a machine, or its emulator, remembers of pages
+    /// that it ran before is of no use to the next restore.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub async fn renew(&self) -> Result<()> {
+        let memory = self.directory.join("floor.memory");
+        let renewed = self.directory.join("floor.memory.new");
+        tokio::fs::copy(&memory, &renewed)
+            .await
+            .context("copy the bare VM's memory")?;
+        tokio::fs::rename(&renewed, &memory)
+            .await
+            .context("put it in place")
+    }
+
     /// Restores it.
     ///
     /// # Errors
@@ -83,8 +97,6 @@ impl BareSnapshot {
         self.answers(&mut process).await?;
         Ok(Restored {
             process,
-            socket,
-            directory: self.directory.clone(),
             took: begun.elapsed(),
         })
     }
@@ -120,23 +132,6 @@ impl BareSnapshot {
 }
 
 impl Restored {
-    /// Writes what it has changed as a difference, to the disk, and ends it; how long that took.
-    ///
-    /// # Errors
-    /// When Firecracker does not answer.
-    pub async fn difference(mut self) -> Result<Duration> {
-        let begun = Instant::now();
-        pause(&self.socket).await?;
-        snapshot_to(&self.socket, "Diff", &self.directory, "difference").await?;
-        for name in ["difference.vmstate", "difference.memory"] {
-            let file = std::fs::File::open(self.directory.join(name));
-            file.and_then(|file| file.sync_all()).context("sync")?;
-        }
-        let took = begun.elapsed();
-        self.end().await?;
-        Ok(took)
-    }
-
     /// Ends it.
     ///
     /// # Errors
@@ -147,6 +142,23 @@ impl Restored {
             .await
             .context("end the bare Firecracker")
     }
+}
+
+/// How long Firecracker alone takes to write what a VM has changed as a difference, and the disk to keep it: a
+/// sandbox's, whose jail is `root`. The VM stands still then, and whoever pauses it next loses what it changed.
+///
+/// # Errors
+/// When Firecracker does not answer.
+pub async fn difference(root: &Path) -> Result<Duration> {
+    let socket = root.join("api.sock");
+    let begun = Instant::now();
+    pause(&socket).await?;
+    snapshot_to(&socket, "Diff", Path::new("/"), "difference").await?;
+    for name in ["difference.vmstate", "difference.memory"] {
+        let file = std::fs::File::open(root.join(name));
+        file.and_then(|file| file.sync_all()).context("sync")?;
+    }
+    Ok(begun.elapsed())
 }
 
 async fn pause(socket: &Path) -> Result<()> {

@@ -13,8 +13,8 @@ use tokio::time::sleep;
 
 use super::{
     Row,
-    agent::{Agent, MEMORY_MIB},
-    bare_snapshot::BareSnapshot,
+    agent::{Agent, MEMORY_MIB, Sandbox},
+    bare_snapshot::{BareSnapshot, difference},
     percentile,
 };
 
@@ -126,9 +126,13 @@ pub async fn generations(agent: &Agent, floor: &BareSnapshot) -> Result<Vec<Row>
     let mut private = 0.0;
     for generation in 1..=GENERATIONS {
         settled().await?;
-        let restored = floor.restore().await?;
+        floor.renew().await?;
+        let mut restored = floor.restore().await?;
         floors.push(restored.took);
-        bare_pauses.push(restored.difference().await?);
+        restored.end().await?;
+        if matches!(generation, 2 | RESTED..) {
+            bare_pauses.push(bare_pause(agent).await?);
+        }
         let begun = Instant::now();
         agent.pause(&sandbox).await?;
         match generation {
@@ -139,8 +143,7 @@ pub async fn generations(agent: &Agent, floor: &BareSnapshot) -> Result<Vec<Row>
         let is_rested = generation + 1 >= RESTED;
         let is_without = generation % 2 == 1;
         if is_rested {
-            let copy = format!("{FLAT}/{}-{generation}", sandbox.id());
-            until("there is a flat copy", || is_made(Path::new(&copy))).await?;
+            rest(&sandbox, generation).await?;
         } else if is_without {
             for name in ["working-set", "working-set.new"] {
                 let _ = std::fs::remove_file(directory.join(name)); // it may not be there
@@ -263,6 +266,27 @@ pub async fn sizes(agent: &Agent) -> Result<Vec<Row>> {
         "the least is every other sandbox's"
     );
     Ok(rows)
+}
+
+/// A pause by Firecracker alone of a sandbox that was resumed and used as those that the agent pauses.
+async fn bare_pause(agent: &Agent) -> Result<Duration> {
+    let sandbox = agent.create().await?;
+    agent.pause(&sandbox).await?;
+    rest(&sandbox, 2).await?; // the first is what it was made from
+    agent.resume(&sandbox).await?;
+    agent.exec(&sandbox, &["true"]).await?;
+    let record = std::fs::read(Path::new(STATE).join(sandbox.id()).join("manifest.json"))?;
+    let record: serde_json::Value = serde_json::from_slice(&record)?;
+    let vm = record["live"]["vm"].as_str().context("find its VM")?;
+    let took = difference(&Path::new(JAILS).join(vm).join("root")).await?;
+    agent.destroy(sandbox).await?;
+    Ok(took)
+}
+
+/// Until there is a flat copy of the memory of this pause.
+async fn rest(sandbox: &Sandbox, generation: usize) -> Result<()> {
+    let copy = PathBuf::from(format!("{FLAT}/{}-{generation}", sandbox.id()));
+    until("there is a flat copy", || is_made(&copy)).await
 }
 
 async fn until(what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
