@@ -8,6 +8,7 @@ mod fuzz;
 #[cfg(test)]
 mod invariants;
 mod programs;
+mod python;
 mod sdk;
 mod tiers;
 

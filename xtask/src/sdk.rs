@@ -1,23 +1,21 @@
 //! The SDK's tests: the guest agent driven by the published Python package, in each version that
 //! `sdk-tests/python/requirements` pins.
 //!
-//! A virtual environment is made once for a content of its requirements. Where the tests run, the
-//! `namespace` script says.
+//! Where the tests run, the `namespace` script says.
 
 use std::{
-    collections::hash_map::DefaultHasher,
     fs,
-    hash::{Hash, Hasher},
     path::{Path, PathBuf},
     process::Command,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
-use crate::{envd, tiers::say};
-
-/// Debian's own, not one of the caller's: only this machine's `/usr` is there where the tests run.
-const PYTHON: &str = "/usr/bin/python3";
+use crate::{
+    envd,
+    python::{environment, succeed, work},
+    tiers::say,
+};
 
 /// Runs the tests with every pinned version of the package against the static guest agent.
 pub(crate) fn run() -> Result<()> {
@@ -41,10 +39,6 @@ fn tests() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../sdk-tests/python")
 }
 
-fn work() -> PathBuf {
-    envd::target_directory().join("sdk")
-}
-
 /// The requirements of each version, oldest first.
 fn pinned() -> Result<Vec<PathBuf>> {
     let directory = tests().join("requirements");
@@ -56,42 +50,4 @@ fn pinned() -> Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
-}
-
-/// The virtual environment with these requirements, made if it is not there.
-fn environment(requirements: &Path) -> Result<PathBuf> {
-    let mut hasher = DefaultHasher::new();
-    fs::read(requirements)
-        .with_context(|| format!("read {}", requirements.display()))?
-        .hash(&mut hasher);
-    // Another minor version of Python looks for its packages elsewhere.
-    fs::canonicalize(PYTHON)
-        .with_context(|| format!("find {PYTHON}"))?
-        .hash(&mut hasher);
-    let made = work().join(format!("venv-{:016x}", hasher.finish()));
-    if made.exists() {
-        return Ok(made);
-    }
-    let fresh = made.with_extension("new");
-    succeed(
-        Command::new(PYTHON)
-            .args(["-m", "venv", "--clear"])
-            .arg(&fresh),
-    )?;
-    succeed(
-        Command::new(fresh.join("bin/python"))
-            .args(["-m", "pip", "install", "--quiet", "--require-hashes"])
-            .args(["--only-binary=:all:", "--disable-pip-version-check"])
-            .arg("--requirement")
-            .arg(requirements),
-    )?;
-    fs::rename(&fresh, &made).with_context(|| format!("rename {}", fresh.display()))?;
-    Ok(made)
-}
-
-fn succeed(command: &mut Command) -> Result<()> {
-    let shown = format!("{:?}", command.get_program());
-    let status = command.status().with_context(|| format!("start {shown}"))?;
-    ensure!(status.success(), "{shown} ended with {status}");
-    Ok(())
 }

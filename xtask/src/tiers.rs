@@ -4,7 +4,7 @@
 //! tested is what is shipped and a cold run compiles each crate once.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::{
     envd, fuzz,
     programs::{self, Program},
-    sdk,
+    python, sdk,
 };
 
 /// How much of the long proofs to run.
@@ -65,18 +65,7 @@ const TIERS: [Tier; 9] = [
     Tier {
         name: "service",
         proves: "each program against real PostgreSQL and Redis and a simulated agent",
-        work: |run| {
-            [
-                "wrenn-firecracker",
-                "wrenn-envd",
-                "wrenn-memory",
-                "wrenn-database",
-                "wrenn-control-plane",
-                "wrenn",
-            ]
-            .iter()
-            .try_for_each(|package| run.one(package, "it", &[]))
-        },
+        work: service,
     },
     Tier {
         name: "sdk",
@@ -187,6 +176,23 @@ fn build(run: &mut Run) -> Result<()> {
         run.clippy = Some(Clippy::begin()?);
     }
     Ok(())
+}
+
+fn service(run: &mut Run) -> Result<()> {
+    for package in [
+        "wrenn-firecracker",
+        "wrenn-envd",
+        "wrenn-memory",
+        "wrenn-database",
+        "wrenn-control-plane",
+        "wrenn",
+    ] {
+        run.one(package, "it", &[])?;
+    }
+    let tools = python::environment(Path::new("sdk-tests/schemathesis/requirements.txt"))?;
+    let api = programs::find(&run.programs, "wrenn-control-plane", "api")?;
+    let schemathesis = tools.join("bin/schemathesis");
+    run.start(api, &[], &[("WRENN_SCHEMATHESIS", schemathesis)])
 }
 
 /// Two at once, each with one virtual host at a time: that has one processor where it is emulated.

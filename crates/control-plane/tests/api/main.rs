@@ -1,0 +1,82 @@
+//! The published `schemathesis` against a running control plane with its own document: whatever it sends, no answer
+//! is a server error, and none is outside of what the document says.
+//!
+//! `WRENN_SCHEMATHESIS` names the program, as `cargo xtask test service` does. Its seed is fixed; with `WRENN_SOAK` it
+//! sends ten times as much.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{process::Stdio, time::Duration};
+
+use tokio::{process::Command, time::timeout};
+use wrenn_testkit::{
+    control_plane::{Options, World},
+    simulated_agent::Capacity,
+};
+
+const PROGRAM: &str = "WRENN_SCHEMATHESIS";
+/// What makes two runs alike.
+const SEED: &str = "20261123";
+/// Requests for each operation, beside those that cover its parameters one by one.
+const EXAMPLES: u32 = 10;
+/// What an answer is asked.
+const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
+                      response_headers_conformance,response_schema_conformance";
+/// For the whole.
+const PATIENCE: Duration = Duration::from_secs(1200);
+
+/// Sends what schemathesis thinks of, with this header.
+async fn check(header: &dyn Fn(&World) -> String) {
+    let program = std::env::var_os(PROGRAM)
+        .unwrap_or_else(|| panic!("{PROGRAM} is not set: cargo xtask test service sets it"));
+    let world = World::new().await.unwrap();
+    let settings = vec![("WRENN_RATE_LIMITS", "off".to_owned())];
+    let replica = world
+        .replica(Options {
+            settings,
+            ..Options::default()
+        })
+        .unwrap();
+    // Room for whatever it asks for: a host without room is an honest 503.
+    let capacity = Capacity {
+        cpu_cores: 4096,
+        memory_mib: 64 << 20,
+        disk_mib: 1 << 30,
+    };
+    let _agent = world.agent(&replica, capacity).await.unwrap();
+    let examples = match std::env::var_os("WRENN_SOAK") {
+        Some(_) => EXAMPLES * 10,
+        None => EXAMPLES,
+    };
+    let document = format!("{}/openapi.json", replica.base_url());
+    let directory = tempfile::tempdir().unwrap();
+    let run = Command::new(program)
+        .arg("run")
+        .arg(&document)
+        .args(["--checks", CHECKS, "--seed", SEED, "--no-shrink"])
+        .args(["--max-examples", &examples.to_string()])
+        .args(["--warnings", "off"])
+        .args([
+            "--suppress-health-check",
+            "all",
+            "--generation-database",
+            "none",
+        ])
+        .args(["--header", &header(&world)])
+        .current_dir(&directory)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let done = timeout(PATIENCE, run).await.unwrap().unwrap();
+    assert!(
+        done.status.success(),
+        "{}\n{}",
+        String::from_utf8_lossy(&done.stdout),
+        String::from_utf8_lossy(&done.stderr)
+    );
+}
+
+#[tokio::test]
+async fn whatever_a_key_sends_is_answered_as_the_document_says() {
+    check(&|world| format!("X-API-Key: {}", world.api_key)).await;
+}
