@@ -18,14 +18,38 @@ use crate::{
     fixture::get,
 };
 
-/// A template of two generations, so that what is made of it has a page server, and one sandbox of it.
-pub(crate) struct Case<'a> {
-    pub(crate) host: &'a AgentHost,
+/// What one case is about: a template of two generations, so that what is made of it has a page server, one sandbox of
+/// it, and what is made of that.
+pub(crate) struct Subject {
     pub(crate) seed: TemplateId,
     pub(crate) id: SandboxId,
     pub(crate) holds: String,
     pub(crate) children: [SandboxId; 2],
     pub(crate) kept: TemplateId,
+}
+
+/// It on a host.
+pub(crate) struct Case<'a> {
+    pub(crate) host: &'a AgentHost,
+    subject: Subject,
+}
+
+impl Subject {
+    /// On its host.
+    pub(crate) fn of(self, host: &AgentHost) -> Case<'_> {
+        Case {
+            host,
+            subject: self,
+        }
+    }
+}
+
+impl std::ops::Deref for Case<'_> {
+    type Target = Subject;
+
+    fn deref(&self) -> &Subject {
+        &self.subject
+    }
 }
 
 impl<'a> Case<'a> {
@@ -35,14 +59,19 @@ impl<'a> Case<'a> {
             create_of(host, id, seed).await.expect("it is created");
             fill(host, id, "word").await.expect("it is filled")
         });
-        Self {
-            host,
+        let subject = Subject {
             seed,
             id,
             holds,
             children: [SandboxId::new(), SandboxId::new()],
             kept: TemplateId::new(),
-        }
+        };
+        subject.of(host)
+    }
+
+    /// Without its host, while that is away.
+    pub(crate) fn parted(self) -> Subject {
+        self.subject
     }
 
     pub(crate) fn call(&self, operation: Operation) -> BoxFuture<'static, Answer<()>> {

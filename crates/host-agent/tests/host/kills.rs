@@ -4,6 +4,7 @@
 //! One step of each operation by chance of `WRENN_KILLS_SEED`, every step of each with `WRENN_SOAK`; those whose
 //! names contain `WRENN_CASES`, if that is set.
 
+use wrenn_ids::TemplateId;
 use wrenn_rpc::hostagent::SandboxState;
 use wrenn_testkit::virtual_host_agent::AgentHost;
 
@@ -20,41 +21,70 @@ enum Victim {
     Agent,
     Vmm,
     PageServer,
+    /// The host loses its power.
+    Machine,
 }
 
-const VICTIMS: [Victim; 3] = [Victim::Agent, Victim::Vmm, Victim::PageServer];
+const VICTIMS: [Victim; 4] = [
+    Victim::Agent,
+    Victim::Vmm,
+    Victim::PageServer,
+    Victim::Machine,
+];
+
+impl Victim {
+    /// Whether no agent is there to answer.
+    fn is_agent(self) -> bool {
+        matches!(self, Self::Agent | Self::Machine)
+    }
+}
+
+/// Kills `victim` when the operation on a sandbox of `template` stands at `point`.
+fn kill(
+    host: &mut AgentHost,
+    template: TemplateId,
+    (operation, point, victim): (Operation, &str, Victim),
+    census: &str,
+) {
+    let when = format!("{operation:?} {point} {victim:?}");
+    tracing::warn!("{when}");
+    let case = Case::new(host, template);
+    case.prepare(operation);
+    host.arm(&format!("{SERVED}\n{point}=stop")).expect("arm");
+    let call = case.call(operation);
+    let call = host.block_on(async {
+        let call = tokio::spawn(call);
+        host.await_stop().expect(&when);
+        call
+    });
+    let case = case.parted();
+    // It stands at the point once.
+    match victim {
+        Victim::Agent => {
+            host.arm(SERVED).expect("arm");
+            host.kill_agent().expect(&when);
+        }
+        Victim::Machine => {
+            host.cut_power().expect(&when);
+            host.arm(SERVED).expect("arm");
+        }
+        Victim::Vmm | Victim::PageServer => {
+            kill_in_cgroups(host, victim);
+            host.go_on_with(SERVED).expect(&when);
+        }
+    }
+    let answer = host.block_on(call).expect("the call ends");
+    let case = case.of(host);
+    let told = answer.as_ref().map_err(|error| error.code);
+    tracing::warn!("  told {told:?}, then {:?}", case.state());
+    if victim.is_agent() {
+        assert!(answer.is_err(), "{when}: the connection breaks");
+    }
+    case.judge(operation, point, victim, answer.is_ok(), &when);
+    case.clear(&when, census);
+}
 
 impl Case<'_> {
-    /// Kills `victim` when the operation stands at `point`.
-    fn kill(self, operation: Operation, point: &str, victim: Victim, census: &str) {
-        let when = format!("{operation:?} {point} {victim:?}");
-        tracing::warn!("{when}");
-        let host = self.host;
-        self.prepare(operation);
-        host.arm(&format!("{SERVED}\n{point}=stop")).expect("arm");
-        let call = self.call(operation);
-        let answer = host.block_on(async {
-            let call = tokio::spawn(call);
-            host.await_stop().expect(&when);
-            // It stands at the point once.
-            if victim == Victim::Agent {
-                host.arm(SERVED).expect("arm");
-                host.kill_agent().expect(&when);
-            } else {
-                kill_in_cgroups(host, victim);
-                host.go_on_with(SERVED).expect(&when);
-            }
-            call.await.expect("the call ends")
-        });
-        let told = answer.as_ref().map_err(|error| error.code);
-        tracing::warn!("  told {told:?}, then {:?}", self.state());
-        if victim == Victim::Agent {
-            assert!(answer.is_err(), "{when}: the connection breaks");
-        }
-        self.judge(operation, point, victim, answer.is_ok(), &when);
-        self.clear(&when, census);
-    }
-
     fn judge(&self, operation: Operation, point: &str, victim: Victim, done: bool, when: &str) {
         let host = self.host;
         let found = self.state();
@@ -70,7 +100,7 @@ impl Case<'_> {
             made || !done || ended,
             "{when}: what was told to be made is not there"
         );
-        if operation == Operation::Fork && !done && victim != Victim::Agent {
+        if operation == Operation::Fork && !done && !victim.is_agent() {
             let there = self.children.map(|child| settled(host, child));
             assert!(
                 there.iter().all(Option::is_none) || made,
@@ -81,15 +111,17 @@ impl Case<'_> {
             // Its VM has died.
             None => {
                 let ran = operation != Operation::Resume || point == "resume.after.running";
-                let was_paused = operation == Operation::Pause && done;
+                let was_paused = operation == Operation::Pause
+                    && (done || (victim == Victim::Machine && point == "pause.after.paused"));
                 assert!(
                     victim != Victim::Agent && ran && !was_paused,
                     "{when}: it is lost"
                 );
             }
             Some(now) => {
-                let recorded = victim == Victim::Agent && point == "pause.after.paused";
-                if recorded || (operation == Operation::Pause && done) {
+                let recorded = victim.is_agent() && point == "pause.after.paused";
+                let runs_nothing = victim == Victim::Machine;
+                if recorded || runs_nothing || (operation == Operation::Pause && done) {
                     assert_eq!(now, SandboxState::Paused, "{when}");
                 }
                 self.is_whole(self.id, when);
@@ -118,13 +150,13 @@ fn kill_in_cgroups(host: &AgentHost, victim: Victim) {
 
 #[test]
 fn whatever_is_killed_at_a_step_nothing_is_lost() {
-    let host = host();
+    let mut host = host();
     let before = host.census().expect("count");
     host.arm(SERVED).expect("arm");
     let (census, template) = seed(&host);
     let mut random = Random::seeded("WRENN_KILLS_SEED");
-    for (operation, point, victim) in chosen(&mut random, &STEPS, &VICTIMS) {
-        Case::new(&host, template).kill(operation, point, victim, &census);
+    for case in chosen(&mut random, &STEPS, &VICTIMS) {
+        kill(&mut host, template, case, &census);
     }
     host.disarm().expect("disarm");
     end(&host, template, &before);
