@@ -10,6 +10,7 @@
 mod closed_set;
 
 pub mod api_key;
+pub mod authority;
 pub mod error;
 pub mod exec;
 pub mod file;
@@ -21,6 +22,7 @@ pub mod stream;
 pub mod template;
 mod time;
 
+pub use authority::{Permission, Role};
 pub use closed_set::UnknownValue;
 pub use error::{ErrorBody, ErrorCode, ErrorInfo};
 pub use exec::{

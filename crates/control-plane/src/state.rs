@@ -10,7 +10,7 @@ use wrenn_database::PgPool;
 
 use crate::{
     app::scheduler::Scheduler,
-    auth::host_token::HostTokens,
+    auth::{host_token::HostTokens, user_token::UserTokens},
     background::{key_use::KeysUsed, ops::Ops, sync::HostUp},
     bus::Bus,
     ca::CertificateAuthority,
@@ -34,6 +34,7 @@ pub(crate) struct App {
     pub(crate) keys_used: KeysUsed,
     pub(crate) ca: CertificateAuthority,
     pub(crate) host_tokens: HostTokens,
+    pub(crate) user_tokens: UserTokens,
     pub(crate) sealing: SealingKeys,
     pub(crate) scheduler: Box<dyn Scheduler>,
     pub(crate) metrics_token: Option<SecretString>,
@@ -82,6 +83,7 @@ impl App {
             keys_used: KeysUsed::default(),
             ca: config.ca,
             host_tokens: HostTokens::new(&config.secret, config.secret_previous.as_ref()),
+            user_tokens: UserTokens::new(&config.secret, config.secret_previous.as_ref()),
             sealing: config.sealing,
             scheduler,
             metrics_token: config.metrics_token,

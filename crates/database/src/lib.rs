@@ -12,6 +12,7 @@ mod host;
 mod host_credential;
 mod idempotency;
 mod migrate;
+mod principal;
 mod sandbox;
 mod sandbox_fork;
 mod sandbox_op;
@@ -20,6 +21,7 @@ mod snapshot;
 mod team;
 mod template;
 mod user;
+mod user_proof;
 
 use std::time::Duration;
 
@@ -38,6 +40,7 @@ pub use host_credential::{
 };
 pub use idempotency::{IdempotentOutcome, idempotency_get, idempotency_insert, idempotency_prune};
 pub use migrate::{MigrationState, migrate, migration_state, migrations_pending};
+pub use principal::Principal;
 pub use sandbox::{
     Generation, ListFilter, NewSandbox, PolicyChange, ReadyFacts, SandboxRow, sandbox_assign_host,
     sandbox_get, sandbox_get_of_team, sandbox_insert, sandbox_list, sandbox_lock, sandbox_ready,
@@ -66,6 +69,7 @@ pub use team::{
 };
 pub use template::{CopyRow, TemplateRow, template_copies_replace, template_get, template_resolve};
 pub use user::{UserRow, admin_exists, user_by_email, user_insert};
+pub use user_proof::{UserProof, user_proof};
 
 /// Opens a pool that connects when first used, so that a server starts and answers 503 while PostgreSQL
 /// is away. Waiting for a connection ends after 3 s, a statement after 10 s.

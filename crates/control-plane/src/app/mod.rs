@@ -4,6 +4,7 @@
 //! request, a header or a connection. Work that must outlive its caller is a row first.
 
 pub(crate) mod admission;
+mod authority;
 mod error;
 pub(crate) mod exec;
 pub(crate) mod files;
@@ -18,20 +19,5 @@ pub(crate) mod scheduler;
 pub(crate) mod snapshot;
 pub(crate) mod wake;
 
+pub(crate) use authority::{Caller, Member, TeamActor};
 pub(crate) use error::{Error, Result};
-use wrenn_database::KeyActor;
-use wrenn_ids::TeamId;
-
-/// Somebody who acts for a team. Only a proven credential makes one.
-#[derive(Debug, Clone)]
-pub(crate) struct TeamActor {
-    pub(crate) key: KeyActor,
-    /// SHA-256 of the credential, to prove it again on long streams.
-    pub(crate) proof: [u8; 32],
-}
-
-impl TeamActor {
-    pub(crate) fn team(&self) -> TeamId {
-        self.key.team_id
-    }
-}

@@ -169,7 +169,7 @@ async fn reserve(
             network: &network,
             metadata: &metadata,
             envs: envs.as_deref(),
-            created_by: actor.key.key_id,
+            created_by: actor.principal(),
         },
         owner: app.replica,
         request_id,

@@ -30,7 +30,7 @@ fn credentials(app: &App, issued: Issued) -> HostCredentials {
 
 /// List the team's own hosts
 #[utoipa::path(
-    get, path = "/v1/hosts", tag = "hosts", security(("api_key" = [])),
+    get, path = "/v1/hosts", tag = "hosts", security(("api_key" = []), ("user_token" = [])),
     responses((status = 200, body = Vec<Host>), (status = 401, body = ErrorBody))
 )]
 pub(super) async fn list(

@@ -17,6 +17,7 @@ use wrenn_rpc::hostagent::GetSandboxRequest;
 use super::{
     error::ApiResult,
     extract::{JsonBody, OptionalJsonBody, Query, SandboxOf},
+    governed::Subject,
     idempotency::{REPLAYED, idempotency},
     middleware::RequestId,
     view,
@@ -37,7 +38,7 @@ const DISK_USE_WITHIN: Duration = Duration::from_secs(1);
 ///
 /// Answers `running` when it is ready within 4.5 s, else `starting`, and the work goes on.
 #[utoipa::path(
-    post, path = "/v1/sandboxes", tag = "sandboxes", security(("api_key" = [])),
+    post, path = "/v1/sandboxes", tag = "sandboxes", security(("api_key" = []), ("user_token" = [])),
     request_body(content = Option<CreateSandbox>),
     params(("Idempotency-Key" = Option<String>, Header, description = "Repeats answer the first outcome for 24 h")),
     responses(
@@ -57,7 +58,9 @@ pub(super) async fn create(
 ) -> ApiResult<Response> {
     let idempotency = idempotency(&headers, body.hash())?;
     let created = sandbox::create(&app, &actor, body.value, idempotency, request_id.0).await?;
-    let mut response = (StatusCode::CREATED, Json(view::sandbox(created.row))).into_response();
+    let subject = Subject::of(created.row.id());
+    let body = Json(view::sandbox(created.row));
+    let mut response = (StatusCode::CREATED, Extension(subject), body).into_response();
     if created.replayed {
         response
             .headers_mut()
@@ -70,7 +73,7 @@ pub(super) async fn create(
 ///
 /// Newest first; stopped ones and those in error only when `status` asks for them.
 #[utoipa::path(
-    get, path = "/v1/sandboxes", tag = "sandboxes", security(("api_key" = [])),
+    get, path = "/v1/sandboxes", tag = "sandboxes", security(("api_key" = []), ("user_token" = [])),
     params(
         ("status" = Option<String>, Query, description = "One or more statuses; repeat or separate by commas"),
         ("template" = Option<String>, Query, description = "Template name or id"),
@@ -132,7 +135,7 @@ pub(super) async fn list(
 ///
 /// Stopped ones stay readable for 30 days.
 #[utoipa::path(
-    get, path = "/v1/sandboxes/{id}", tag = "sandboxes", security(("api_key" = [])),
+    get, path = "/v1/sandboxes/{id}", tag = "sandboxes", security(("api_key" = []), ("user_token" = [])),
     params(("id" = String, Path)),
     responses(
         (status = 200, body = Sandbox),
@@ -170,7 +173,7 @@ async fn disk_use(app: &App, row: &wrenn_database::SandboxRow) -> Option<u64> {
 
 /// Change settings of a sandbox
 #[utoipa::path(
-    patch, path = "/v1/sandboxes/{id}", tag = "sandboxes", security(("api_key" = [])),
+    patch, path = "/v1/sandboxes/{id}", tag = "sandboxes", security(("api_key" = []), ("user_token" = [])),
     params(("id" = String, Path)), request_body = UpdateSandbox,
     responses(
         (status = 200, body = Sandbox),
@@ -192,7 +195,7 @@ pub(super) async fn update(
 ///
 /// From every state, repeatable. Answers when its host confirmed or the intent is durable.
 #[utoipa::path(
-    delete, path = "/v1/sandboxes/{id}", tag = "sandboxes", security(("api_key" = [])),
+    delete, path = "/v1/sandboxes/{id}", tag = "sandboxes", security(("api_key" = []), ("user_token" = [])),
     params(("id" = String, Path)),
     responses(
         (status = 204),
@@ -212,7 +215,7 @@ pub(super) async fn delete(
 ///
 /// Answers when its memory and disk are safe on its host. One that is paused already stays so.
 #[utoipa::path(
-    post, path = "/v1/sandboxes/{id}/pause", tag = "sandboxes", security(("api_key" = [])),
+    post, path = "/v1/sandboxes/{id}/pause", tag = "sandboxes", security(("api_key" = []), ("user_token" = [])),
     params(("id" = String, Path)),
     responses(
         (status = 200, body = Sandbox),
@@ -234,7 +237,7 @@ pub(super) async fn pause(
 ///
 /// Answers `running` when it is ready within 4.5 s, else `starting`, and the work goes on.
 #[utoipa::path(
-    post, path = "/v1/sandboxes/{id}/resume", tag = "sandboxes", security(("api_key" = [])),
+    post, path = "/v1/sandboxes/{id}/resume", tag = "sandboxes", security(("api_key" = []), ("user_token" = [])),
     params(("id" = String, Path)),
     responses(
         (status = 200, body = Sandbox),
@@ -256,7 +259,7 @@ pub(super) async fn resume(
 ///
 /// Makes sandboxes with its memory, programs and files as they are; all or none. It ends as it was.
 #[utoipa::path(
-    post, path = "/v1/sandboxes/{id}/fork", tag = "sandboxes", security(("api_key" = [])),
+    post, path = "/v1/sandboxes/{id}/fork", tag = "sandboxes", security(("api_key" = []), ("user_token" = [])),
     params(("id" = String, Path)), request_body(content = Option<ForkSandbox>),
     responses(
         (status = 201, body = Vec<Sandbox>),
@@ -279,7 +282,7 @@ pub(super) async fn fork(
 
 /// Reset the idle timer
 #[utoipa::path(
-    post, path = "/v1/sandboxes/{id}/ping", tag = "sandboxes", security(("api_key" = [])),
+    post, path = "/v1/sandboxes/{id}/ping", tag = "sandboxes", security(("api_key" = []), ("user_token" = [])),
     params(("id" = String, Path)),
     responses(
         (status = 204),

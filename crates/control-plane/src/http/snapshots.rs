@@ -27,7 +27,7 @@ use crate::{
 ///
 /// A template with its memory, programs and files. The sandbox ends as it was.
 #[utoipa::path(
-    post, path = "/v1/snapshots", tag = "snapshots", security(("api_key" = [])),
+    post, path = "/v1/snapshots", tag = "snapshots", security(("api_key" = []), ("user_token" = [])),
     params(
         ("overwrite" = Option<bool>, Query, description = "Delete the team's template of this name first; default false"),
         ("Idempotency-Key" = Option<String>, Header, description = "Repeats answer the first outcome for 24 h"),
@@ -69,7 +69,7 @@ pub(super) async fn create(
 ///
 /// The team's own and those of the platform, newest first.
 #[utoipa::path(
-    get, path = "/v1/snapshots", tag = "snapshots", security(("api_key" = [])),
+    get, path = "/v1/snapshots", tag = "snapshots", security(("api_key" = []), ("user_token" = [])),
     params(("type" = Option<TemplateType>, Query)),
     responses(
         (status = 200, body = Vec<Template>),
@@ -90,7 +90,7 @@ pub(super) async fn list(
 ///
 /// By name or id. Its files are deleted on every host that can be reached, on the others when they are back.
 #[utoipa::path(
-    delete, path = "/v1/snapshots/{name}", tag = "snapshots", security(("api_key" = [])),
+    delete, path = "/v1/snapshots/{name}", tag = "snapshots", security(("api_key" = []), ("user_token" = [])),
     params(("name" = String, Path, description = "Name or id")),
     responses(
         (status = 204), (status = 400, body = ErrorBody),
