@@ -10,6 +10,7 @@
 mod closed_set;
 
 pub mod api_key;
+pub mod audit;
 pub mod authority;
 pub mod error;
 pub mod exec;
@@ -19,6 +20,7 @@ pub mod health;
 pub mod host;
 pub mod sandbox;
 pub mod stream;
+pub mod team;
 pub mod template;
 mod time;
 

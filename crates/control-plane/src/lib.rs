@@ -17,6 +17,7 @@ pub mod ca;
 pub mod config;
 mod hosts;
 mod http;
+mod limits;
 mod listen;
 mod sealing;
 mod server;

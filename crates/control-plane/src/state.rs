@@ -14,8 +14,9 @@ use crate::{
     background::{key_use::KeysUsed, ops::Ops, sync::HostUp},
     bus::Bus,
     ca::CertificateAuthority,
-    config::Config,
+    config::{Config, Networks, QuotaDefaults},
     hosts::{Pool, identity::Identity},
+    limits::Limiter,
     sealing::SealingKeys,
 };
 
@@ -37,6 +38,9 @@ pub(crate) struct App {
     pub(crate) user_tokens: UserTokens,
     pub(crate) sealing: SealingKeys,
     pub(crate) scheduler: Box<dyn Scheduler>,
+    pub(crate) limits: Limiter,
+    pub(crate) quota_defaults: QuotaDefaults,
+    pub(crate) trusted_proxies: Networks,
     pub(crate) metrics_token: Option<SecretString>,
     /// Work that outlives the request which began it.
     pub(crate) tasks: TaskTracker,
@@ -69,6 +73,7 @@ impl App {
         .map_err(ServeError::Database)?;
         let (bus, outgoing) =
             Bus::new(config.redis_url.expose_secret()).map_err(ServeError::Redis)?;
+        let bus = Arc::new(bus);
         let identity = Identity::new(config.ca.clone())?;
         let roots = config.ca.roots().map_err(ServeError::Tls)?;
         let scheduler = crate::app::scheduler::build(&config);
@@ -77,7 +82,10 @@ impl App {
             pool: Pool::new(db.clone(), roots, Arc::clone(&identity)),
             identity,
             db,
-            bus: Arc::new(bus),
+            limits: Limiter::new(config.rate_limits, Arc::clone(&bus)),
+            quota_defaults: config.quota_defaults,
+            trusted_proxies: config.trusted_proxies,
+            bus,
             ops: Ops::default(),
             host_up: HostUp::default(),
             keys_used: KeysUsed::default(),

@@ -7,6 +7,7 @@
 //! Comparisons of times use the database clock only; times leave as milliseconds since the Unix epoch.
 
 mod api_key;
+mod audit;
 mod error;
 mod host;
 mod host_credential;
@@ -26,6 +27,10 @@ mod user_proof;
 use std::time::Duration;
 
 pub use api_key::{KeyActor, api_key_actor, api_key_exists, api_key_insert, api_keys_touch};
+pub use audit::{
+    AuditEnd, AuditFacts, AuditFilter, AuditRow, NewAudit, audit_anonymise, audit_complete,
+    audit_host, audit_insert, audit_list, audit_sandbox, audit_start, audit_sweep,
+};
 pub use error::{Error, Result};
 pub use host::{
     HostFacts, HostRow, HostSync, HostUsageRow, JudgedRow, Target, host_candidates, host_get,

@@ -4,6 +4,7 @@
 //! period. On shutdown tasks stop claiming; what they hold is taken over when its lease ends.
 
 pub(crate) mod agent;
+mod audit;
 pub(crate) mod create;
 pub(crate) mod destroy;
 pub(crate) mod fork;
@@ -38,6 +39,7 @@ pub(crate) fn start(app: &Arc<App>) {
         Duration::from_secs(10),
         stale::pass,
     );
+    every(app, "audit sweep", Duration::from_secs(60), audit::pass);
     every(app, "key use", Duration::from_secs(10), key_use::pass);
     every(
         app,

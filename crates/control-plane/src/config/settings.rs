@@ -117,6 +117,24 @@ pub const SETTINGS: &[Setting] = &[
         Some("1.0"),
         "promised MiB per MiB",
     ),
+    plain(
+        "WRENN_RATE_LIMITS",
+        "rate-limits",
+        Some("on"),
+        "on, off, or class=requests per second/at once, more after commas",
+    ),
+    plain(
+        "WRENN_QUOTA_DEFAULTS",
+        "quota-defaults",
+        None,
+        "limits of new teams: sandboxes=50,vcpus=64,memory_mb=131072,disk_mb=512000",
+    ),
+    plain(
+        "WRENN_TRUSTED_PROXIES",
+        "trusted-proxies",
+        Some("loopback"),
+        "networks of proxies whose X-Forwarded-For counts",
+    ),
     secret(
         "WRENN_METRICS_TOKEN",
         false,

@@ -21,10 +21,10 @@ use wrenn_ids::SandboxId;
 use self::frames::Socket;
 use super::{
     error::{ApiError, ApiResult},
-    governed::{Governed, Who, admit},
     extract::{
         Query, api_key_actor, path_id, presented_key, presented_token, sandbox_of, token_actor,
     },
+    governed::{Governed, Who, admit},
 };
 use crate::{
     app::{TeamActor, wake},

@@ -3,12 +3,14 @@
 //! A handler extracts (which authenticates and authorises), calls one function of `app/` and turns the
 //! answer into a wire type. A handler cannot obtain a [`extract::SandboxOf`] or a team without the check.
 
+mod client_ip;
 mod documents;
 mod error;
 mod exec;
 mod exec_stream;
 mod extract;
 mod files;
+mod governed;
 mod health;
 mod hosts;
 mod idempotency;
@@ -118,6 +120,10 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .layer(axum::Extension(documents::Documents::new(&document)))
         .layer(DefaultBodyLimit::max(JSON_LIMIT))
         .layer(CatchPanicLayer::custom(error::panicked))
+        .layer(axum::middleware::from_fn_with_state(
+            Arc::clone(&app),
+            governed::govern,
+        ))
         .layer(axum::middleware::from_fn(middleware::observe))
         .with_state(app)
 }

@@ -274,10 +274,11 @@ pub(super) async fn fork(
     SandboxOf { row }: SandboxOf,
     Extension(request_id): Extension<RequestId>,
     body: OptionalJsonBody<ForkSandbox>,
-) -> ApiResult<(StatusCode, Json<Vec<Sandbox>>)> {
+) -> ApiResult<(StatusCode, Extension<Subject>, Json<Vec<Sandbox>>)> {
     let children = forks::fork(&app, &actor, row, body.value, request_id.0).await?;
+    let subject = Subject::default().fact("count", children.len());
     let children = children.into_iter().map(view::sandbox).collect();
-    Ok((StatusCode::CREATED, Json(children)))
+    Ok((StatusCode::CREATED, Extension(subject), Json(children)))
 }
 
 /// Reset the idle timer

@@ -13,6 +13,7 @@ use wrenn_api::{CreateSnapshot, ErrorBody, Invalid, Template, template::Template
 use super::{
     error::ApiResult,
     extract::{JsonBody, Query},
+    governed::Subject,
     idempotency::{REPLAYED, idempotency},
     middleware::RequestId,
     view,
@@ -53,10 +54,13 @@ pub(super) async fn create(
         Some("true") => Existing::Replace,
         Some(_) => return Err(Invalid::new("overwrite", "must be true or false").into()),
     };
+    let source = request.sandbox_id;
     let body = serde_json::to_vec(&request).map_err(app::Error::internal)?;
     let repeated = idempotency(&headers, sha256(&body))?;
     let made = snapshot::create(&app, &actor, request, existing, repeated, request_id.0).await?;
-    let mut response = (StatusCode::CREATED, Json(view::template(made.template))).into_response();
+    let subject = Subject::of(&made.template.name).fact("sandbox_id", source);
+    let body = Json(view::template(made.template));
+    let mut response = (StatusCode::CREATED, Extension(subject), body).into_response();
     if made.replayed {
         response
             .headers_mut()

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod audit;
 mod authorisation;
 mod bad_input;
 mod contract;
@@ -10,6 +11,7 @@ mod exec_stream;
 mod files;
 mod fork;
 mod lifecycle;
+mod limits;
 mod mutual_tls;
 mod outage;
 mod pause;

@@ -1,0 +1,224 @@
+//! The table: every operation of the document, what limits it and how it is written down.
+//!
+//! A test holds that the document and this table name the same operations, so that no route that changes
+//! something can be added without a word about its audit.
+
+use std::{collections::HashMap, sync::LazyLock};
+
+use axum::http::Method;
+use wrenn_api::audit::{
+    AuditAction::{self, *},
+    AuditResource::{self, Sandbox, Snapshot},
+    AuditScope,
+};
+
+use crate::limits::RateClass::{self, Credential, Data, Lifecycle, Read};
+
+/// How an operation is written down.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Written {
+    /// Not; why.
+    Not(&'static str),
+    /// From the moment that the caller is proven, which an extractor says.
+    Once(AuditResource, AuditAction, AuditScope),
+    /// Before anything is known of the caller: the handler says who it was.
+    Unproven(AuditResource, AuditAction, AuditScope),
+}
+
+/// What governs an operation beside authority.
+#[derive(Debug)]
+pub(super) struct Rule {
+    pub(super) method: Method,
+    pub(super) path: &'static str,
+    pub(super) rate: Option<RateClass>,
+    pub(super) written: Written,
+}
+
+const TEAM: AuditScope = AuditScope::Team;
+const ADMIN: AuditScope = AuditScope::Admin;
+
+const READS: Written = Written::Not("it changes nothing");
+const IN_SANDBOX: Written =
+    Written::Not("what programs do in a sandbox is not written down one by one");
+const LIFE_SIGN: Written = Written::Not("a sign of life");
+
+const fn rule(
+    method: Method,
+    path: &'static str,
+    rate: Option<RateClass>,
+    written: Written,
+) -> Rule {
+    Rule {
+        method,
+        path,
+        rate,
+        written,
+    }
+}
+
+const fn open(path: &'static str) -> Rule {
+    rule(Method::GET, path, None, READS)
+}
+
+const fn read(path: &'static str) -> Rule {
+    rule(Method::GET, path, Some(Read), READS)
+}
+
+const fn data(method: Method, path: &'static str) -> Rule {
+    rule(method, path, Some(Data), IN_SANDBOX)
+}
+
+const fn once(
+    method: Method,
+    path: &'static str,
+    rate: Option<RateClass>,
+    resource: AuditResource,
+    action: AuditAction,
+    scope: AuditScope,
+) -> Rule {
+    rule(method, path, rate, Written::Once(resource, action, scope))
+}
+
+/// Of teams and the platform.
+const fn change(
+    method: Method,
+    path: &'static str,
+    resource: AuditResource,
+    action: AuditAction,
+    scope: AuditScope,
+) -> Rule {
+    once(method, path, None, resource, action, scope)
+}
+
+const fn life(method: Method, path: &'static str, action: AuditAction) -> Rule {
+    once(method, path, Some(Lifecycle), Sandbox, action, TEAM)
+}
+
+const DELETE: Method = Method::DELETE;
+const GET: Method = Method::GET;
+const PATCH: Method = Method::PATCH;
+const POST: Method = Method::POST;
+
+pub(super) static TABLE: &[Rule] = &[
+    open("/healthz"),
+    open("/readyz"),
+    open("/metrics"),
+    open("/openapi.json"),
+    open("/openapi.yaml"),
+    open("/docs"),
+    // Sandboxes.
+    read("/v1/sandboxes"),
+    read("/v1/sandboxes/{id}"),
+    life(POST, "/v1/sandboxes", Create),
+    life(DELETE, "/v1/sandboxes/{id}", Destroy),
+    life(POST, "/v1/sandboxes/{id}/pause", Pause),
+    life(POST, "/v1/sandboxes/{id}/resume", Resume),
+    life(POST, "/v1/sandboxes/{id}/fork", Fork),
+    once(PATCH, "/v1/sandboxes/{id}", None, Sandbox, Update, TEAM),
+    rule(POST, "/v1/sandboxes/{id}/ping", Some(Data), LIFE_SIGN),
+    // What happens in them.
+    data(POST, "/v1/sandboxes/{id}/exec"),
+    once(
+        GET,
+        "/v1/sandboxes/{id}/exec/stream",
+        Some(Data),
+        Sandbox,
+        ExecOpen,
+        TEAM,
+    ),
+    data(GET, "/v1/sandboxes/{id}/processes"),
+    data(DELETE, "/v1/sandboxes/{id}/processes/{process}"),
+    data(POST, "/v1/sandboxes/{id}/files/write"),
+    data(POST, "/v1/sandboxes/{id}/files/stream/write"),
+    data(POST, "/v1/sandboxes/{id}/files/read"),
+    data(POST, "/v1/sandboxes/{id}/files/stream/read"),
+    // Snapshots.
+    read("/v1/snapshots"),
+    once(
+        POST,
+        "/v1/snapshots",
+        Some(Lifecycle),
+        Snapshot,
+        Create,
+        TEAM,
+    ),
+    once(
+        DELETE,
+        "/v1/snapshots/{name}",
+        Some(Lifecycle),
+        Snapshot,
+        Delete,
+        TEAM,
+    ),
+    // Hosts.
+    read("/v1/hosts"),
+    rule(
+        POST,
+        "/v1/hosts/register",
+        Some(Credential),
+        Written::Unproven(AuditResource::Host, Registered, ADMIN),
+    ),
+    rule(POST, "/v1/hosts/auth/refresh", Some(Credential), LIFE_SIGN),
+    rule(
+        POST,
+        "/v1/hosts/{id}/heartbeat",
+        Some(RateClass::Host),
+        LIFE_SIGN,
+    ),
+];
+
+/// The rule of an operation, by its path in the router.
+pub(super) fn find(method: &Method, path: &str) -> Option<&'static Rule> {
+    static BY_PATH: LazyLock<HashMap<&'static str, Vec<&'static Rule>>> = LazyLock::new(|| {
+        let mut by_path: HashMap<_, Vec<_>> = HashMap::new();
+        for rule in TABLE {
+            by_path.entry(rule.path).or_default().push(rule);
+        }
+        by_path
+    });
+    let rules = BY_PATH.get(path)?;
+    rules.iter().find(|rule| rule.method == *method).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_table_and_the_document_name_the_same_operations() {
+        let document = crate::http::openapi();
+        let document: serde_json::Value =
+            serde_json::from_str(&document.to_json().unwrap()).unwrap();
+        let mut documented = BTreeSet::new();
+        for (path, operations) in document["paths"].as_object().unwrap() {
+            for method in operations.as_object().unwrap().keys() {
+                documented.insert(format!("{} {path}", method.to_uppercase()));
+            }
+        }
+        let named: BTreeSet<_> = TABLE
+            .iter()
+            .map(|rule| format!("{} {}", rule.method, rule.path))
+            .collect();
+        let missing: Vec<_> = documented.difference(&named).collect();
+        assert!(missing.is_empty(), "without a rule: {missing:?}");
+        let gone: Vec<_> = named.difference(&documented).collect();
+        assert!(gone.is_empty(), "rules of nothing: {gone:?}");
+        assert_eq!(named.len(), TABLE.len(), "an operation has two rules");
+    }
+
+    #[test]
+    fn what_reads_is_not_written_down_and_the_rest_says_why() {
+        for rule in TABLE {
+            if let Written::Not(why) = rule.written {
+                let reads = rule.method == GET;
+                assert_eq!(
+                    why == "it changes nothing",
+                    reads && rule.rate != Some(Data),
+                    "{rule:?}"
+                );
+            }
+        }
+    }
+}
