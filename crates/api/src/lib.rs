@@ -9,6 +9,7 @@
 #[macro_use]
 mod closed_set;
 
+pub mod account;
 pub mod api_key;
 pub mod audit;
 pub mod authority;
@@ -24,6 +25,7 @@ pub mod team;
 pub mod template;
 mod time;
 
+pub use account::{AuthResponse, Session, SessionKind};
 pub use authority::{Permission, Role};
 pub use closed_set::UnknownValue;
 pub use error::{ErrorBody, ErrorCode, ErrorInfo};

@@ -19,6 +19,8 @@ mod hosts;
 mod http;
 mod limits;
 mod listen;
+mod mail;
+mod oauth;
 mod sealing;
 mod server;
 mod state;

@@ -10,13 +10,16 @@ use wrenn_database::PgPool;
 
 use crate::{
     app::scheduler::Scheduler,
-    auth::{host_token::HostTokens, user_token::UserTokens},
+    auth::{KeyLabel, host_token::HostTokens, signer::Signer, user_token::UserTokens},
     background::{key_use::KeysUsed, ops::Ops, sync::HostUp},
     bus::Bus,
     ca::CertificateAuthority,
-    config::{Config, Networks, QuotaDefaults},
+    config::Config,
+    config::{Networks, QuotaDefaults, SignupPolicy},
     hosts::{Pool, identity::Identity},
     limits::Limiter,
+    mail::Mailer,
+    oauth::Providers,
     sealing::SealingKeys,
 };
 
@@ -36,6 +39,18 @@ pub(crate) struct App {
     pub(crate) ca: CertificateAuthority,
     pub(crate) host_tokens: HostTokens,
     pub(crate) user_tokens: UserTokens,
+    /// Make the successors of refresh tokens.
+    pub(crate) refresh_tokens: Signer,
+    /// Sign what browsers hold during a sign-in at a provider.
+    pub(crate) oauth_state: Signer,
+    pub(crate) providers: Providers,
+    /// Absent: no mail is sent.
+    pub(crate) mail: Option<Mailer>,
+    pub(crate) signup: SignupPolicy,
+    pub(crate) setup_token: Option<SecretString>,
+    /// How people reach this server, without a slash at the end.
+    pub(crate) public_url: String,
+    pub(crate) sandbox_domain: String,
     pub(crate) sealing: SealingKeys,
     pub(crate) scheduler: Box<dyn Scheduler>,
     pub(crate) limits: Limiter,
@@ -77,6 +92,14 @@ impl App {
         let identity = Identity::new(config.ca.clone())?;
         let roots = config.ca.roots().map_err(ServeError::Tls)?;
         let scheduler = crate::app::scheduler::build(&config);
+        let signer = |label| Signer::new(&config.secret, config.secret_previous.as_ref(), label);
+        let port = config.listen.port();
+        let public_url = config
+            .public_url
+            .clone()
+            .unwrap_or_else(|| format!("http://localhost:{port}"));
+        let people = config.people;
+        let mail = people.mail.map(|mail| Mailer::new(&mail));
         let app = Arc::new(Self {
             replica: Uuid::now_v7(),
             pool: Pool::new(db.clone(), roots, Arc::clone(&identity)),
@@ -92,6 +115,14 @@ impl App {
             ca: config.ca,
             host_tokens: HostTokens::new(&config.secret, config.secret_previous.as_ref()),
             user_tokens: UserTokens::new(&config.secret, config.secret_previous.as_ref()),
+            refresh_tokens: signer(KeyLabel::RefreshToken),
+            oauth_state: signer(KeyLabel::OauthState),
+            providers: Providers::new(people.github)?,
+            mail: mail.transpose()?,
+            signup: people.signup,
+            setup_token: people.setup_token,
+            public_url,
+            sandbox_domain: config.sandbox_domain,
             sealing: config.sealing,
             scheduler,
             metrics_token: config.metrics_token,

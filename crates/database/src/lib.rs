@@ -12,7 +12,9 @@ mod error;
 mod host;
 mod host_credential;
 mod idempotency;
+mod mail;
 mod migrate;
+mod oauth_identity;
 mod principal;
 mod sandbox;
 mod sandbox_fork;
@@ -23,6 +25,7 @@ mod team;
 mod template;
 mod user;
 mod user_proof;
+mod user_session;
 
 use std::time::Duration;
 
@@ -44,13 +47,17 @@ pub use host_credential::{
     refresh_token_by_hash, refresh_token_insert, refresh_token_set_successor, refresh_token_use,
 };
 pub use idempotency::{IdempotentOutcome, idempotency_get, idempotency_insert, idempotency_prune};
+pub use mail::{MailRow, mail_claim, mail_insert, mail_postpone, mail_prune, mail_sent};
 pub use migrate::{MigrationState, migrate, migration_state, migrations_pending};
+pub use oauth_identity::{
+    oauth_identity_delete, oauth_identity_insert, oauth_identity_user, oauth_providers_of,
+};
 pub use principal::Principal;
 pub use sandbox::{
     Generation, ListFilter, NewSandbox, PolicyChange, ReadyFacts, SandboxRow, sandbox_assign_host,
-    sandbox_get, sandbox_get_of_team, sandbox_insert, sandbox_list, sandbox_lock, sandbox_ready,
-    sandbox_set_error, sandbox_update_policy, sandboxes_mark_missing, sandboxes_prune,
-    sandboxes_touch, transition,
+    sandbox_get, sandbox_get_of_team, sandbox_insert, sandbox_list, sandbox_lock,
+    sandbox_ready, sandbox_set_error, sandbox_update_policy, sandboxes_mark_missing,
+    sandboxes_prune, sandboxes_touch, transition,
 };
 pub use sandbox_fork::{Fork, sandboxes_fork, sandboxes_get};
 pub use sandbox_op::{
@@ -69,12 +76,20 @@ pub use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 pub use team::{
-    QuotaUse, TeamQuota, platform_team_exists, team_default_of_user, team_insert, team_lock_quota,
-    team_member_insert, team_quota_use,
+    Place, QuotaUse, TeamQuota, platform_team_exists, team_default_of_user, team_delete,
+    team_insert, team_lock_quota, team_member_insert, team_quota_use, team_role, teams_owned_lock,
 };
 pub use template::{CopyRow, TemplateRow, template_copies_replace, template_get, template_resolve};
-pub use user::{UserRow, admin_exists, user_by_email, user_insert};
+pub use user::{
+    Account, UserRow, account_by_email, account_get, account_lock, admin_exists, admin_is_last,
+    user_activate, user_by_email, user_delete, user_insert, user_insert_inactive, user_rename,
+    user_renew_inactive, user_set_password, user_void_tokens, users_purge, users_search,
+};
 pub use user_proof::{UserProof, user_proof};
+pub use user_session::{
+    NewSession, SessionListed, SessionRow, session_end, session_insert, session_list,
+    session_lock_by_token, session_rotate, session_set_team, sessions_prune,
+};
 
 /// Opens a pool that connects when first used, so that a server starts and answers 503 while PostgreSQL
 /// is away. Waiting for a connection ends after 3 s, a statement after 10 s.

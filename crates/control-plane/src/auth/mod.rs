@@ -8,6 +8,7 @@ pub(crate) mod api_key;
 pub(crate) mod host_token;
 pub(crate) mod one_time;
 pub(crate) mod password;
+pub(crate) mod signer;
 pub(crate) mod user_token;
 
 use hkdf::Hkdf;
@@ -21,6 +22,10 @@ pub(crate) enum KeyLabel {
     HostJwt,
     /// User JWTs.
     UserJwt,
+    /// The browser's part of a sign-in at a provider.
+    OauthState,
+    /// Successors of refresh tokens.
+    RefreshToken,
 }
 
 impl KeyLabel {
@@ -28,6 +33,8 @@ impl KeyLabel {
         match self {
             Self::HostJwt => "host-jwt",
             Self::UserJwt => "user-jwt",
+            Self::OauthState => "oauth-state",
+            Self::RefreshToken => "refresh-token",
         }
     }
 }

@@ -10,10 +10,12 @@ pub(crate) mod destroy;
 pub(crate) mod fork;
 mod judgement;
 pub(crate) mod key_use;
+mod mailer;
 pub(crate) mod ops;
 mod orders;
 pub(crate) mod pause;
 mod prune;
+mod purge;
 mod renew;
 mod report;
 pub(crate) mod resume;
@@ -40,6 +42,8 @@ pub(crate) fn start(app: &Arc<App>) {
         stale::pass,
     );
     every(app, "audit sweep", Duration::from_secs(60), audit::pass);
+    every(app, "mailer", Duration::from_secs(2), mailer::pass);
+    every(app, "user purge", Duration::from_secs(3600), purge::pass);
     every(app, "key use", Duration::from_secs(10), key_use::pass);
     every(
         app,

@@ -7,6 +7,7 @@
 
 mod networks;
 mod parse;
+mod people;
 mod settings;
 mod sources;
 
@@ -15,6 +16,7 @@ use std::{fmt, net::SocketAddr};
 use secrecy::SecretString;
 
 pub use networks::Networks;
+pub use people::{GithubSettings, MailSettings, PeopleSettings, SignupPolicy};
 pub use settings::{SETTINGS, Setting};
 pub use sources::{Origin, Sources};
 
@@ -119,6 +121,8 @@ pub struct Config {
     pub quota_defaults: QuotaDefaults,
     /// Proxies whose word on the client's address counts.
     pub trusted_proxies: Networks,
+    /// Accounts.
+    pub people: PeopleSettings,
     /// Opens `/metrics` to others than the loopback address.
     pub metrics_token: Option<SecretString>,
     /// Log filter.

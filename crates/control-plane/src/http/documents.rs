@@ -31,6 +31,7 @@ use crate::app;
     ),
     modifiers(&Credentials),
     tags(
+        (name = "accounts", description = "People: sign-up, login, sessions"),
         (name = "sandboxes", description = "Life of sandboxes"),
         (name = "processes", description = "Programs in a sandbox"),
         (name = "files", description = "Files of a sandbox"),

@@ -2,17 +2,21 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod accounts;
 mod audit;
 mod authorisation;
 mod bad_input;
 mod contract;
 mod crash;
+mod device;
 mod exec_stream;
 mod files;
 mod fork;
 mod lifecycle;
 mod limits;
+mod mail;
 mod mutual_tls;
+mod oauth;
 mod outage;
 mod pause;
 mod processes;

@@ -186,6 +186,12 @@ impl Session<'_> {
                     }
                     continue;
                 }
+                () = self.app.bus.revocations.notified() => {
+                    if let Some((text, code)) = self.must_end().await {
+                        return sender.fail(text, code).await;
+                    }
+                    continue;
+                }
                 () = watch.notified() => {
                     if let Some((text, code)) = self.must_end().await {
                         return sender.fail(text, code).await;

@@ -6,6 +6,7 @@ mod host;
 mod query;
 mod sandbox;
 mod user;
+mod visitor;
 
 pub(crate) use actor::{api_key_actor, presented_key, token_actor};
 pub(crate) use body::{JsonBody, OptionalJsonBody};
@@ -17,3 +18,4 @@ pub(crate) use user::{
     Audit, Everything, Hosts, PlatformAdmin, TeamAdmin, TeamMember, TeamOwner, Teams, Templates,
     User, Users, presented_token,
 };
+pub(crate) use visitor::session_kind;

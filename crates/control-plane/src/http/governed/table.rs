@@ -40,6 +40,8 @@ const ADMIN: AuditScope = AuditScope::Admin;
 const READS: Written = Written::Not("it changes nothing");
 const IN_SANDBOX: Written =
     Written::Not("what programs do in a sandbox is not written down one by one");
+const SIGN_IN: Written =
+    Written::Not("sessions come and go; what is refused is written down by itself");
 const LIFE_SIGN: Written = Written::Not("a sign of life");
 
 const fn rule(
@@ -94,6 +96,19 @@ const fn life(method: Method, path: &'static str, action: AuditAction) -> Rule {
     once(method, path, Some(Lifecycle), Sandbox, action, TEAM)
 }
 
+const fn credential(path: &'static str, written: Written) -> Rule {
+    rule(POST, path, Some(Credential), written)
+}
+
+const fn unproven(action: AuditAction) -> Written {
+    Written::Unproven(AuditResource::User, action, ADMIN)
+}
+
+/// Of a person, by themselves.
+const fn account(method: Method, path: &'static str, action: AuditAction) -> Rule {
+    once(method, path, None, AuditResource::User, action, ADMIN)
+}
+
 const DELETE: Method = Method::DELETE;
 const GET: Method = Method::GET;
 const PATCH: Method = Method::PATCH;
@@ -106,6 +121,42 @@ pub(super) static TABLE: &[Rule] = &[
     open("/openapi.json"),
     open("/openapi.yaml"),
     open("/docs"),
+    // Accounts.
+    open("/v1/auth/config"),
+    credential("/v1/auth/setup", unproven(Signup)),
+    credential("/v1/auth/signup", unproven(Signup)),
+    credential("/v1/auth/activate", unproven(Activate)),
+    credential("/v1/auth/login", SIGN_IN),
+    rule(POST, "/v1/auth/refresh", None, SIGN_IN),
+    rule(POST, "/v1/auth/logout", None, SIGN_IN),
+    rule(POST, "/v1/auth/logout-all", None, SIGN_IN),
+    rule(POST, "/v1/auth/switch-team", None, SIGN_IN),
+    credential("/v1/auth/device", SIGN_IN),
+    // It is asked each 5 s, and its code cannot be guessed.
+    rule(POST, "/v1/auth/device/token", None, SIGN_IN),
+    read("/v1/auth/device/{user_code}"),
+    rule(POST, "/v1/auth/device/{user_code}/approve", None, SIGN_IN),
+    rule(POST, "/v1/auth/device/{user_code}/deny", None, SIGN_IN),
+    rule(POST, "/v1/auth/cli/code", None, SIGN_IN),
+    credential("/v1/auth/cli/exchange", SIGN_IN),
+    open("/v1/auth/oauth/{provider}"),
+    // What it makes or links, it writes down itself.
+    open("/v1/auth/oauth/{provider}/callback"),
+    credential("/v1/auth/oauth/exchange", SIGN_IN),
+    read("/v1/me"),
+    account(PATCH, "/v1/me", Update),
+    account(DELETE, "/v1/me", Delete),
+    account(POST, "/v1/me/password", PasswordChange),
+    credential(
+        "/v1/me/password/reset",
+        Written::Not("it changes nothing but the mail of whoever is asked for"),
+    ),
+    credential("/v1/me/password/reset/confirm", unproven(PasswordReset)),
+    read("/v1/me/sessions"),
+    rule(DELETE, "/v1/me/sessions/{id}", None, SIGN_IN),
+    read("/v1/me/providers/{provider}/connect"),
+    account(DELETE, "/v1/me/providers/{provider}", ProviderUnlink),
+    rule(GET, "/v1/users/search", Some(RateClass::Search), READS),
     // Sandboxes.
     read("/v1/sandboxes"),
     read("/v1/sandboxes/{id}"),
