@@ -20,6 +20,7 @@ mod oauth;
 mod outage;
 mod pause;
 mod processes;
+mod proofs;
 mod quota;
 mod reconciliation;
 mod registration;
