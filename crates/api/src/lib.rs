@@ -10,6 +10,7 @@
 mod closed_set;
 
 pub mod account;
+pub mod admin;
 pub mod api_key;
 pub mod audit;
 pub mod authority;

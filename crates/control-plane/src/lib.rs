@@ -21,6 +21,7 @@ mod limits;
 mod listen;
 mod mail;
 mod oauth;
+pub mod operator;
 mod sealing;
 mod server;
 mod state;

@@ -54,6 +54,8 @@ pub(crate) struct App {
     pub(crate) sealing: SealingKeys,
     pub(crate) scheduler: Box<dyn Scheduler>,
     pub(crate) limits: Limiter,
+    /// Wakes the task that destroys what deleted teams leave behind.
+    pub(crate) team_gone: tokio::sync::Notify,
     pub(crate) quota_defaults: QuotaDefaults,
     pub(crate) trusted_proxies: Networks,
     pub(crate) metrics_token: Option<SecretString>,
@@ -105,6 +107,7 @@ impl App {
             pool: Pool::new(db.clone(), roots, Arc::clone(&identity)),
             identity,
             db,
+            team_gone: tokio::sync::Notify::new(),
             limits: Limiter::new(config.rate_limits, Arc::clone(&bus)),
             quota_defaults: config.quota_defaults,
             trusted_proxies: config.trusted_proxies,

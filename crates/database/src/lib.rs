@@ -6,6 +6,7 @@
 //!
 //! Comparisons of times use the database clock only; times leave as milliseconds since the Unix epoch.
 
+mod administration;
 mod api_key;
 mod audit;
 mod error;
@@ -13,6 +14,7 @@ mod host;
 mod host_credential;
 mod idempotency;
 mod mail;
+mod member;
 mod migrate;
 mod oauth_identity;
 mod principal;
@@ -29,7 +31,14 @@ mod user_session;
 
 use std::time::Duration;
 
-pub use api_key::{KeyActor, api_key_actor, api_key_exists, api_key_insert, api_keys_touch};
+pub use administration::{
+    ADMIN_PAGE, AdminTeamRow, AdminUserRow, admin_teams, admin_users, team_set_byoc, user_disable,
+    user_enable, user_set_admin, user_set_permissions,
+};
+pub use api_key::{
+    ApiKeyRow, KeyActor, api_key_actor, api_key_exists, api_key_insert, api_key_list,
+    api_key_revoke, api_keys_revoke_of, api_keys_touch,
+};
 pub use audit::{
     AuditEnd, AuditFacts, AuditFilter, AuditRow, NewAudit, audit_anonymise, audit_complete,
     audit_host, audit_insert, audit_list, audit_sandbox, audit_start, audit_sweep,
@@ -48,6 +57,11 @@ pub use host_credential::{
 };
 pub use idempotency::{IdempotentOutcome, idempotency_get, idempotency_insert, idempotency_prune};
 pub use mail::{MailRow, mail_claim, mail_insert, mail_postpone, mail_prune, mail_sent};
+pub use member::{
+    MemberRow, TeamRow, member_candidate, member_delete, member_list, member_set_role,
+    team_by_slug, team_count_of_user, team_get, team_list_of_user, team_lock, team_quota,
+    team_rename, team_set_quota, teams_leftovers,
+};
 pub use migrate::{MigrationState, migrate, migration_state, migrations_pending};
 pub use oauth_identity::{
     oauth_identity_delete, oauth_identity_insert, oauth_identity_user, oauth_providers_of,
@@ -55,7 +69,7 @@ pub use oauth_identity::{
 pub use principal::Principal;
 pub use sandbox::{
     Generation, ListFilter, NewSandbox, PolicyChange, ReadyFacts, SandboxRow, sandbox_assign_host,
-    sandbox_get, sandbox_get_of_team, sandbox_insert, sandbox_list, sandbox_lock,
+    sandbox_get, sandbox_get_of_team, sandbox_insert, sandbox_list, sandbox_list_all, sandbox_lock,
     sandbox_ready, sandbox_set_error, sandbox_update_policy, sandboxes_mark_missing,
     sandboxes_prune, sandboxes_touch, transition,
 };

@@ -298,6 +298,32 @@ pub async fn sandbox_list(
     .await?)
 }
 
+/// Sandboxes of any team, or of this one, newest first.
+///
+/// # Errors
+/// The statement fails.
+pub async fn sandbox_list_all(
+    executor: impl PgExecutor<'_>,
+    team: Option<TeamId>,
+    filter: &ListFilter,
+) -> Result<Vec<SandboxRow>> {
+    Ok(sqlx::query_as(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM sandboxes
+         WHERE status = ANY($1) AND ($2::uuid IS NULL OR team_id = $2)
+           AND ($3::uuid IS NULL OR (sandboxes.created_at, id) <
+                (SELECT p.created_at, p.id FROM sandboxes p WHERE p.id = $3))
+         ORDER BY sandboxes.created_at DESC, id DESC LIMIT $4"
+    ))
+    .bind(State::texts(&filter.states))
+    .bind(team.map(TeamId::as_uuid))
+    .bind(filter.after.map(SandboxId::as_uuid))
+    .bind(filter.limit)
+    .fetch_all(executor)
+    .await?)
+}
+
 /// What happens to the generation in a transition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Generation {

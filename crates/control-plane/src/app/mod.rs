@@ -4,6 +4,7 @@
 //! request, a header or a connection. Work that must outlive its caller is a row first.
 
 pub(crate) mod account;
+pub(crate) mod admin;
 pub(crate) mod admission;
 mod authority;
 pub(crate) mod device;
@@ -13,6 +14,7 @@ pub(crate) mod files;
 pub(crate) mod fork;
 pub(crate) mod host;
 pub(crate) mod idempotency;
+pub(crate) mod key;
 pub(crate) mod mail;
 pub(crate) mod oauth;
 pub(crate) mod password;
@@ -23,6 +25,7 @@ pub(crate) mod sandbox;
 pub(crate) mod scheduler;
 pub(crate) mod signin;
 pub(crate) mod snapshot;
+pub(crate) mod team;
 pub(crate) mod wake;
 
 pub(crate) use authority::{Caller, Member, TeamActor};

@@ -22,6 +22,7 @@ pub(crate) mod resume;
 pub(crate) mod snapshot;
 mod stale;
 pub(crate) mod sync;
+mod team_cleanup;
 mod truth;
 
 use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -35,6 +36,8 @@ pub(crate) fn start(app: &Arc<App>) {
     app.tasks.spawn(ops::claim_for_ever(Arc::clone(app)));
     app.tasks.spawn(ops::renew_for_ever(Arc::clone(app)));
     app.tasks.spawn(sync::follow_hosts(Arc::clone(app)));
+    app.tasks
+        .spawn(team_cleanup::clean_for_ever(Arc::clone(app)));
     every(
         app,
         "host stale check",

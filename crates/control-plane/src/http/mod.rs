@@ -3,6 +3,8 @@
 //! A handler extracts (which authenticates and authorises), calls one function of `app/` and turns the
 //! answer into a wire type. A handler cannot obtain a [`extract::SandboxOf`] or a team without the check.
 
+mod admin;
+mod audit_logs;
 mod auth;
 mod client_ip;
 mod cookies;
@@ -16,12 +18,14 @@ mod governed;
 mod health;
 mod hosts;
 mod idempotency;
+mod keys;
 mod me;
 mod middleware;
 mod oauth;
 mod processes;
 mod sandboxes;
 mod snapshots;
+mod teams;
 mod view;
 
 use std::{sync::Arc, time::Duration};
@@ -108,6 +112,26 @@ fn table() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(processes::list))
         .routes(routes!(processes::signal))
         .routes(routes!(hosts::list))
+        .routes(routes!(teams::list, teams::create))
+        .routes(routes!(teams::get, teams::rename, teams::delete))
+        .routes(routes!(teams::members, teams::add))
+        .routes(routes!(teams::change_role, teams::remove))
+        .routes(routes!(teams::leave))
+        .routes(routes!(teams::transfer))
+        .routes(routes!(teams::quota))
+        .routes(routes!(keys::create, keys::list))
+        .routes(routes!(keys::revoke))
+        .routes(routes!(audit_logs::list))
+        .routes(routes!(audit_logs::list_all))
+        .routes(routes!(admin::teams))
+        .routes(routes!(admin::delete_team))
+        .routes(routes!(admin::set_byoc))
+        .routes(routes!(admin::set_quota))
+        .routes(routes!(admin::users))
+        .routes(routes!(admin::set_active))
+        .routes(routes!(admin::set_admin))
+        .routes(routes!(admin::set_permissions))
+        .routes(routes!(sandboxes::list_all))
         .routes(routes!(hosts::heartbeat))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))

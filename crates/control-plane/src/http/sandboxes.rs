@@ -12,11 +12,12 @@ use wrenn_api::{
     CreateSandbox, ErrorBody, ForkSandbox, Invalid, Sandbox, SandboxStatus, UpdateSandbox,
 };
 use wrenn_database::{ListFilter, State as Status};
+use wrenn_ids::TeamId;
 use wrenn_rpc::hostagent::GetSandboxRequest;
 
 use super::{
     error::ApiResult,
-    extract::{JsonBody, OptionalJsonBody, Query, SandboxOf},
+    extract::{JsonBody, OptionalJsonBody, PlatformAdmin, Query, SandboxOf, Teams},
     governed::Subject,
     idempotency::{REPLAYED, idempotency},
     middleware::RequestId,
@@ -91,6 +92,13 @@ pub(super) async fn list(
     actor: TeamActor,
     query: Query,
 ) -> ApiResult<Response> {
+    let (filter, limit) = asked(&query)?;
+    let rows = sandbox::list(&app, &actor, &filter).await?;
+    Ok(page(rows, limit))
+}
+
+/// Which sandboxes the query asks for, with one more than a page, and how many a page has.
+fn asked(query: &Query) -> ApiResult<(ListFilter, i64)> {
     let mut wanted: Vec<SandboxStatus> = query.list("status")?;
     if wanted.is_empty() {
         wanted = SandboxStatus::ALL.to_vec();
@@ -115,7 +123,11 @@ pub(super) async fn list(
         limit: limit + 1,
         after: query.parsed("cursor")?,
     };
-    let mut rows = sandbox::list(&app, &actor, &filter).await?;
+    Ok((filter, limit))
+}
+
+/// A page of sandboxes, and where the next one begins.
+fn page(mut rows: Vec<wrenn_database::SandboxRow>, limit: i64) -> Response {
     let more = rows.len() as i64 > limit;
     rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     let cursor = if more {
@@ -128,7 +140,35 @@ pub(super) async fn list(
     if let Some(value) = cursor.and_then(|cursor| HeaderValue::from_str(&cursor).ok()) {
         response.headers_mut().insert(NEXT_CURSOR, value);
     }
-    Ok(response)
+    response
+}
+
+/// List sandboxes of all teams
+///
+/// Newest first. What is in them stays their teams'.
+#[utoipa::path(
+    get, path = "/v1/admin/sandboxes", tag = "administration", security(("user_token" = [])),
+    params(
+        ("team_id" = Option<String>, Query),
+        ("status" = Option<String>, Query, description = "One or more statuses; repeat or separate by commas"),
+        ("limit" = Option<i64>, Query, minimum = 1, maximum = 1000),
+        ("cursor" = Option<String>, Query, description = "Value of `x-next-cursor` of the page before"),
+    ),
+    responses(
+        (status = 200, body = Vec<Sandbox>),
+        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
+        (status = 429, body = ErrorBody),
+    )
+)]
+pub(super) async fn list_all(
+    State(app): State<Arc<App>>,
+    _: PlatformAdmin<Teams>,
+    query: Query,
+) -> ApiResult<Response> {
+    let team: Option<TeamId> = query.parsed("team_id")?;
+    let (filter, limit) = asked(&query)?;
+    let rows = sandbox::list_all(&app, team, &filter).await?;
+    Ok(page(rows, limit))
 }
 
 /// Read one sandbox

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod accounts;
+mod administration;
 mod audit;
 mod authorisation;
 mod bad_input;
@@ -12,6 +13,7 @@ mod device;
 mod exec_stream;
 mod files;
 mod fork;
+mod keys;
 mod lifecycle;
 mod limits;
 mod mail;
@@ -27,4 +29,6 @@ mod registration;
 mod settings;
 mod setup;
 mod snapshot;
+mod teams;
+mod tenancy;
 mod wake;

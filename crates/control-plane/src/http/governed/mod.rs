@@ -25,7 +25,7 @@ use axum::{
 use tracing::Instrument;
 use wrenn_api::{
     ErrorCode,
-    audit::{AuditAction, AuditActor, AuditStatus},
+    audit::{AuditAction, AuditActor, AuditResource, AuditStatus},
     grammar,
 };
 use wrenn_database::{
@@ -253,7 +253,7 @@ pub(super) async fn admit(parts: &mut Parts, app: &Arc<App>, who: Who) -> ApiRes
     let Written::Once(resource, action, scope) = governed.rule.written else {
         return Ok(());
     };
-    let target = target(parts, app).await;
+    let target = target(parts, app, resource).await;
     let team = who.team.or_else(|| {
         let of_team = governed.rule.path.starts_with("/v1/admin/teams/");
         of_team.then(|| target.as_deref()?.parse().ok()).flatten()
@@ -274,12 +274,15 @@ pub(super) async fn admit(parts: &mut Parts, app: &Arc<App>, who: Who) -> ApiRes
 }
 
 /// The most particular thing that the path names. Ids that are none are nothing to remember.
-async fn target(parts: &mut Parts, app: &Arc<App>) -> Option<String> {
+async fn target(parts: &mut Parts, app: &Arc<App>, resource: AuditResource) -> Option<String> {
     let params = RawPathParams::from_request_parts(parts, app).await.ok()?;
     let named = |wanted: &str| params.iter().find(|(name, _)| *name == wanted);
-    let (_, text) = ["user_id", "id", "name", "team_id"]
-        .into_iter()
-        .find_map(named)?;
+    // The team is not the member: who that is, the path says or the handler.
+    let names: &[_] = match resource {
+        AuditResource::Member => &["user_id"],
+        _ => &["id", "name", "team_id"],
+    };
+    let (_, text) = names.iter().copied().find_map(named)?;
     grammar::is_request_id(text).then(|| text.to_owned())
 }
 
@@ -332,7 +335,7 @@ async fn before(app: &Arc<App>, governed: &Governed, client: ClientIp) -> ApiRes
         return Ok(());
     };
     let actor = match resource {
-        wrenn_api::audit::AuditResource::Host => AuditActor::Host,
+        AuditResource::Host => AuditActor::Host,
         _ => AuditActor::User,
     };
     let new = NewAudit {

@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::LazyLock};
 use axum::http::Method;
 use wrenn_api::audit::{
     AuditAction::{self, *},
-    AuditResource::{self, Sandbox, Snapshot},
+    AuditResource::{self, ApiKey, Member, Sandbox, Snapshot, Team, User},
     AuditScope,
 };
 
@@ -113,6 +113,7 @@ const DELETE: Method = Method::DELETE;
 const GET: Method = Method::GET;
 const PATCH: Method = Method::PATCH;
 const POST: Method = Method::POST;
+const PUT: Method = Method::PUT;
 
 pub(super) static TABLE: &[Rule] = &[
     open("/healthz"),
@@ -200,6 +201,55 @@ pub(super) static TABLE: &[Rule] = &[
         Snapshot,
         Delete,
         TEAM,
+    ),
+    // Teams.
+    read("/v1/teams"),
+    read("/v1/teams/{team_id}"),
+    read("/v1/teams/{team_id}/members"),
+    read("/v1/teams/{team_id}/quota"),
+    change(POST, "/v1/teams", Team, Create, TEAM),
+    change(PATCH, "/v1/teams/{team_id}", Team, Rename, TEAM),
+    change(DELETE, "/v1/teams/{team_id}", Team, Delete, TEAM),
+    change(POST, "/v1/teams/{team_id}/transfer", Team, Transfer, TEAM),
+    change(POST, "/v1/teams/{team_id}/members", Member, Add, TEAM),
+    change(POST, "/v1/teams/{team_id}/leave", Member, Leave, TEAM),
+    change(
+        PATCH,
+        "/v1/teams/{team_id}/members/{user_id}",
+        Member,
+        RoleUpdate,
+        TEAM,
+    ),
+    change(
+        DELETE,
+        "/v1/teams/{team_id}/members/{user_id}",
+        Member,
+        Remove,
+        TEAM,
+    ),
+    // Keys.
+    read("/v1/api-keys"),
+    change(POST, "/v1/api-keys", ApiKey, Create, ADMIN),
+    change(DELETE, "/v1/api-keys/{id}", ApiKey, Revoke, ADMIN),
+    // The log itself.
+    read("/v1/audit-logs"),
+    read("/v1/admin/audit-logs"),
+    // The platform.
+    read("/v1/admin/teams"),
+    read("/v1/admin/users"),
+    read("/v1/admin/sandboxes"),
+    change(PUT, "/v1/admin/teams/{id}/byoc", Team, SetByoc, ADMIN),
+    change(PUT, "/v1/admin/teams/{id}/quota", Team, SetQuota, ADMIN),
+    change(DELETE, "/v1/admin/teams/{id}", Team, Delete, ADMIN),
+    // Whether it lets in or shuts out is in the row's facts.
+    change(PUT, "/v1/admin/users/{id}/active", User, Activate, ADMIN),
+    change(PUT, "/v1/admin/users/{id}/admin", User, SetAdmin, ADMIN),
+    change(
+        PUT,
+        "/v1/admin/users/{id}/permissions",
+        User,
+        SetPermissions,
+        ADMIN,
     ),
     // Hosts.
     read("/v1/hosts"),
