@@ -4,20 +4,23 @@ use secrecy::ExposeSecret;
 use wrenn_api::{
     ErrorCode, Invalid,
     account::{Login, Message, Setup, Signup},
-    audit::{AuditAction, AuditActor, AuditResource, AuditScope, AuditStatus},
+    audit::{AuditAction, AuditStatus},
     grammar,
 };
 use wrenn_database::{
-    Account, AuditFacts, Error as DbError, NewAudit, PgConnection, UserRow, account_by_email,
-    account_get, account_lock, admin_exists, admin_is_last, audit_insert, team_delete, team_insert,
-    team_member_insert, teams_owned_lock, user_activate, user_delete, user_insert,
-    user_insert_inactive, user_rename, user_renew_inactive, user_void_tokens,
+    Account, Error as DbError, PgConnection, UserRow, account_by_email, account_get, account_lock,
+    admin_exists, admin_is_last, team_delete, team_insert, team_member_insert, teams_owned_lock,
+    user_activate, user_delete, user_insert, user_insert_inactive, user_rename,
+    user_renew_inactive, user_void_tokens,
 };
-use wrenn_ids::{AuditId, TeamId, UserId};
+use wrenn_ids::{TeamId, UserId};
 
 use super::{
-    Caller, Error, Result, mail,
+    Caller, Error, Result,
+    account_log::{self, Event},
+    mail,
     signin::{SignedIn, Visitor, sign_in},
+    team::apply_defaults,
 };
 use crate::{
     auth::{
@@ -99,7 +102,7 @@ pub(crate) async fn signup(app: &App, request: Signup, visitor: &Visitor) -> Res
             }
             known.id()
         }
-        None => begin(&mut tx, &email, name, Some(&hash), waits).await?,
+        None => begin(app, &mut tx, &email, name, Some(&hash), waits).await?,
     };
     if waits {
         let token = one_time::issue(&mut app.bus.redis(), Purpose::Activation, &id).await?;
@@ -118,6 +121,7 @@ pub(crate) async fn signup(app: &App, request: Signup, visitor: &Visitor) -> Res
 
 /// Adds a person and their team.
 pub(super) async fn begin(
+    app: &App,
     tx: &mut PgConnection,
     email: &str,
     name: &str,
@@ -138,16 +142,17 @@ pub(super) async fn begin(
         DbError::Duplicate { .. } => taken(),
         error => error.into(),
     })?;
-    first_team(tx, row.id, name).await?;
+    first_team(app, tx, row.id, name).await?;
     Ok(row.id)
 }
 
-async fn first_team(tx: &mut PgConnection, user: UserId, name: &str) -> Result<()> {
+async fn first_team(app: &App, tx: &mut PgConnection, user: UserId, name: &str) -> Result<()> {
     let team = TeamId::new();
     let slug = random_hex(6)?;
     let slug = format!("{}-{}", &slug[..6], &slug[6..]);
     team_insert(&mut *tx, team, &team_name(name), &slug).await?;
-    team_member_insert(tx, team, user, "owner", true).await?;
+    team_member_insert(&mut *tx, team, user, "owner", true).await?;
+    apply_defaults(tx, team, &app.quota_defaults).await?;
     Ok(())
 }
 
@@ -203,7 +208,7 @@ pub(crate) async fn setup(app: &App, request: Setup, visitor: &Visitor) -> Resul
             DbError::Duplicate { .. } => taken(),
             error => error.into(),
         })?;
-    first_team(&mut tx, row.id, &row.name).await?;
+    first_team(app, &mut tx, row.id, &row.name).await?;
     tx.commit().await.map_err(DbError::from)?;
     sign_in(app, &existing(app, row.id).await?, None, visitor).await
 }
@@ -250,7 +255,7 @@ pub(crate) async fn login(app: &App, request: Login, visitor: &Visitor) -> Resul
     let right = password::verify(request.password, hash).await?;
     let Some(account) = account.filter(|_| right) else {
         let after = app.limits.login_failed(&email).await;
-        write_failure(app, &email, visitor).await;
+        write_failure(app, &email, visitor);
         return Err(match after {
             Some(after) => Error::rate_limited(after),
             None => Error::new(
@@ -277,27 +282,25 @@ pub(crate) async fn login(app: &App, request: Login, visitor: &Visitor) -> Resul
 }
 
 /// Writes a refused login down, in a task: nobody can tell by the time whether the address is known.
-async fn write_failure(app: &App, email: &str, visitor: &Visitor) {
+fn write_failure(app: &App, email: &str, visitor: &Visitor) {
     let (db, email, visitor) = (app.db.clone(), email.to_owned(), visitor.clone());
     app.tasks.spawn(async move {
-        let Ok(Some(account)) = account_by_email(&db, &email).await else {
-            return;
+        let written = async {
+            let mut connection = db.acquire().await.map_err(DbError::from)?;
+            let Some(account) = account_by_email(&mut *connection, &email).await? else {
+                return Ok(());
+            };
+            let event = Event {
+                user: account.id(),
+                name: Some(&account.name),
+                action: AuditAction::LoginFailed,
+                status: AuditStatus::Warning,
+                fact: ("ip", visitor.ip),
+                request_id: &visitor.request_id,
+            };
+            account_log::write(&mut connection, event).await
         };
-        let user = account.id().to_string();
-        let new = NewAudit {
-            id: AuditId::new(),
-            team: TeamId::ZERO,
-            actor: AuditActor::User,
-            actor_id: Some(&user),
-            actor_name: Some(&account.name),
-            resource: AuditResource::User,
-            resource_id: Some(&user),
-            action: AuditAction::LoginFailed,
-            scope: AuditScope::Admin,
-            request_id: &visitor.request_id,
-        };
-        let facts = AuditFacts::from([("ip".to_owned(), visitor.ip)]);
-        if let Err(error) = audit_insert(&db, &new, AuditStatus::Warning, &facts).await {
+        if let Err(error) = written.await {
             tracing::warn!(cause = ?error, "a refused login was not written down");
         }
     });
@@ -343,6 +346,7 @@ pub(crate) async fn delete(app: &App, caller: &Caller, confirmation: &str) -> Re
     }
     user_delete(&mut tx, caller.id).await?;
     tx.commit().await.map_err(DbError::from)?;
+    app.team_gone.notify_one();
     app.bus.revoked(caller.id);
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! request, a header or a connection. Work that must outlive its caller is a row first.
 
 pub(crate) mod account;
+mod account_log;
 pub(crate) mod admin;
 pub(crate) mod admission;
 mod authority;

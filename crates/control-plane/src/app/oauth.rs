@@ -8,17 +8,18 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use wrenn_api::{
     ErrorCode,
-    audit::{AuditAction, AuditActor, AuditResource, AuditScope, AuditStatus},
+    audit::{AuditAction, AuditStatus},
 };
 use wrenn_database::{
-    Account, AuditFacts, Error as DbError, NewAudit, account_get, account_lock, audit_insert,
-    oauth_identity_delete, oauth_identity_insert, oauth_identity_user, oauth_providers_of,
+    Account, Error as DbError, account_get, account_lock, oauth_identity_delete,
+    oauth_identity_insert, oauth_identity_user, oauth_providers_of,
 };
-use wrenn_ids::{AuditId, TeamId, UserId};
+use wrenn_ids::UserId;
 
 use super::{
     Caller, Error, Result,
     account::{begin, existing, invalid_token, may_sign_up},
+    account_log::{self, Event},
     signin::{SignedIn, Visitor, sign_in},
 };
 use crate::{
@@ -281,7 +282,7 @@ fn display_name(identity: &Identity) -> String {
 async fn make(app: &App, name: &str, identity: &Identity, request_id: &str) -> Result<UserId> {
     let mut tx = app.db.begin().await.map_err(DbError::from)?;
     let person = display_name(identity);
-    let user = begin(&mut tx, &identity.email, &person, None, false).await?;
+    let user = begin(app, &mut tx, &identity.email, &person, None, false).await?;
     insert(&mut tx, name, identity, user).await?;
     let row = (AuditAction::Signup, user, person.as_str());
     write(&mut tx, row, name, request_id).await?;
@@ -335,21 +336,15 @@ async fn write(
     provider: &str,
     request_id: &str,
 ) -> Result<()> {
-    let id = user.to_string();
-    let new = NewAudit {
-        id: AuditId::new(),
-        team: TeamId::ZERO,
-        actor: AuditActor::User,
-        actor_id: Some(&id),
-        actor_name: Some(person),
-        resource: AuditResource::User,
-        resource_id: Some(&id),
+    let event = Event {
+        user,
+        name: Some(person),
         action,
-        scope: AuditScope::Admin,
+        status: AuditStatus::Success,
+        fact: ("provider", provider.to_owned()),
         request_id,
     };
-    let facts = AuditFacts::from([("provider".to_owned(), provider.to_owned())]);
-    Ok(audit_insert(tx, &new, AuditStatus::Success, &facts).await?)
+    account_log::write(tx, event).await
 }
 
 /// Signs a browser in by the code that it arrived with.

@@ -7,16 +7,18 @@
 
 use wrenn_api::{
     AuthResponse, ErrorCode, Role, SessionKind,
-    audit::{AuditAction, AuditActor, AuditResource, AuditScope, AuditStatus},
+    audit::{AuditAction, AuditStatus},
 };
 use wrenn_database::{
-    Account, AuditFacts, Error as DbError, NewAudit, NewSession, SessionRow, account_get,
-    audit_insert, session_end, session_insert, session_lock_by_token, session_rotate,
-    session_set_team, team_default_of_user, team_role,
+    Account, Error as DbError, NewSession, account_get, session_end, session_insert,
+    session_lock_by_token, session_rotate, session_set_team, team_default_of_user, team_role,
 };
-use wrenn_ids::{AuditId, SessionId, TeamId, UserId};
+use wrenn_ids::{SessionId, TeamId, UserId};
 
-use super::{Caller, Error, Result};
+use super::{
+    Caller, Error, Result,
+    account_log::{self, Event},
+};
 use crate::{
     auth::{random_hex, sha256, user_token::UserClaims},
     state::App,
@@ -179,7 +181,16 @@ pub(crate) async fn refresh(app: &App, token: &str, request_id: &str) -> Result<
     };
     let Some(successor) = successor else {
         session_end(&mut *tx, session.user(), session.id()).await?;
-        write_reuse(&mut tx, &session, request_id).await?;
+        // Somebody copied it: whoever reads the log should know.
+        let event = Event {
+            user: session.user(),
+            name: None,
+            action: AuditAction::CredentialReuse,
+            status: AuditStatus::Error,
+            fact: ("session", session.id().to_string()),
+            request_id,
+        };
+        account_log::write(&mut tx, event).await?;
         tx.commit().await.map_err(DbError::from)?;
         app.bus.revoked(session.user());
         return Err(unauthorized());
@@ -192,29 +203,6 @@ pub(crate) async fn refresh(app: &App, token: &str, request_id: &str) -> Result<
     let kind = session.kind.parse().map_err(Error::internal)?;
     let place = place(app, account.id(), session.team()).await?;
     signed_in(app, &account, place, Some((session.id(), kind, successor)))
-}
-
-/// A token that was used up came again: whoever reads the log should know.
-async fn write_reuse(
-    connection: &mut wrenn_database::PgConnection,
-    session: &SessionRow,
-    request_id: &str,
-) -> Result<()> {
-    let user = session.user().to_string();
-    let new = NewAudit {
-        id: AuditId::new(),
-        team: session.team().unwrap_or(TeamId::ZERO),
-        actor: AuditActor::User,
-        actor_id: Some(&user),
-        actor_name: None,
-        resource: AuditResource::User,
-        resource_id: Some(&user),
-        action: AuditAction::CredentialReuse,
-        scope: AuditScope::Admin,
-        request_id,
-    };
-    let facts = AuditFacts::from([("session".to_owned(), session.id().to_string())]);
-    Ok(audit_insert(connection, &new, AuditStatus::Error, &facts).await?)
 }
 
 /// Ends the session of a refresh token, if it has one.

@@ -4,7 +4,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use wrenn_testkit::{
     client::{Answer, Client},
-    control_plane::{Options, Replica, World},
+    control_plane::{Options, Replica, World, eventually},
     person::{PASSWORD, Person},
 };
 
@@ -497,4 +497,44 @@ async fn wrong_passwords_are_slowed_for_their_account_alone() {
     assert_eq!(login(&eve.email, PASSWORD).await.status, 200);
     // Whoever is in stays in.
     assert_eq!(ada.client.get("/v1/me").await.status, 200);
+}
+
+#[tokio::test]
+async fn what_identified_a_deleted_person_is_erased_after_15_days() {
+    let (world, replica, _nobody) = start(Vec::new()).await;
+    for name in ["ada", "eve"] {
+        let person = Person::sign_up(&replica, name).await.unwrap();
+        let request = person.client.request(Method::DELETE, "/v1/me");
+        let body = json!({ "confirmation": person.email });
+        assert_eq!(person.client.send(request.json(&body)).await.status, 204);
+    }
+    sqlx::query(
+        "UPDATE users SET deleted_at = now() - interval '16 days' WHERE email = 'ada@example.com'",
+    )
+    .execute(&world.db)
+    .await
+    .unwrap();
+    // A replica looks as soon as it starts.
+    let _other = world.replica(Options::default()).unwrap();
+    eventually("she is forgotten", async || {
+        let known = "SELECT count(*) FROM users WHERE email = 'ada@example.com' OR name = 'ada'
+                     OR (status = 'deleted' AND email = '' AND password_hash IS NOT NULL)";
+        let known: i64 = sqlx::query_scalar(known)
+            .fetch_one(&world.db)
+            .await
+            .unwrap();
+        known == 0
+    })
+    .await
+    .unwrap();
+    let eve: i64 = sqlx::query_scalar("SELECT count(*) FROM users WHERE email = 'eve@example.com'")
+        .fetch_one(&world.db)
+        .await
+        .unwrap();
+    assert_eq!(eve, 1, "her days are not over");
+    let told: i64 = sqlx::query_scalar("SELECT count(*) FROM audit_logs WHERE actor_name = 'ada'")
+        .fetch_one(&world.db)
+        .await
+        .unwrap();
+    assert_eq!(told, 0);
 }
