@@ -53,8 +53,10 @@ macro_rules! parts {
 
 parts! {
     /// Hosts.
+    #[expect(dead_code, reason = "routes of hosts ask for it when they join")]
     Hosts = Some(Permission::Hosts);
     /// Platform templates and builds.
+    #[expect(dead_code, reason = "routes of builds ask for it when they join")]
     Templates = Some(Permission::Templates);
     /// Teams, their quotas and their sandboxes.
     Teams = Some(Permission::Teams);

@@ -312,7 +312,8 @@ pub(super) async fn govern(
         Err(refused) => refused.into_response(),
         Ok(()) => {
             request.extensions_mut().insert(Arc::clone(&governed));
-            if matches!(rule.written, Written::Not(_)) {
+            if let Written::Not(why) = rule.written {
+                tracing::trace!(why, "not written down");
                 next.run(request).await
             } else {
                 recorded(&app, &governed, next.run(request)).await
