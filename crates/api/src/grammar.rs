@@ -74,6 +74,51 @@ pub fn display_name(field: &str, name: &str) -> Result<(), Invalid> {
     )
 }
 
+/// Name of a team: `^[A-Za-z0-9 _\-@']{1,128}$`, not all blank.
+///
+/// # Errors
+/// The text is no such name.
+pub fn team_name(field: &str, name: &str) -> Result<(), Invalid> {
+    let shape = (1..=128).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b" _-@'".contains(&byte));
+    ensure(
+        shape && !name.trim().is_empty(),
+        field,
+        "must be 1 to 128 letters, digits, spaces or `_-@'`, not all blank",
+    )
+}
+
+/// Address of a person: at most 254 characters, one `@` with something on both sides, no blanks.
+///
+/// # Errors
+/// The text is no such address.
+pub fn email(field: &str, email: &str) -> Result<(), Invalid> {
+    let sides = email.split_once('@');
+    let shape = sides.is_some_and(|(user, domain)| {
+        !user.is_empty() && !domain.is_empty() && !domain.contains('@')
+    });
+    let blank = |c: char| c.is_whitespace() || c.is_control();
+    ensure(
+        shape && email.chars().count() <= 254 && !email.contains(blank),
+        field,
+        "must be an address with one `@`, without blanks, of at most 254 characters",
+    )
+}
+
+/// A password: 8–1024 bytes.
+///
+/// # Errors
+/// It is shorter or longer.
+pub fn password(field: &str, password: &str) -> Result<(), Invalid> {
+    ensure(
+        (8..=1024).contains(&password.len()),
+        field,
+        "must have 8 to 1024 bytes",
+    )
+}
+
 /// Label for placement: `^[a-z0-9][a-z0-9._-]{0,31}$`.
 ///
 /// # Errors
@@ -406,6 +451,34 @@ mod tests {
             &[
                 "", ".", "..", "a..b", "../a", "a/b", "-a", "a b", "é", "a\0", &too_long,
             ],
+        );
+    }
+
+    #[test]
+    fn team_names_hold_no_markup() {
+        let long = "a".repeat(128);
+        let too_long = "a".repeat(129);
+        check(
+            team_name,
+            &["a", "Ada's team", "a_b-c@d 1", &long],
+            &["", " ", "a<b", "a\tb", "é", &too_long],
+        );
+    }
+
+    #[test]
+    fn addresses_have_one_at_and_passwords_a_length() {
+        let long = format!("{}@b", "a".repeat(252));
+        let too_long = format!("{}@b", "a".repeat(253));
+        check(
+            email,
+            &["a@b", "A.b+c@example.com", "ä@ö", &long],
+            &["", "a", "@b", "a@", "a@b@c", "a b@c", "a@b\n", &too_long],
+        );
+        let (least, most) = ("a".repeat(8), "a".repeat(1024));
+        check(
+            password,
+            &[&least, "ääää", &most],
+            &["", "1234567", &"a".repeat(1025)],
         );
     }
 

@@ -9,7 +9,11 @@
 #[macro_use]
 mod closed_set;
 
+pub mod account;
+pub mod admin;
 pub mod api_key;
+pub mod audit;
+pub mod authority;
 pub mod error;
 pub mod exec;
 pub mod file;
@@ -18,9 +22,12 @@ pub mod health;
 pub mod host;
 pub mod sandbox;
 pub mod stream;
+pub mod team;
 pub mod template;
 mod time;
 
+pub use account::{AuthResponse, Session, SessionKind};
+pub use authority::{Permission, Role};
 pub use closed_set::UnknownValue;
 pub use error::{ErrorBody, ErrorCode, ErrorInfo};
 pub use exec::{

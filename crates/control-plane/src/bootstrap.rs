@@ -55,6 +55,12 @@ pub struct Prepared {
     pub team: TeamId,
 }
 
+/// A random short name of a team.
+pub(crate) fn new_slug() -> Result<String, NoRandomness> {
+    let digits = random_hex(6)?;
+    Ok(format!("{}-{}", &digits[..6], &digits[6..]))
+}
+
 /// Makes the administrator, a team and an API key, unless they exist. The platform team and the template
 /// `minimal` come with the migrations.
 ///
@@ -93,9 +99,7 @@ pub async fn ensure(db: &PgPool) -> Result<Prepared, BootstrapError> {
         Some(team) => team,
         None => {
             let team = TeamId::new();
-            let slug = random_hex(6)?;
-            let slug = format!("{}-{}", &slug[..6], &slug[6..]);
-            team_insert(&mut *tx, team, "Administrator's team", &slug).await?;
+            team_insert(&mut *tx, team, "Administrator's team", &new_slug()?).await?;
             team_member_insert(&mut *tx, team, admin.id, "owner", true).await?;
             team
         }

@@ -2,7 +2,7 @@
 //!
 //! Truth is in PostgreSQL; this only says "look again". In the process, waiters for a sandbox are woken
 //! directly; across replicas, Redis carries the same news (`wrenn:notify` with a sandbox id, `wrenn:ops`
-//! empty). A lost message costs latency, because every waiter also looks again by itself; Redis being away costs no more than that.
+//! empty, `wrenn:revoke` with whose authority ended). A lost message costs latency, because every waiter also looks again by itself; Redis being away costs no more than that.
 
 use std::{
     collections::HashMap,
@@ -25,10 +25,12 @@ const RECONNECT: Duration = Duration::from_secs(1);
 
 const NOTIFY: &str = "wrenn:notify";
 const OPS: &str = "wrenn:ops";
+const REVOKE: &str = "wrenn:revoke";
 
 enum News {
     Sandbox(SandboxId),
     Ops,
+    Revoked(String),
 }
 
 /// Wakes who waits.
@@ -36,6 +38,8 @@ pub(crate) struct Bus {
     waiting: Mutex<HashMap<SandboxId, Arc<Notify>>>,
     /// Wakes the op runner of this replica.
     pub(crate) ops: Notify,
+    /// Wakes every open stream: somebody's authority ended, and each asks whether it was its own.
+    pub(crate) revocations: Notify,
     outgoing: mpsc::Sender<News>,
     redis: ConnectionManager,
     client: redis::Client,
@@ -64,6 +68,7 @@ impl Bus {
         let bus = Self {
             waiting: Mutex::default(),
             ops: Notify::new(),
+            revocations: Notify::new(),
             outgoing,
             redis,
             client,
@@ -93,6 +98,12 @@ impl Bus {
         let _ = self.outgoing.try_send(News::Ops);
     }
 
+    /// The authority of a person, a key or a team ended or shrank, and that is committed.
+    pub(crate) fn revoked(&self, who: impl std::fmt::Display) {
+        self.revocations.notify_waiters();
+        let _ = self.outgoing.try_send(News::Revoked(who.to_string()));
+    }
+
     fn wake(&self, id: SandboxId) {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(notify) = waiting.get(&id) {
@@ -118,6 +129,7 @@ impl Bus {
                 let (channel, text) = match news {
                     News::Sandbox(id) => (NOTIFY, id.to_string()),
                     News::Ops => (OPS, String::new()),
+                    News::Revoked(who) => (REVOKE, who),
                 };
                 let sent: redis::RedisResult<()> = redis::cmd("PUBLISH")
                     .arg(channel)
@@ -145,13 +157,15 @@ impl Bus {
 
     async fn listen(&self) -> redis::RedisResult<()> {
         let mut subscription = self.client.get_async_pubsub().await?;
-        subscription.subscribe(&[NOTIFY, OPS]).await?;
+        subscription.subscribe(&[NOTIFY, OPS, REVOKE]).await?;
         // What was said while we were away is unknown.
         self.ops.notify_one();
         let mut messages = subscription.on_message();
         while let Some(message) = messages.next().await {
             if message.get_channel_name() == OPS {
                 self.ops.notify_one();
+            } else if message.get_channel_name() == REVOKE {
+                self.revocations.notify_waiters();
             } else if let Some(id) = message
                 .get_payload::<String>()
                 .ok()

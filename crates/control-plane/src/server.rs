@@ -31,6 +31,12 @@ pub enum ServeError {
     /// TLS towards hosts cannot be set up.
     #[error("the certificate authority cannot be used for TLS")]
     Tls(#[source] rustls::Error),
+    /// Mail cannot be sent by these settings.
+    #[error("the settings of mail cannot be used")]
+    Mail(#[from] crate::mail::MailError),
+    /// There is no HTTP client for OAuth providers.
+    #[error("OAuth providers cannot be reached")]
+    Oauth(#[from] crate::oauth::ProviderError),
     /// This replica has no client certificate.
     #[error("this replica cannot identify itself to hosts")]
     Identity(#[from] IdentityError),

@@ -10,12 +10,16 @@ use wrenn_database::PgPool;
 
 use crate::{
     app::scheduler::Scheduler,
-    auth::host_token::HostTokens,
+    auth::{KeyLabel, host_token::HostTokens, signer::Signer, user_token::UserTokens},
     background::{key_use::KeysUsed, ops::Ops, sync::HostUp},
     bus::Bus,
     ca::CertificateAuthority,
     config::Config,
+    config::{Networks, QuotaDefaults, SignupPolicy},
     hosts::{Pool, identity::Identity},
+    limits::Limiter,
+    mail::Mailer,
+    oauth::Providers,
     sealing::SealingKeys,
 };
 
@@ -34,8 +38,26 @@ pub(crate) struct App {
     pub(crate) keys_used: KeysUsed,
     pub(crate) ca: CertificateAuthority,
     pub(crate) host_tokens: HostTokens,
+    pub(crate) user_tokens: UserTokens,
+    /// Make the successors of refresh tokens.
+    pub(crate) refresh_tokens: Signer,
+    /// Sign what browsers hold during a sign-in at a provider.
+    pub(crate) oauth_state: Signer,
+    pub(crate) providers: Providers,
+    /// Absent: no mail is sent.
+    pub(crate) mail: Option<Mailer>,
+    pub(crate) signup: SignupPolicy,
+    pub(crate) setup_token: Option<SecretString>,
+    /// How people reach this server, without a slash at the end.
+    pub(crate) public_url: String,
+    pub(crate) sandbox_domain: String,
     pub(crate) sealing: SealingKeys,
     pub(crate) scheduler: Box<dyn Scheduler>,
+    pub(crate) limits: Limiter,
+    /// Wakes the task that destroys what deleted teams leave behind.
+    pub(crate) team_gone: tokio::sync::Notify,
+    pub(crate) quota_defaults: QuotaDefaults,
+    pub(crate) trusted_proxies: Networks,
     pub(crate) metrics_token: Option<SecretString>,
     /// Work that outlives the request which began it.
     pub(crate) tasks: TaskTracker,
@@ -68,20 +90,42 @@ impl App {
         .map_err(ServeError::Database)?;
         let (bus, outgoing) =
             Bus::new(config.redis_url.expose_secret()).map_err(ServeError::Redis)?;
+        let bus = Arc::new(bus);
         let identity = Identity::new(config.ca.clone())?;
         let roots = config.ca.roots().map_err(ServeError::Tls)?;
         let scheduler = crate::app::scheduler::build(&config);
+        let signer = |label| Signer::new(&config.secret, config.secret_previous.as_ref(), label);
+        let port = config.listen.port();
+        let public_url = config
+            .public_url
+            .clone()
+            .unwrap_or_else(|| format!("http://localhost:{port}"));
+        let people = config.people;
+        let mail = people.mail.map(|mail| Mailer::new(&mail));
         let app = Arc::new(Self {
             replica: Uuid::now_v7(),
             pool: Pool::new(db.clone(), roots, Arc::clone(&identity)),
             identity,
             db,
-            bus: Arc::new(bus),
+            team_gone: tokio::sync::Notify::new(),
+            limits: Limiter::new(config.rate_limits, Arc::clone(&bus)),
+            quota_defaults: config.quota_defaults,
+            trusted_proxies: config.trusted_proxies,
+            bus,
             ops: Ops::default(),
             host_up: HostUp::default(),
             keys_used: KeysUsed::default(),
             ca: config.ca,
             host_tokens: HostTokens::new(&config.secret, config.secret_previous.as_ref()),
+            user_tokens: UserTokens::new(&config.secret, config.secret_previous.as_ref()),
+            refresh_tokens: signer(KeyLabel::RefreshToken),
+            oauth_state: signer(KeyLabel::OauthState),
+            providers: Providers::new(people.github)?,
+            mail: mail.transpose()?,
+            signup: people.signup,
+            setup_token: people.setup_token,
+            public_url,
+            sandbox_domain: config.sandbox_domain,
             sealing: config.sealing,
             scheduler,
             metrics_token: config.metrics_token,

@@ -89,3 +89,87 @@ pub async fn api_keys_touch(executor: impl PgExecutor<'_>, keys: &[KeyId]) -> Re
         .await?;
     Ok(())
 }
+
+/// A key, as its team sees it.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct ApiKeyRow {
+    /// Identity.
+    pub id: Uuid,
+    /// The team that it acts for.
+    pub team_id: Uuid,
+    /// What people call it.
+    pub name: String,
+    /// Its first characters.
+    pub key_prefix: String,
+    /// Who made it.
+    pub created_by: Option<Uuid>,
+    /// Their address.
+    pub creator_email: Option<String>,
+    /// Milliseconds since the epoch.
+    pub last_used_at: Option<i64>,
+    /// Milliseconds since the epoch.
+    pub created_at: i64,
+}
+
+/// The live keys of a team, newest first; with `only`, that one.
+///
+/// # Errors
+/// The statement fails.
+pub async fn api_key_list(
+    executor: impl PgExecutor<'_>,
+    team: TeamId,
+    only: Option<KeyId>,
+) -> Result<Vec<ApiKeyRow>> {
+    Ok(sqlx::query_as(
+        "SELECT k.id, k.team_id, k.name, k.key_prefix, k.created_by, u.email AS creator_email,
+                (extract(epoch FROM k.last_used_at) * 1000)::bigint AS last_used_at,
+                (extract(epoch FROM k.created_at) * 1000)::bigint AS created_at
+         FROM api_keys k LEFT JOIN users u ON u.id = k.created_by AND u.status <> 'deleted'
+         WHERE k.team_id = $1 AND k.revoked_at IS NULL AND ($2::uuid IS NULL OR k.id = $2)
+         ORDER BY k.created_at DESC, k.id DESC",
+    )
+    .bind(team.as_uuid())
+    .bind(only.map(KeyId::as_uuid))
+    .fetch_all(executor)
+    .await?)
+}
+
+/// Revokes a key of the team; false when there is no such live key.
+///
+/// # Errors
+/// The statement fails.
+pub async fn api_key_revoke(
+    executor: impl PgExecutor<'_>,
+    team: TeamId,
+    id: KeyId,
+) -> Result<bool> {
+    let done = sqlx::query(
+        "UPDATE api_keys SET revoked_at = now()
+         WHERE id = $1 AND team_id = $2 AND revoked_at IS NULL",
+    )
+    .bind(id.as_uuid())
+    .bind(team.as_uuid())
+    .execute(executor)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Revokes the keys of the team that a person made; answers how many.
+///
+/// # Errors
+/// The statement fails.
+pub async fn api_keys_revoke_of(
+    executor: impl PgExecutor<'_>,
+    team: TeamId,
+    user: UserId,
+) -> Result<u64> {
+    let done = sqlx::query(
+        "UPDATE api_keys SET revoked_at = now()
+         WHERE team_id = $1 AND created_by = $2 AND revoked_at IS NULL",
+    )
+    .bind(team.as_uuid())
+    .bind(user.as_uuid())
+    .execute(executor)
+    .await?;
+    Ok(done.rows_affected())
+}

@@ -45,8 +45,9 @@ impl From<sqlx::Error> for Error {
                     };
                 }
                 let code = cause.code().unwrap_or_default();
-                // 08 connection, 53 resources, 57P shutdown, 57014 statement timeout, 55P03 lock timeout.
+                // 08 connection, 40 deadlock, 53 resources, 57P shutdown, 57014 statement timeout, 55P03 lock timeout.
                 let passing = code.starts_with("08")
+                    || code.starts_with("40")
                     || code.starts_with("53")
                     || code.starts_with("57P")
                     || code == "57014"

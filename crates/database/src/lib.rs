@@ -6,12 +6,18 @@
 //!
 //! Comparisons of times use the database clock only; times leave as milliseconds since the Unix epoch.
 
+mod administration;
 mod api_key;
+mod audit;
 mod error;
 mod host;
 mod host_credential;
 mod idempotency;
+mod mail;
+mod member;
 mod migrate;
+mod oauth_identity;
+mod principal;
 mod sandbox;
 mod sandbox_fork;
 mod sandbox_op;
@@ -20,10 +26,23 @@ mod snapshot;
 mod team;
 mod template;
 mod user;
+mod user_proof;
+mod user_session;
 
 use std::time::Duration;
 
-pub use api_key::{KeyActor, api_key_actor, api_key_exists, api_key_insert, api_keys_touch};
+pub use administration::{
+    ADMIN_PAGE, AdminTeamRow, AdminUserRow, admin_teams, admin_users, team_set_byoc, user_disable,
+    user_enable, user_set_admin, user_set_permissions,
+};
+pub use api_key::{
+    ApiKeyRow, KeyActor, api_key_actor, api_key_exists, api_key_insert, api_key_list,
+    api_key_revoke, api_keys_revoke_of, api_keys_touch,
+};
+pub use audit::{
+    AuditEnd, AuditFacts, AuditFilter, AuditRow, NewAudit, audit_anonymise, audit_complete,
+    audit_host, audit_insert, audit_list, audit_sandbox, audit_start, audit_sweep,
+};
 pub use error::{Error, Result};
 pub use host::{
     HostFacts, HostRow, HostSync, HostUsageRow, JudgedRow, Target, host_candidates, host_get,
@@ -37,12 +56,22 @@ pub use host_credential::{
     refresh_token_by_hash, refresh_token_insert, refresh_token_set_successor, refresh_token_use,
 };
 pub use idempotency::{IdempotentOutcome, idempotency_get, idempotency_insert, idempotency_prune};
+pub use mail::{MailRow, mail_claim, mail_insert, mail_postpone, mail_prune, mail_sent};
+pub use member::{
+    MemberRow, TeamRow, member_candidate, member_delete, member_list, member_set_role,
+    team_by_slug, team_count_of_user, team_get, team_list_of_user, team_lock, team_quota,
+    team_rename, team_set_quota, teams_leftovers,
+};
 pub use migrate::{MigrationState, migrate, migration_state, migrations_pending};
+pub use oauth_identity::{
+    oauth_identity_delete, oauth_identity_insert, oauth_identity_user, oauth_providers_of,
+};
+pub use principal::Principal;
 pub use sandbox::{
     Generation, ListFilter, NewSandbox, PolicyChange, ReadyFacts, SandboxRow, sandbox_assign_host,
-    sandbox_get, sandbox_get_of_team, sandbox_insert, sandbox_list, sandbox_lock, sandbox_ready,
-    sandbox_set_error, sandbox_update_policy, sandboxes_mark_missing, sandboxes_prune,
-    sandboxes_touch, transition,
+    sandbox_get, sandbox_get_of_team, sandbox_insert, sandbox_list, sandbox_list_all, sandbox_lock,
+    sandbox_ready, sandbox_set_error, sandbox_update_policy, sandboxes_mark_missing,
+    sandboxes_prune, sandboxes_touch, transition,
 };
 pub use sandbox_fork::{Fork, sandboxes_fork, sandboxes_get};
 pub use sandbox_op::{
@@ -61,11 +90,20 @@ pub use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 pub use team::{
-    QuotaUse, TeamQuota, platform_team_exists, team_default_of_user, team_insert, team_lock_quota,
-    team_member_insert, team_quota_use,
+    Place, QuotaUse, TeamQuota, platform_team_exists, team_default_of_user, team_delete,
+    team_insert, team_lock_quota, team_member_insert, team_quota_use, team_role, teams_owned_lock,
 };
 pub use template::{CopyRow, TemplateRow, template_copies_replace, template_get, template_resolve};
-pub use user::{UserRow, admin_exists, user_by_email, user_insert};
+pub use user::{
+    Account, UserRow, account_by_email, account_get, account_lock, admin_exists, admin_is_last,
+    user_activate, user_by_email, user_delete, user_insert, user_insert_inactive, user_rename,
+    user_renew_inactive, user_set_password, user_void_tokens, users_purge, users_search,
+};
+pub use user_proof::{UserProof, user_proof};
+pub use user_session::{
+    NewSession, SessionListed, SessionRow, session_end, session_insert, session_list,
+    session_lock_by_token, session_rotate, session_set_team, sessions_prune,
+};
 
 /// Opens a pool that connects when first used, so that a server starts and answers 503 while PostgreSQL
 /// is away. Waiting for a connection ends after 3 s, a statement after 10 s.

@@ -8,9 +8,9 @@ use wrenn_api::{
     OnIdle, Reason,
     sandbox::{Network, Versions},
 };
-use wrenn_ids::{HostId, KeyId, SandboxId, TeamId, TemplateId};
+use wrenn_ids::{HostId, SandboxId, TeamId, TemplateId};
 
-use crate::{Result, State};
+use crate::{Principal, Result, State};
 
 /// A sandbox.
 #[derive(Debug, Clone, FromRow)]
@@ -140,8 +140,8 @@ pub struct NewSandbox<'a> {
     pub metadata: &'a BTreeMap<String, String>,
     /// Sealed environment.
     pub envs: Option<&'a [u8]>,
-    /// The key that asked.
-    pub created_by: KeyId,
+    /// Who asked.
+    pub created_by: Principal,
 }
 
 /// Adds a sandbox with capacity reserved on its host: it is `starting` from the first moment that
@@ -158,7 +158,7 @@ pub async fn sandbox_insert(
              status, vcpus, memory_mb, disk_size_mb, timeout_sec, on_idle, auto_resume, public_ports,
              network, metadata, envs, created_by_type, created_by)
          VALUES ($1, $2, $3, $4, $5, $6, 'starting', $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-             'api_key', $17)
+             $17, $18)
          RETURNING ",
         columns!()
     ))
@@ -178,6 +178,7 @@ pub async fn sandbox_insert(
     .bind(Json(sandbox.network))
     .bind(Json(sandbox.metadata))
     .bind(sandbox.envs)
+    .bind(sandbox.created_by.kind())
     .bind(sandbox.created_by.as_uuid())
     .fetch_one(executor)
     .await?)
@@ -291,6 +292,32 @@ pub async fn sandbox_list(
     .bind(template_id.map(TemplateId::as_uuid))
     .bind(template_name)
     .bind(Json(&filter.metadata))
+    .bind(filter.after.map(SandboxId::as_uuid))
+    .bind(filter.limit)
+    .fetch_all(executor)
+    .await?)
+}
+
+/// Sandboxes of any team, or of this one, newest first.
+///
+/// # Errors
+/// The statement fails.
+pub async fn sandbox_list_all(
+    executor: impl PgExecutor<'_>,
+    team: Option<TeamId>,
+    filter: &ListFilter,
+) -> Result<Vec<SandboxRow>> {
+    Ok(sqlx::query_as(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM sandboxes
+         WHERE status = ANY($1) AND ($2::uuid IS NULL OR team_id = $2)
+           AND ($3::uuid IS NULL OR (sandboxes.created_at, id) <
+                (SELECT p.created_at, p.id FROM sandboxes p WHERE p.id = $3))
+         ORDER BY sandboxes.created_at DESC, id DESC LIMIT $4"
+    ))
+    .bind(State::texts(&filter.states))
+    .bind(team.map(TeamId::as_uuid))
     .bind(filter.after.map(SandboxId::as_uuid))
     .bind(filter.limit)
     .fetch_all(executor)

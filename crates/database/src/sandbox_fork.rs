@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use sqlx::{PgExecutor, types::Json};
 use uuid::Uuid;
-use wrenn_ids::{KeyId, SandboxId};
+use wrenn_ids::SandboxId;
 
-use crate::{Result, SandboxRow, sandbox::columns};
+use crate::{Principal, Result, SandboxRow, sandbox::columns};
 
 /// What children have that their source has not; everything else is the source's.
 #[derive(Debug, Clone)]
@@ -19,8 +19,8 @@ pub struct Fork<'a> {
     pub metadata: Option<&'a BTreeMap<String, String>>,
     /// Their idle seconds; absent: the source's.
     pub timeout_sec: Option<i32>,
-    /// The key that asked.
-    pub created_by: KeyId,
+    /// Who asked.
+    pub created_by: Principal,
 }
 
 /// Adds the children on the source's host, `starting`.
@@ -42,8 +42,8 @@ pub async fn sandboxes_fork(
              network, metadata, envs, created_by_type, created_by, forked_from)
          SELECT c.id, s.team_id, s.host_id, s.template_id, s.template_name, s.template_team_id,
              'starting', s.vcpus, s.memory_mb, s.disk_size_mb, coalesce($4, s.timeout_sec), s.on_idle,
-             s.auto_resume, s.public_ports, s.network, coalesce($5, s.metadata), c.envs, 'api_key',
-             $6, s.id
+             s.auto_resume, s.public_ports, s.network, coalesce($5, s.metadata), c.envs, $6,
+             $7, s.id
          FROM sandboxes s, unnest($2::uuid[], $3::bytea[]) AS c (id, envs)
          WHERE s.id = $1
          RETURNING ",
@@ -54,6 +54,7 @@ pub async fn sandboxes_fork(
     .bind(envs)
     .bind(fork.timeout_sec)
     .bind(fork.metadata.map(Json))
+    .bind(fork.created_by.kind())
     .bind(fork.created_by.as_uuid())
     .fetch_all(executor)
     .await?)

@@ -1,6 +1,7 @@
 //! Teams, membership and quotas.
 
 use sqlx::{PgConnection, PgExecutor};
+use wrenn_api::Role;
 use wrenn_ids::{TeamId, UserId};
 
 use crate::Result;
@@ -142,4 +143,69 @@ pub async fn team_quota_use(executor: impl PgExecutor<'_>, team: TeamId) -> Resu
     .bind(team.as_uuid())
     .fetch_one(executor)
     .await?)
+}
+
+/// A team's place in somebody's token: the team, and their role in it.
+pub type Place = (TeamId, Role);
+
+/// The person's role in a live team.
+///
+/// # Errors
+/// The statement fails.
+pub async fn team_role(
+    executor: impl PgExecutor<'_>,
+    team: TeamId,
+    user: UserId,
+) -> Result<Option<Role>> {
+    let role: Option<String> = sqlx::query_scalar(
+        "SELECT m.role FROM users_teams m JOIN live_teams t ON t.id = m.team_id
+         WHERE m.team_id = $1 AND m.user_id = $2",
+    )
+    .bind(team.as_uuid())
+    .bind(user.as_uuid())
+    .fetch_optional(executor)
+    .await?;
+    Ok(role.and_then(|role| role.parse().ok()))
+}
+
+/// Teams that the person owns, locked until the transaction ends, and whether others are in each.
+///
+/// # Errors
+/// The statement fails.
+pub async fn teams_owned_lock(
+    connection: &mut PgConnection,
+    user: UserId,
+) -> Result<Vec<(TeamId, bool)>> {
+    let rows: Vec<(uuid::Uuid, bool)> = sqlx::query_as(
+        "SELECT t.id, EXISTS (SELECT 1 FROM users_teams o
+                              WHERE o.team_id = t.id AND o.user_id <> $1)
+         FROM teams t JOIN users_teams m ON m.team_id = t.id
+         WHERE m.user_id = $1 AND m.role = 'owner' AND t.deleted_at IS NULL
+         ORDER BY t.id FOR UPDATE OF t",
+    )
+    .bind(user.as_uuid())
+    .fetch_all(connection)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(id, others)| (TeamId::from_uuid(id), others))
+        .collect())
+}
+
+/// Deletes a team: nobody sees it any more and its keys are dead. What it holds is destroyed in the
+/// background. False when it was gone already.
+///
+/// # Errors
+/// The statement fails.
+pub async fn team_delete(connection: &mut PgConnection, team: TeamId) -> Result<bool> {
+    let done =
+        sqlx::query("UPDATE teams SET deleted_at = now() WHERE id = $1 AND deleted_at IS NULL")
+            .bind(team.as_uuid())
+            .execute(&mut *connection)
+            .await?;
+    sqlx::query("UPDATE api_keys SET revoked_at = now() WHERE team_id = $1 AND revoked_at IS NULL")
+        .bind(team.as_uuid())
+        .execute(connection)
+        .await?;
+    Ok(done.rows_affected() == 1)
 }

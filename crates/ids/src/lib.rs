@@ -153,6 +153,8 @@ ids! {
     DeliveryId = "dlv-";
     /// An event.
     EventId = "evt-";
+    /// A person's session in a browser or a command line.
+    SessionId = "ses-";
 }
 
 #[cfg(test)]

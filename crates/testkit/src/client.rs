@@ -21,6 +21,7 @@ pub struct Client {
     http: reqwest::Client,
     base_url: String,
     api_key: Option<String>,
+    token: Option<String>,
 }
 
 /// An answer, read to its end.
@@ -80,6 +81,19 @@ impl Client {
             http,
             base_url,
             api_key: api_key.map(str::to_owned),
+            token: None,
+        }
+    }
+
+    /// A client of `base_url` with a user token.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    #[must_use]
+    pub fn with_token(base_url: String, token: &str) -> Self {
+        Self {
+            token: Some(token.to_owned()),
+            ..Self::new(base_url, None)
         }
     }
 
@@ -88,9 +102,10 @@ impl Client {
         let request = self
             .http
             .request(method, format!("{}{path}", self.base_url));
-        match &self.api_key {
-            Some(key) => request.header("x-api-key", key),
-            None => request,
+        match (&self.api_key, &self.token) {
+            (Some(key), _) => request.header("x-api-key", key),
+            (None, Some(token)) => request.bearer_auth(token),
+            (None, None) => request,
         }
     }
 
@@ -125,6 +140,17 @@ impl Client {
     pub async fn post(&self, path: &str, body: Value) -> Answer {
         self.send(self.request(Method::POST, path).json(&body))
             .await
+    }
+
+    /// PATCH of JSON.
+    pub async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.send(self.request(Method::PATCH, path).json(&body))
+            .await
+    }
+
+    /// PUT of JSON.
+    pub async fn put(&self, path: &str, body: Value) -> Answer {
+        self.send(self.request(Method::PUT, path).json(&body)).await
     }
 
     /// DELETE.

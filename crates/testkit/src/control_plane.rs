@@ -109,6 +109,8 @@ impl World {
             ("WRENN_ENCRYPTION_KEY", "ab".repeat(32)),
             ("WRENN_CA_CERT", self.ca.cert_pem.clone()),
             ("WRENN_CA_KEY", self.ca.key_pem.clone()),
+            // Tests ask faster than people; those of the limits say which.
+            ("WRENN_RATE_LIMITS", "off".to_owned()),
         ]
     }
 

@@ -4,9 +4,9 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     cmd::{
-        api, completions, config, control_plane, debug, doctor, down, help, host_agent, logs,
-        machine, man, migrate, page_server, run, sandbox, setup, snapshot, status, supervise,
-        template, up, version,
+        admin, api, audit, completions, config, control_plane, debug, doctor, down, help,
+        host_agent, key, login, logs, machine, man, migrate, page_server, run, sandbox, setup,
+        snapshot, status, supervise, team, template, up, version,
     },
     context::Global,
 };
@@ -71,6 +71,23 @@ pub(crate) enum Command {
     /// Look at what sandboxes are made from
     #[command(subcommand, arg_required_else_help = true)]
     Template(template::Command),
+    /// Make, change and leave teams
+    #[command(subcommand, arg_required_else_help = true)]
+    Team(team::Command),
+    /// Make and revoke API keys
+    #[command(subcommand, arg_required_else_help = true)]
+    Key(key::Command),
+    /// Show who did what
+    Audit(audit::Arguments),
+    /// Repair accounts on the control plane's machine, through its database
+    #[command(subcommand, arg_required_else_help = true)]
+    Admin(admin::Command),
+    /// Sign in at a server
+    Login(login::Arguments),
+    /// Sign out and forget the login
+    Logout(login::Logout),
+    /// Show who the commands act as
+    Whoami(login::Whoami),
     /// Call the API directly
     Api(api::Arguments),
     /// Look at the configuration

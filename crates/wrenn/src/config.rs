@@ -14,6 +14,7 @@ use std::{
 use toml::{Table, Value};
 
 use crate::{
+    client::login::Login,
     context::Global,
     error::{Attempt, CliError, Exit},
     local::state::StateDir,
@@ -31,6 +32,8 @@ pub(crate) struct Target {
     pub(crate) base_url: String,
     /// An API key.
     pub(crate) api_key: Option<String>,
+    /// A person's login.
+    pub(crate) login: Option<Login>,
 }
 
 impl std::fmt::Debug for Target {
@@ -80,18 +83,18 @@ impl Target {
                     .hint("or", "WRENN_BASE_URL=https://… WRENN_API_KEY=… wrenn …")
             })?,
         };
-        let api_key = env_key.or_else(|| {
-            // A stored key goes to no other server than its own.
-            stored
-                .as_ref()
-                .filter(|context| same_server(&context.base_url, &base_url))
-                .and_then(|context| context.api_key.clone())
-        });
+        // What is stored goes to no other server than its own.
+        let own = stored
+            .as_ref()
+            .filter(|context| same_server(&context.base_url, &base_url));
+        let login = own.and_then(|context| context.login.clone());
+        let api_key = env_key.or_else(|| own.and_then(|context| context.api_key.clone()));
         let context = stored.map_or_else(|| LOCAL.to_owned(), |context| context.context);
         Ok(Self {
             context,
             base_url: base_url.trim_end_matches('/').to_owned(),
             api_key,
+            login,
         })
     }
 }
@@ -174,6 +177,12 @@ impl ConfigFile {
             context: name.to_owned(),
             base_url: text("base_url")?,
             api_key: text("api_key"),
+            login: text("token")
+                .zip(text("refresh_token"))
+                .map(|(token, refresh_token)| Login {
+                    token,
+                    refresh_token,
+                }),
         })
     }
 
@@ -199,6 +208,34 @@ impl ConfigFile {
             .entry("current")
             .or_insert_with(|| Value::String(name.to_owned()));
         self.table != before
+    }
+
+    /// Stores a login in the context `name`.
+    pub(crate) fn set_login(&mut self, name: &str, login: &Login) {
+        self.set(
+            name,
+            &[
+                ("token", &login.token),
+                ("refresh_token", &login.refresh_token),
+            ],
+        );
+    }
+
+    /// Forgets the login of the context `name`; its other keys stay.
+    pub(crate) fn forget_login(&mut self, name: &str) {
+        let contexts = self.table.get_mut("contexts").and_then(Value::as_table_mut);
+        let context = contexts.and_then(|contexts| contexts.get_mut(name)?.as_table_mut());
+        if let Some(context) = context {
+            for key in ["token", "refresh_token", "email"] {
+                context.remove(key);
+            }
+        }
+    }
+
+    /// Makes the context `name` the current one.
+    pub(crate) fn choose(&mut self, name: &str) {
+        self.table
+            .insert("current".to_owned(), Value::String(name.to_owned()));
     }
 
     /// The state directory that the context `name` belongs to.

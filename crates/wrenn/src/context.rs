@@ -7,7 +7,7 @@ use clap::Args;
 use crate::{
     client::Client,
     config,
-    error::CliError,
+    error::{CliError, Exit},
     out::{Out, OutFlags},
     units,
 };
@@ -80,8 +80,30 @@ impl Context {
 
     /// A client of that server.
     pub(crate) fn client(&self) -> Result<Client, CliError> {
+        self.client_of(self.target()?)
+    }
+
+    /// A client of that server that acts as a person: keys have no such rights.
+    pub(crate) fn login_client(&self) -> Result<Client, CliError> {
+        let target = self.target()?;
+        if target.login.is_none() {
+            return Err(CliError::new(
+                Exit::Credentials,
+                "unauthorized",
+                format_args!("you are not signed in at {}", target.base_url),
+            )
+            .hint("run", "wrenn login"));
+        }
+        self.client_of(config::Target {
+            api_key: None,
+            ..target
+        })
+    }
+
+    /// A client of this server.
+    pub(crate) fn client_of(&self, target: config::Target) -> Result<Client, CliError> {
         Client::new(
-            self.target()?,
+            target,
             self.global.timeout.unwrap_or(Duration::from_secs(60)),
             self.out.clone(),
         )

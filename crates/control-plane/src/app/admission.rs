@@ -97,7 +97,7 @@ fn create_op<'a>(admission: &'a Admission<'_>) -> NewOp<'a> {
         generation: 1,
         step: create::FIRST_STEP,
         params: OpParams::default(),
-        actor: "api_key",
+        actor: admission.sandbox.created_by.kind(),
         request_id: admission.request_id,
         owner: admission.owner,
         deadline_sec: Some(create::DEADLINE_SEC),

@@ -7,6 +7,8 @@ use wrenn_api::{
     error::{Detail, Details},
 };
 
+use crate::auth::{NoRandomness, one_time::OneTimeError, password::HashError};
+
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a request is refused or failed.
@@ -66,6 +68,16 @@ impl Error {
         Self::new(ErrorCode::NotFound, format!("no such {what}"))
     }
 
+    /// Too many requests; `after` is when there may be another one.
+    pub(crate) fn rate_limited(after: std::time::Duration) -> Self {
+        let seconds = after.as_millis().div_ceil(1000).max(1);
+        Self::new(
+            ErrorCode::RateLimited,
+            format!("too many requests; try again in {seconds} s"),
+        )
+        .number("retry_after", u64::try_from(seconds).unwrap_or(u64::MAX))
+    }
+
     /// A defect of ours.
     pub(crate) fn internal(cause: impl Into<Cause>) -> Self {
         Self::new(
@@ -119,6 +131,30 @@ impl From<wrenn_database::Error> for Error {
             wrenn_database::Error::Unavailable(_) => Self::unavailable(error),
             other => Self::internal(other),
         }
+    }
+}
+
+impl From<OneTimeError> for Error {
+    fn from(error: OneTimeError) -> Self {
+        match error {
+            OneTimeError::Redis(_) => Self::unavailable(error),
+            other => Self::internal(other),
+        }
+    }
+}
+
+impl From<HashError> for Error {
+    fn from(error: HashError) -> Self {
+        match error {
+            HashError::Busy => Self::unavailable(error),
+            other => Self::internal(other),
+        }
+    }
+}
+
+impl From<NoRandomness> for Error {
+    fn from(error: NoRandomness) -> Self {
+        Self::internal(error)
     }
 }
 

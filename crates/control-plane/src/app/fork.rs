@@ -93,7 +93,7 @@ async fn begin(
         children: &children,
         metadata: request.metadata.as_ref(),
         timeout_sec: request.timeout_sec.map(as_i32),
-        created_by: actor.key.key_id,
+        created_by: actor.principal(),
     };
     sandboxes_fork(&mut *tx, &fork).await?;
     let children: Vec<SandboxId> = children.into_iter().map(|(id, _)| id).collect();
@@ -106,7 +106,7 @@ async fn begin(
             children: children.iter().map(|id| id.as_uuid()).collect(),
             ..OpParams::default()
         },
-        actor: "api_key",
+        actor: actor.principal().kind(),
         request_id,
         owner: app.replica,
         deadline_sec: Some(fork::DEADLINE_SEC),

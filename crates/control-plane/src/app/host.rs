@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 use wrenn_api::{
-    ErrorCode, Invalid, grammar,
+    ErrorCode, Invalid,
+    audit::{AuditAction, AuditActor, AuditStatus},
+    grammar,
     host::{Heartbeat, RefreshHost, RegisterHost},
 };
 use wrenn_database::{
-    Certificate, Error as DbError, HostFacts, HostRow, NewRefreshToken, PgConnection,
+    Certificate, Error as DbError, HostFacts, HostRow, NewRefreshToken, PgConnection, audit_host,
     host_certificate_set, host_facts_set, host_get, host_heartbeat, host_list,
     host_registration_use, host_set_address, ops_wake_host, refresh_family_revoke,
     refresh_token_by_hash, refresh_token_insert, refresh_token_set_successor, refresh_token_use,
@@ -137,6 +139,8 @@ pub(crate) async fn refresh(app: &App, request: &RefreshHost) -> Result<Issued> 
     let host = HostId::from_uuid(known.host_id);
     if !known.valid || known.successor_used {
         refresh_family_revoke(&mut *tx, known.family).await?;
+        let (actor, reuse) = (AuditActor::Host, AuditAction::CredentialReuse);
+        audit_host(&mut *tx, host, actor, reuse, AuditStatus::Error).await?;
         tx.commit().await.map_err(DbError::from)?;
         tracing::error!(host_id = %host, "a spent refresh token was presented; its family is revoked");
         return Err(bad_token());
@@ -171,9 +175,26 @@ pub(crate) async fn heartbeat(app: &Arc<App>, host: HostId, beat: &Heartbeat) ->
         grammar::label("agent_version", version)?;
     }
     let version = beat.agent_version.as_deref();
-    let (before, now) = host_heartbeat(&app.db, host, version, beat.going_down)
+    let mut tx = app.db.begin().await.map_err(DbError::from)?;
+    let (before, now) = host_heartbeat(&mut *tx, host, version, beat.going_down)
         .await?
         .ok_or_else(|| Error::not_found("host"))?;
+    let action = match (before.as_str(), now.as_str()) {
+        ("unreachable" | "offline", "online") => Some(AuditAction::MarkedUp),
+        ("online" | "unreachable", "offline") => Some(AuditAction::MarkedDown),
+        _ => None,
+    };
+    if let Some(action) = action {
+        audit_host(
+            &mut *tx,
+            host,
+            AuditActor::Host,
+            action,
+            AuditStatus::Success,
+        )
+        .await?;
+    }
+    tx.commit().await.map_err(DbError::from)?;
     if before != now {
         tracing::info!(host_id = %host, from = before, to = now, "host status");
         if now == "online" {

@@ -7,14 +7,18 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use uuid::Uuid;
-use wrenn_api::{ErrorCode, Reason};
+use wrenn_api::{
+    ErrorCode, Reason,
+    audit::{AuditAction, AuditStatus},
+};
 use wrenn_database::{
     Error as DbError, Generation, NewOp, OpKind, OpParams, OpProgress, OpRow, PgConnection,
-    SandboxRow, State, op_insert, op_live, op_progress, sandbox_get, sandbox_lock, transition,
+    SandboxRow, State, audit_sandbox, op_insert, op_live, op_progress, sandbox_get, sandbox_lock,
+    transition,
 };
 use wrenn_ids::SandboxId;
 
-use super::{Error, Result, admission, sandbox::ANSWER_WITHIN};
+use super::{Error, Result, admission, sandbox::ANSWER_WITHIN, wake};
 use crate::{
     background::{pause, resume},
     state::App,
@@ -178,6 +182,10 @@ async fn begin_resume(app: &Arc<App>, id: SandboxId, request_id: &str) -> Result
         request_id,
     };
     let op = begin(app, &mut tx, &row, op).await?;
+    if request_id == wake::REQUEST {
+        let (action, status) = (AuditAction::AutoResume, AuditStatus::Success);
+        audit_sandbox(&mut *tx, id, action, status, None).await?;
+    }
     tx.commit().await.map_err(DbError::from)?;
     app.checkpoint("resume.committed").await;
     app.bus.sandbox_changed(id);

@@ -5,14 +5,16 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
 use wrenn_api::{
     CreateSandbox, ErrorCode, OnIdle, Reason,
+    audit::{AuditAction, AuditStatus},
     sandbox::{DEFAULT_DISK_SIZE_MB, DEFAULT_MEMORY_MB, DEFAULT_TEMPLATE, DEFAULT_VCPUS},
 };
 use wrenn_database::{
     Error as DbError, Generation, ListFilter, NewOp, NewSandbox, OpKind, OpParams, SandboxRow,
-    State, TemplateRow, op_insert, op_live, op_supersede, sandbox_get, sandbox_get_of_team,
-    sandbox_list, sandbox_lock, snapshots_abandon_of, template_resolve, transition,
+    State, TemplateRow, audit_sandbox, op_insert, op_live, op_supersede, sandbox_get,
+    sandbox_get_of_team, sandbox_list, sandbox_list_all, sandbox_lock, snapshots_abandon_of,
+    template_resolve, transition,
 };
-use wrenn_ids::{HostId, SandboxId};
+use wrenn_ids::{HostId, SandboxId, TeamId};
 use wrenn_rpc::{connectrpc::ConnectError, hostagent::PingSandboxRequest};
 
 use super::{
@@ -169,7 +171,7 @@ async fn reserve(
             network: &network,
             metadata: &metadata,
             envs: envs.as_deref(),
-            created_by: actor.key.key_id,
+            created_by: actor.principal(),
         },
         owner: app.replica,
         request_id,
@@ -279,6 +281,18 @@ pub(crate) async fn list(
     Ok(sandbox_list(&app.db, actor.team(), filter).await?)
 }
 
+/// Sandboxes of any team, or of this one, for administrators.
+///
+/// # Errors
+/// The database is away.
+pub(crate) async fn list_all(
+    app: &App,
+    team: Option<TeamId>,
+    filter: &ListFilter,
+) -> Result<Vec<SandboxRow>> {
+    Ok(sandbox_list_all(&app.db, team, filter).await?)
+}
+
 /// Destroys a sandbox: durable at once, waiting up to [`ANSWER_WITHIN`] for the host. Repeatable.
 ///
 /// # Errors
@@ -355,6 +369,10 @@ pub(crate) async fn begin_destroy(
         deadline_sec: None,
     };
     let op = op_insert(&mut *tx, &op).await?;
+    if reason == Reason::TeamDeleted {
+        let (action, status) = (AuditAction::Destroy, AuditStatus::Success);
+        audit_sandbox(&mut *tx, id, action, status, Some(reason.as_str())).await?;
+    }
     tx.commit().await.map_err(DbError::from)?;
     app.checkpoint("destroy.committed").await;
     app.bus.sandbox_changed(id);

@@ -298,7 +298,11 @@ pub(crate) async fn delete(app: &Arc<App>, actor: &TeamActor, name_or_id: &str) 
     deleted.await.map_err(Error::internal)?
 }
 
-async fn delete_everywhere(app: &App, id: TemplateId) -> Result<()> {
+/// Deletes a template on every holder that can be reached; the others follow when they are back.
+///
+/// # Errors
+/// 404, 409 when a paused sandbox needs it, or a holder's failure; then it stays.
+pub(crate) async fn delete_everywhere(app: &App, id: TemplateId) -> Result<()> {
     let mut tx = app.db.begin().await.map_err(DbError::from)?;
     let Some(holders) = template_begin_delete(&mut tx, id).await? else {
         return Err(Error::not_found("template"));

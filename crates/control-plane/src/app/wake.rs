@@ -28,7 +28,7 @@ pub(crate) const FOR_A_PROGRAM: Duration = Duration::from_secs(30);
 pub(crate) const FOR_A_FILE: Duration = ANSWER_WITHIN;
 
 /// The request that a resume by use is written down with.
-const REQUEST: &str = "auto-resume";
+pub(super) const REQUEST: &str = "auto-resume";
 
 /// Refuses what [`client`] would refuse at once, without waking anything.
 ///

@@ -14,12 +14,20 @@ pub(crate) struct NewKey {
 
 /// Makes a key.
 pub(crate) fn generate() -> Result<NewKey, NoRandomness> {
-    let text = format!("wrn_{}", random_hex(16)?);
-    Ok(NewKey {
+    Ok(new(format!("wrn_{}", random_hex(16)?)))
+}
+
+/// Makes a key of the shape that the SDKs of E2B demand.
+pub(crate) fn generate_e2b() -> Result<NewKey, NoRandomness> {
+    Ok(new(format!("e2b_{}", random_hex(20)?)))
+}
+
+fn new(text: String) -> NewKey {
+    NewKey {
         hash: sha256(text.as_bytes()),
         prefix: text[..10].to_owned(),
         text,
-    })
+    }
 }
 
 /// The hash of a text that has the shape of a key; anything else is no key and costs no query.
@@ -42,6 +50,7 @@ mod tests {
     #[test]
     fn only_the_two_shapes_are_keys() {
         assert!(hash(&generate().unwrap().text).is_some());
+        assert!(hash(&generate_e2b().unwrap().text).is_some());
         assert!(hash(&format!("e2b_{}", "0".repeat(40))).is_some());
         for bad in [
             "",

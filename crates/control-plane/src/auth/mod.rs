@@ -1,4 +1,4 @@
-//! Credentials: API keys, host tokens and one-time tokens.
+//! Credentials: API keys, tokens of users and hosts, one-time tokens.
 //!
 //! Secrets are compared as SHA-256 by the database's index, never as texts here. Each kind of signed
 //! token has its own key, derived from the master secret by a label, so that a token of one kind is
@@ -8,6 +8,8 @@ pub(crate) mod api_key;
 pub(crate) mod host_token;
 pub(crate) mod one_time;
 pub(crate) mod password;
+pub(crate) mod signer;
+pub(crate) mod user_token;
 
 use hkdf::Hkdf;
 use secrecy::{ExposeSecret, SecretString};
@@ -18,12 +20,21 @@ use sha2::{Digest, Sha256};
 pub(crate) enum KeyLabel {
     /// Host JWTs.
     HostJwt,
+    /// User JWTs.
+    UserJwt,
+    /// The browser's part of a sign-in at a provider.
+    OauthState,
+    /// Successors of refresh tokens.
+    RefreshToken,
 }
 
 impl KeyLabel {
     const fn as_str(self) -> &'static str {
         match self {
             Self::HostJwt => "host-jwt",
+            Self::UserJwt => "user-jwt",
+            Self::OauthState => "oauth-state",
+            Self::RefreshToken => "refresh-token",
         }
     }
 }

@@ -4,21 +4,25 @@
 //! period. On shutdown tasks stop claiming; what they hold is taken over when its lease ends.
 
 pub(crate) mod agent;
+mod audit;
 pub(crate) mod create;
 pub(crate) mod destroy;
 pub(crate) mod fork;
 mod judgement;
 pub(crate) mod key_use;
+mod mailer;
 pub(crate) mod ops;
 mod orders;
 pub(crate) mod pause;
 mod prune;
+mod purge;
 mod renew;
 mod report;
 pub(crate) mod resume;
 pub(crate) mod snapshot;
 mod stale;
 pub(crate) mod sync;
+mod team_cleanup;
 mod truth;
 
 use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -32,12 +36,17 @@ pub(crate) fn start(app: &Arc<App>) {
     app.tasks.spawn(ops::claim_for_ever(Arc::clone(app)));
     app.tasks.spawn(ops::renew_for_ever(Arc::clone(app)));
     app.tasks.spawn(sync::follow_hosts(Arc::clone(app)));
+    app.tasks
+        .spawn(team_cleanup::clean_for_ever(Arc::clone(app)));
     every(
         app,
         "host stale check",
         Duration::from_secs(10),
         stale::pass,
     );
+    every(app, "audit sweep", Duration::from_secs(60), audit::pass);
+    every(app, "mailer", Duration::from_secs(2), mailer::pass);
+    every(app, "user purge", Duration::from_secs(3600), purge::pass);
     every(app, "key use", Duration::from_secs(10), key_use::pass);
     every(
         app,

@@ -12,11 +12,14 @@ use std::{
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use wrenn_api::Reason;
+use wrenn_api::{
+    Reason,
+    audit::{AuditAction, AuditStatus},
+};
 use wrenn_database::{
-    CopyRow, Error as DbError, Generation, HostSync, State, host_sync_commit, host_sync_lock,
-    host_sync_position, hosts_online, sandboxes_to_judge, sandboxes_touch, template_copies_replace,
-    template_copies_to_delete, transition,
+    CopyRow, Error as DbError, Generation, HostSync, State, audit_sandbox, host_sync_commit,
+    host_sync_lock, host_sync_position, hosts_online, sandboxes_to_judge, sandboxes_touch,
+    template_copies_replace, template_copies_to_delete, transition,
 };
 use wrenn_ids::{HostId, SandboxId, TemplateId};
 use wrenn_rpc::hostagent::{SyncRequest, WatchEventsRequest};
@@ -225,6 +228,9 @@ async fn apply(
                 .is_some()
             {
                 tracing::info!(sandbox_id = %id, host_id = %host, from = row.status.as_str(), to = to.as_str(), "reconciled");
+                let (action, status) = written(verdict);
+                let reason = reason.map(Reason::as_str);
+                audit_sandbox(&mut *tx, id, action, status, reason).await?;
                 changed.push(id);
             }
         }
@@ -252,6 +258,10 @@ async fn apply(
         memory_free_mb: free.map_or(0, |host| number(host.memory_free_mib)),
         disk_free_mb: free.map_or(0, |host| number(host.disk_free_mib)),
     };
+    for id in report.failed_pauses().filter_map(|id| id.parse().ok()) {
+        let (action, status) = (AuditAction::AutoPause, AuditStatus::Warning);
+        audit_sandbox(&mut *tx, id, action, status, Some("pause_failed")).await?;
+    }
     host_sync_commit(&mut *tx, host, &sync).await?;
     tx.commit().await.map_err(DbError::from)?;
     for id in report.failed_pauses() {
@@ -272,6 +282,17 @@ fn change(verdict: Verdict, paused: Option<Reason>) -> Option<(State, Option<Rea
         Verdict::Leave | Verdict::PauseThere | Verdict::DestroyThere | Verdict::FinishDestroy => {
             None
         }
+    }
+}
+
+/// How a change that the host brought about is written down.
+fn written(verdict: Verdict) -> (AuditAction, AuditStatus) {
+    match verdict {
+        Verdict::Restore => (AuditAction::Restored, AuditStatus::Success),
+        Verdict::Pause => (AuditAction::AutoPause, AuditStatus::Success),
+        Verdict::Abandoned => (AuditAction::Create, AuditStatus::Error),
+        Verdict::Lost => (AuditAction::Stopped, AuditStatus::Error),
+        _ => (AuditAction::Stopped, AuditStatus::Warning),
     }
 }
 

@@ -5,7 +5,9 @@
 //! nothing has started by then. Unknown `WRENN_*` variables are warnings, because a misspelt one must not
 //! go unnoticed and a newer one must not stop an older server.
 
+mod networks;
 mod parse;
+mod people;
 mod settings;
 mod sources;
 
@@ -13,9 +15,12 @@ use std::{fmt, net::SocketAddr};
 
 use secrecy::SecretString;
 
+pub use networks::Networks;
+pub use people::{GithubSettings, MailSettings, PeopleSettings, SignupPolicy};
 pub use settings::{SETTINGS, Setting};
 pub use sources::{Origin, Sources};
 
+pub use crate::limits::{Rate, RateClass, RateLimits};
 use crate::{ca::CertificateAuthority, sealing::SealingKeys};
 
 /// One thing wrong with the settings.
@@ -48,6 +53,19 @@ pub enum SchedulerKind {
     LeastLoaded,
     /// One host after the other.
     RoundRobin,
+}
+
+/// Limits of new teams; absent ones are the built-in ones.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct QuotaDefaults {
+    /// Sandboxes.
+    pub sandboxes: Option<i32>,
+    /// Virtual CPUs.
+    pub vcpus: Option<i32>,
+    /// MiB.
+    pub memory_mb: Option<i32>,
+    /// MiB.
+    pub disk_mb: Option<i32>,
 }
 
 /// Form of log lines.
@@ -97,6 +115,14 @@ pub struct Config {
     pub cpu_overcommit: f64,
     /// MiB promised per MiB.
     pub mem_overcommit: f64,
+    /// How many requests are admitted.
+    pub rate_limits: RateLimits,
+    /// Limits of teams that are made, where they are not the database's own.
+    pub quota_defaults: QuotaDefaults,
+    /// Proxies whose word on the client's address counts.
+    pub trusted_proxies: Networks,
+    /// Accounts.
+    pub people: PeopleSettings,
     /// Opens `/metrics` to others than the loopback address.
     pub metrics_token: Option<SecretString>,
     /// Log filter.

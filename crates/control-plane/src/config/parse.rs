@@ -4,7 +4,7 @@ use std::{fmt::Display, str::FromStr};
 
 use secrecy::SecretString;
 
-use super::{Config, LogFormat, SchedulerKind, sources::Values};
+use super::{Config, LogFormat, QuotaDefaults, SchedulerKind, sources::Values};
 use crate::{ca::CertificateAuthority, sealing::SealingKeys};
 
 /// `None` when anything that a server needs is missing or bad; the faults say what.
@@ -40,6 +40,10 @@ pub(super) fn config(values: &mut Values) -> Option<Config> {
     );
     let cpu_overcommit = ratio(values, "WRENN_CPU_OVERCOMMIT");
     let mem_overcommit = ratio(values, "WRENN_MEM_OVERCOMMIT");
+    let rate_limits = worded(values, "WRENN_RATE_LIMITS");
+    let trusted_proxies = worded(values, "WRENN_TRUSTED_PROXIES");
+    let quota_defaults = quota_defaults(values);
+    let people = super::people::people(values);
     let db_max_connections = ranged(values, "WRENN_DB_MAX_CONNECTIONS", 2, 1000);
     let sandbox_domain = values
         .get("WRENN_SANDBOX_DOMAIN")
@@ -61,6 +65,10 @@ pub(super) fn config(values: &mut Values) -> Option<Config> {
         scheduler: scheduler?,
         cpu_overcommit: cpu_overcommit?,
         mem_overcommit: mem_overcommit?,
+        rate_limits: rate_limits?,
+        quota_defaults: quota_defaults?,
+        trusted_proxies: trusted_proxies?,
+        people: people?,
         metrics_token: values.get("WRENN_METRICS_TOKEN").map(SecretString::from),
         log: values.get("WRENN_LOG").unwrap_or("info").to_owned(),
         log_format,
@@ -176,6 +184,46 @@ fn ranged<T: FromStr + PartialOrd + Display>(
         values.fault(name, format!("must be a number from {least} to {most}"));
     }
     parsed
+}
+
+/// A value whose own parser says what it must be.
+fn worded<T: FromStr<Err: Display>>(values: &mut Values, name: &'static str) -> Option<T> {
+    match values.get(name)?.parse() {
+        Ok(value) => Some(value),
+        Err(problem) => {
+            values.fault(name, problem.to_string());
+            None
+        }
+    }
+}
+
+fn quota_defaults(values: &mut Values) -> Option<QuotaDefaults> {
+    const NAME: &str = "WRENN_QUOTA_DEFAULTS";
+    let mut quota = QuotaDefaults::default();
+    let Some(text) = values.get(NAME) else {
+        return Some(quota);
+    };
+    let known = text.split(',').all(|item| {
+        let Some((name, value)) = item.trim().split_once('=') else {
+            return false;
+        };
+        let value = value.parse::<i32>().ok().filter(|value| *value >= 0);
+        let place = match name {
+            "sandboxes" => &mut quota.sandboxes,
+            "vcpus" => &mut quota.vcpus,
+            "memory_mb" => &mut quota.memory_mb,
+            "disk_mb" => &mut quota.disk_mb,
+            _ => return false,
+        };
+        *place = value;
+        value.is_some()
+    });
+    if known {
+        return Some(quota);
+    }
+    let problem = "must be a list such as sandboxes=50,vcpus=64,memory_mb=131072,disk_mb=512000 (0 is no limit)";
+    values.fault(NAME, problem);
+    None
 }
 
 fn ratio(values: &mut Values, name: &'static str) -> Option<f64> {

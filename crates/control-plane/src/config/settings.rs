@@ -117,6 +117,63 @@ pub const SETTINGS: &[Setting] = &[
         Some("1.0"),
         "promised MiB per MiB",
     ),
+    plain(
+        "WRENN_RATE_LIMITS",
+        "rate-limits",
+        Some("on"),
+        "on, off, or class=requests per second/at once, more after commas",
+    ),
+    plain(
+        "WRENN_QUOTA_DEFAULTS",
+        "quota-defaults",
+        None,
+        "limits of new teams: sandboxes=50,vcpus=64,memory_mb=131072,disk_mb=512000",
+    ),
+    plain(
+        "WRENN_TRUSTED_PROXIES",
+        "trusted-proxies",
+        Some("loopback"),
+        "networks of proxies whose X-Forwarded-For counts",
+    ),
+    plain(
+        "WRENN_SIGNUP",
+        "signup",
+        Some("open"),
+        "who may make an account: open, closed, or domains separated by commas",
+    ),
+    secret(
+        "WRENN_SETUP_TOKEN",
+        false,
+        "lets whoever holds it make the first administrator",
+    ),
+    secret(
+        "WRENN_SMTP_URL",
+        false,
+        "mail server, as smtp://user:password@host:587?tls=required or smtps://…",
+    ),
+    plain(
+        "WRENN_MAIL_FROM",
+        "mail-from",
+        None,
+        "who mail comes from, such as Wrenn <wrenn@example.com>",
+    ),
+    plain(
+        "OAUTH_GITHUB_CLIENT_ID",
+        "oauth-github-client-id",
+        None,
+        "the application at GitHub that people sign in by",
+    ),
+    secret(
+        "OAUTH_GITHUB_CLIENT_SECRET",
+        false,
+        "secret of that application",
+    ),
+    plain(
+        "WRENN_OAUTH_GITHUB_BASE_URL",
+        "oauth-github-base-url",
+        Some("https://github.com"),
+        "GitHub, or GitHub Enterprise",
+    ),
     secret(
         "WRENN_METRICS_TOKEN",
         false,

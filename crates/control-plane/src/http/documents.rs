@@ -13,7 +13,7 @@ use axum::{
 };
 use utoipa::{
     Modify, OpenApi,
-    openapi::security::{ApiKey, ApiKeyValue, SecurityScheme},
+    openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme},
 };
 use utoipa_swagger_ui::Config as SwaggerConfig;
 use wrenn_api::ErrorCode;
@@ -31,9 +31,14 @@ use crate::app;
     ),
     modifiers(&Credentials),
     tags(
+        (name = "accounts", description = "People: sign-up, login, sessions"),
         (name = "sandboxes", description = "Life of sandboxes"),
         (name = "processes", description = "Programs in a sandbox"),
         (name = "files", description = "Files of a sandbox"),
+        (name = "teams", description = "Teams and who is in them"),
+        (name = "keys", description = "What programs act for a team with"),
+        (name = "audit", description = "Who did what"),
+        (name = "administration", description = "All teams and all people"),
         (name = "hosts", description = "Machines that run sandboxes"),
         (name = "health", description = "Health and metrics"),
         (name = "documents", description = "This document"),
@@ -50,6 +55,8 @@ impl Modify for Credentials {
             let scheme = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new(header)));
             components.add_security_scheme(name, scheme);
         }
+        let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        components.add_security_scheme("user_token", bearer);
     }
 }
 

@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use wrenn_api::{ErrorBody, ErrorCode, ErrorInfo};
+use wrenn_api::{ErrorBody, ErrorCode, ErrorInfo, error::Detail};
 
 use crate::app;
 
@@ -49,6 +49,10 @@ impl IntoResponse for ApiError {
             details,
             ..
         } = error;
+        let retry_after = match details.get("retry_after") {
+            Some(Detail::Number(seconds)) => Some(*seconds),
+            _ => None,
+        };
         let body = ErrorBody {
             error: ErrorInfo {
                 code,
@@ -57,6 +61,13 @@ impl IntoResponse for ApiError {
             },
         };
         let mut response = (status, Json(body)).into_response();
+        // For the audit log.
+        response.extensions_mut().insert(code);
+        if let (ErrorCode::RateLimited, Some(after)) = (code, retry_after) {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(after));
+        }
         if code == ErrorCode::Unavailable {
             response
                 .headers_mut()

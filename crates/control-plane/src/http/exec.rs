@@ -21,7 +21,7 @@ use crate::{app::exec as programs, state::App};
 /// Waits for its end. A missing program is exit code 127; output that is not UTF-8 comes as base64.
 /// With `background` it answers at once and the program runs on under its tag.
 #[utoipa::path(
-    post, path = "/v1/sandboxes/{id}/exec", tag = "processes", security(("api_key" = [])),
+    post, path = "/v1/sandboxes/{id}/exec", tag = "processes", security(("api_key" = []), ("user_token" = [])),
     params(("id" = String, Path)), request_body = Exec,
     responses(
         (status = 200, body = ExecResult), (status = 202, body = BackgroundExec),

@@ -21,7 +21,10 @@ use wrenn_ids::SandboxId;
 use self::frames::Socket;
 use super::{
     error::{ApiError, ApiResult},
-    extract::{Query, api_key_actor, path_id, presented_key, sandbox_of},
+    extract::{
+        Query, api_key_actor, path_id, presented_key, presented_token, sandbox_of, token_actor,
+    },
+    governed::{Governed, Who, admit},
 };
 use crate::{
     app::{TeamActor, wake},
@@ -34,8 +37,15 @@ const FRAME_LIMIT: usize = 1 << 20;
 /// What is known before the upgrade.
 pub(super) struct Opening {
     id: SandboxId,
-    /// Proven by a header; otherwise the first frame must.
-    actor: Option<TeamActor>,
+    proof: Proof,
+}
+
+/// Who opens the socket.
+enum Proof {
+    /// Proven by the request.
+    Given(TeamActor),
+    /// The first frame must say; with what governs the request.
+    Awaited(Option<Arc<Governed>>),
 }
 
 impl FromRequestParts<Arc<App>> for Opening {
@@ -44,29 +54,38 @@ impl FromRequestParts<Arc<App>> for Opening {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> ApiResult<Self> {
         if let Some(key) = presented_key(&parts.headers) {
             let actor = api_key_actor(app, key).await?;
+            admit(parts, app, Who::actor(&actor)).await?;
             let id = path_id(parts, app).await?;
             wake::check(&sandbox_of(app, &actor, id).await?)?;
             return Ok(Self {
                 id,
-                actor: Some(actor),
+                proof: Proof::Given(actor),
             });
         }
         let Ok(query) = Query::from_request_parts(parts, app).await;
-        if query.text("token").is_some() || parts.headers.contains_key("authorization") {
-            // User tokens join with accounts; until then none is valid.
-            return Err(ApiError::new(
-                ErrorCode::Unauthorized,
-                "the token is not valid",
-            ));
+        // A header that is no token at all is a credential too, and not a valid one.
+        let header = parts
+            .headers
+            .contains_key("authorization")
+            .then(|| presented_token(&parts.headers).unwrap_or_default());
+        if let Some(token) = header.or_else(|| query.text("token")) {
+            let actor = token_actor(app, token).await?;
+            admit(parts, app, Who::actor(&actor)).await?;
+            let id = path_id(parts, app).await?;
+            wake::check(&sandbox_of(app, &actor, id).await?)?;
+            return Ok(Self {
+                id,
+                proof: Proof::Given(actor),
+            });
         }
         // A request that is no upgrade has no first frame to prove itself with.
         if !parts.headers.contains_key("sec-websocket-key") {
-            let text = "a valid API key is needed in the header X-API-Key";
+            let text = "a valid API key is needed in the header X-API-Key, or a user token";
             return Err(ApiError::new(ErrorCode::Unauthorized, text));
         }
         Ok(Self {
             id: path_id(parts, app).await?,
-            actor: None,
+            proof: Proof::Awaited(parts.extensions.get().cloned()),
         })
     }
 }
@@ -76,7 +95,7 @@ impl FromRequestParts<Arc<App>> for Opening {
 /// Client frames: `auth`, `start`, `stdin`, `stdin_close`, `stop`. Server frames: `start`, `stdout`,
 /// `stderr`, `exit`, `error`.
 #[utoipa::path(
-    get, path = "/v1/sandboxes/{id}/exec/stream", tag = "processes", security(("api_key" = []), ()),
+    get, path = "/v1/sandboxes/{id}/exec/stream", tag = "processes", security(("api_key" = []), ("user_token" = []), ()),
     params(("id" = String, Path)),
     responses(
         (status = 101, description = "The socket is open"),
@@ -103,7 +122,7 @@ pub(super) async fn open(
     Ok(upgrade.on_upgrade(move |socket: WebSocket| async move {
         let stop = app.stop.clone();
         tokio::select! {
-            () = session::run(&app, opening.id, opening.actor, Socket::new(socket)) => {}
+            () = session::run(&app, opening, Socket::new(socket)) => {}
             () = stop.cancelled() => {}
         }
     }))

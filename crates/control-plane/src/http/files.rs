@@ -32,7 +32,7 @@ const PATH_LIMIT: usize = 4096;
 ///
 /// Multipart: part `path`, then part `file`. Parents are made; at most 100 MiB.
 #[utoipa::path(
-    post, path = "/v1/sandboxes/{id}/files/write", tag = "files", security(("api_key" = [])),
+    post, path = "/v1/sandboxes/{id}/files/write", tag = "files", security(("api_key" = []), ("user_token" = [])),
     params(("id" = String, Path)),
     request_body(content = Upload, content_type = "multipart/form-data"),
     responses(
@@ -54,7 +54,7 @@ pub(super) async fn write(
 ///
 /// As `files/write`, at most 10 GiB; chunked bodies are accepted.
 #[utoipa::path(
-    post, path = "/v1/sandboxes/{id}/files/stream/write", tag = "files", security(("api_key" = [])),
+    post, path = "/v1/sandboxes/{id}/files/stream/write", tag = "files", security(("api_key" = []), ("user_token" = [])),
     params(("id" = String, Path)),
     request_body(content = Upload, content_type = "multipart/form-data"),
     responses(
@@ -134,7 +134,7 @@ fn bad_form(error: &axum::extract::multipart::MultipartError) -> ApiError {
 
 /// Read a file
 #[utoipa::path(
-    post, path = "/v1/sandboxes/{id}/files/read", tag = "files", security(("api_key" = [])),
+    post, path = "/v1/sandboxes/{id}/files/read", tag = "files", security(("api_key" = []), ("user_token" = [])),
     params(("id" = String, Path)), request_body = FilePath,
     responses(
         (status = 200, content_type = "application/octet-stream", body = [u8]),
@@ -154,7 +154,7 @@ pub(super) async fn read(
 ///
 /// A missing file is a 404 before any byte; a failure later aborts the connection.
 #[utoipa::path(
-    post, path = "/v1/sandboxes/{id}/files/stream/read", tag = "files", security(("api_key" = [])),
+    post, path = "/v1/sandboxes/{id}/files/stream/read", tag = "files", security(("api_key" = []), ("user_token" = [])),
     params(("id" = String, Path)), request_body = FilePath,
     responses(
         (status = 200, content_type = "application/octet-stream", body = [u8]),

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{Extension, Json, extract::State, http::StatusCode};
 use wrenn_api::{
     ErrorBody,
     host::{Heartbeat, Host, HostCredentials, RefreshHost, RegisterHost},
 };
+use wrenn_ids::HostId;
 
 use super::{
     error::ApiResult,
     extract::{HostIdentity, JsonBody, OptionalJsonBody},
+    governed::Subject,
     view,
 };
 use crate::{
@@ -30,7 +32,7 @@ fn credentials(app: &App, issued: Issued) -> HostCredentials {
 
 /// List the team's own hosts
 #[utoipa::path(
-    get, path = "/v1/hosts", tag = "hosts", security(("api_key" = [])),
+    get, path = "/v1/hosts", tag = "hosts", security(("api_key" = []), ("user_token" = [])),
     responses((status = 200, body = Vec<Host>), (status = 401, body = ErrorBody))
 )]
 pub(super) async fn list(
@@ -55,9 +57,12 @@ pub(super) async fn list(
 pub(super) async fn register(
     State(app): State<Arc<App>>,
     JsonBody(request): JsonBody<RegisterHost>,
-) -> ApiResult<(StatusCode, Json<HostCredentials>)> {
+) -> ApiResult<(StatusCode, Extension<Subject>, Json<HostCredentials>)> {
     let issued = host::register(&app, &request).await?;
-    Ok((StatusCode::CREATED, Json(credentials(&app, issued))))
+    let id = HostId::from_uuid(issued.host.id);
+    let subject = Subject::of(id).by(id, &request.address);
+    let body = Json(credentials(&app, issued));
+    Ok((StatusCode::CREATED, Extension(subject), body))
 }
 
 /// Rotate a host's credentials

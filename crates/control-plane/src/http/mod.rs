@@ -3,19 +3,29 @@
 //! A handler extracts (which authenticates and authorises), calls one function of `app/` and turns the
 //! answer into a wire type. A handler cannot obtain a [`extract::SandboxOf`] or a team without the check.
 
+mod admin;
+mod audit_logs;
+mod auth;
+mod client_ip;
+mod cookies;
 mod documents;
 mod error;
 mod exec;
 mod exec_stream;
 mod extract;
 mod files;
+mod governed;
 mod health;
 mod hosts;
 mod idempotency;
+mod keys;
+mod me;
 mod middleware;
+mod oauth;
 mod processes;
 mod sandboxes;
 mod snapshots;
+mod teams;
 mod view;
 
 use std::{sync::Arc, time::Duration};
@@ -38,6 +48,44 @@ const QUICK: Duration = Duration::from_millis(4900);
 const SLOW: Duration = Duration::from_secs(55);
 /// All other routes that do not stream or run programs.
 const USUAL: Duration = Duration::from_secs(30);
+
+/// What people do about themselves. Bodies are small: some carry credentials of nobody yet.
+fn accounts() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(auth::config))
+        .routes(routes!(auth::setup))
+        .routes(routes!(auth::signup))
+        .routes(routes!(auth::activate))
+        .routes(routes!(auth::login))
+        .routes(routes!(auth::refresh))
+        .routes(routes!(auth::logout))
+        .routes(routes!(auth::logout_all))
+        .routes(routes!(auth::switch_team))
+        .routes(routes!(auth::device_start))
+        .routes(routes!(auth::device_token))
+        .routes(routes!(auth::cli_code))
+        .routes(routes!(auth::cli_exchange))
+        .routes(routes!(oauth::start))
+        .routes(routes!(oauth::callback))
+        .routes(routes!(oauth::exchange))
+        .routes(routes!(me::get, me::update, me::delete))
+        .routes(routes!(me::change_password))
+        .routes(routes!(me::reset_password))
+        .routes(routes!(me::confirm_reset))
+        .routes(routes!(me::sessions))
+        .routes(routes!(me::end_session))
+        .routes(routes!(me::connect))
+        .routes(routes!(me::disconnect))
+        .routes(routes!(me::device))
+        .routes(routes!(me::approve_device))
+        .routes(routes!(me::deny_device))
+        .routes(routes!(me::search))
+        .layer(DefaultBodyLimit::max(AUTH_LIMIT))
+        .layer(axum::middleware::from_fn_with_state(
+            USUAL,
+            middleware::deadline,
+        ))
+}
 
 /// The router table, by deadline and body limit.
 fn table() -> OpenApiRouter<Arc<App>> {
@@ -64,6 +112,26 @@ fn table() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(processes::list))
         .routes(routes!(processes::signal))
         .routes(routes!(hosts::list))
+        .routes(routes!(teams::list, teams::create))
+        .routes(routes!(teams::get, teams::rename, teams::delete))
+        .routes(routes!(teams::members, teams::add))
+        .routes(routes!(teams::change_role, teams::remove))
+        .routes(routes!(teams::leave))
+        .routes(routes!(teams::transfer))
+        .routes(routes!(teams::quota))
+        .routes(routes!(keys::create, keys::list))
+        .routes(routes!(keys::revoke))
+        .routes(routes!(audit_logs::list))
+        .routes(routes!(audit_logs::list_all))
+        .routes(routes!(admin::teams))
+        .routes(routes!(admin::delete_team))
+        .routes(routes!(admin::set_byoc))
+        .routes(routes!(admin::set_quota))
+        .routes(routes!(admin::users))
+        .routes(routes!(admin::set_active))
+        .routes(routes!(admin::set_admin))
+        .routes(routes!(admin::set_permissions))
+        .routes(routes!(sandboxes::list_all))
         .routes(routes!(hosts::heartbeat))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
@@ -95,6 +163,7 @@ fn table() -> OpenApiRouter<Arc<App>> {
         .merge(slow)
         .merge(usual)
         .merge(credentials)
+        .merge(accounts())
         .merge(own_limits)
         .merge(uploads)
         .routes(routes!(documents::openapi_json))
@@ -118,6 +187,10 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .layer(axum::Extension(documents::Documents::new(&document)))
         .layer(DefaultBodyLimit::max(JSON_LIMIT))
         .layer(CatchPanicLayer::custom(error::panicked))
+        .layer(axum::middleware::from_fn_with_state(
+            Arc::clone(&app),
+            governed::govern,
+        ))
         .layer(axum::middleware::from_fn(middleware::observe))
         .with_state(app)
 }

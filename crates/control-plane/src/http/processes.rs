@@ -19,7 +19,7 @@ use crate::{app::processes, state::App};
 ///
 /// Those that were started through the API and live.
 #[utoipa::path(
-    get, path = "/v1/sandboxes/{id}/processes", tag = "processes", security(("api_key" = [])),
+    get, path = "/v1/sandboxes/{id}/processes", tag = "processes", security(("api_key" = []), ("user_token" = [])),
     params(("id" = String, Path)),
     responses(
         (status = 200, body = Processes),
@@ -38,7 +38,7 @@ pub(super) async fn list(
 ///
 /// Its whole process group gets the signal.
 #[utoipa::path(
-    delete, path = "/v1/sandboxes/{id}/processes/{process}", tag = "processes", security(("api_key" = [])),
+    delete, path = "/v1/sandboxes/{id}/processes/{process}", tag = "processes", security(("api_key" = []), ("user_token" = [])),
     params(
         ("id" = String, Path),
         ("process" = String, Path, description = "Digits are a process id, all else is a tag"),

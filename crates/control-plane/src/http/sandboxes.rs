@@ -12,11 +12,13 @@ use wrenn_api::{
     CreateSandbox, ErrorBody, ForkSandbox, Invalid, Sandbox, SandboxStatus, UpdateSandbox,
 };
 use wrenn_database::{ListFilter, State as Status};
+use wrenn_ids::TeamId;
 use wrenn_rpc::hostagent::GetSandboxRequest;
 
 use super::{
     error::ApiResult,
-    extract::{JsonBody, OptionalJsonBody, Query, SandboxOf},
+    extract::{JsonBody, OptionalJsonBody, PlatformAdmin, Query, SandboxOf, Teams},
+    governed::Subject,
     idempotency::{REPLAYED, idempotency},
     middleware::RequestId,
     view,
@@ -37,7 +39,7 @@ const DISK_USE_WITHIN: Duration = Duration::from_secs(1);
 ///
 /// Answers `running` when it is ready within 4.5 s, else `starting`, and the work goes on.
 #[utoipa::path(
-    post, path = "/v1/sandboxes", tag = "sandboxes", security(("api_key" = [])),
+    post, path = "/v1/sandboxes", tag = "sandboxes", security(("api_key" = []), ("user_token" = [])),
     request_body(content = Option<CreateSandbox>),
     params(("Idempotency-Key" = Option<String>, Header, description = "Repeats answer the first outcome for 24 h")),
     responses(
@@ -57,7 +59,9 @@ pub(super) async fn create(
 ) -> ApiResult<Response> {
     let idempotency = idempotency(&headers, body.hash())?;
     let created = sandbox::create(&app, &actor, body.value, idempotency, request_id.0).await?;
-    let mut response = (StatusCode::CREATED, Json(view::sandbox(created.row))).into_response();
+    let subject = Subject::of(created.row.id());
+    let body = Json(view::sandbox(created.row));
+    let mut response = (StatusCode::CREATED, Extension(subject), body).into_response();
     if created.replayed {
         response
             .headers_mut()
@@ -70,7 +74,7 @@ pub(super) async fn create(
 ///
 /// Newest first; stopped ones and those in error only when `status` asks for them.
 #[utoipa::path(
-    get, path = "/v1/sandboxes", tag = "sandboxes", security(("api_key" = [])),
+    get, path = "/v1/sandboxes", tag = "sandboxes", security(("api_key" = []), ("user_token" = [])),
     params(
         ("status" = Option<String>, Query, description = "One or more statuses; repeat or separate by commas"),
         ("template" = Option<String>, Query, description = "Template name or id"),
@@ -88,6 +92,13 @@ pub(super) async fn list(
     actor: TeamActor,
     query: Query,
 ) -> ApiResult<Response> {
+    let (filter, limit) = asked(&query)?;
+    let rows = sandbox::list(&app, &actor, &filter).await?;
+    Ok(page(rows, limit))
+}
+
+/// Which sandboxes the query asks for, with one more than a page, and how many a page has.
+fn asked(query: &Query) -> ApiResult<(ListFilter, i64)> {
     let mut wanted: Vec<SandboxStatus> = query.list("status")?;
     if wanted.is_empty() {
         wanted = SandboxStatus::ALL.to_vec();
@@ -112,7 +123,11 @@ pub(super) async fn list(
         limit: limit + 1,
         after: query.parsed("cursor")?,
     };
-    let mut rows = sandbox::list(&app, &actor, &filter).await?;
+    Ok((filter, limit))
+}
+
+/// A page of sandboxes, and where the next one begins.
+fn page(mut rows: Vec<wrenn_database::SandboxRow>, limit: i64) -> Response {
     let more = rows.len() as i64 > limit;
     rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     let cursor = if more {
@@ -125,14 +140,42 @@ pub(super) async fn list(
     if let Some(value) = cursor.and_then(|cursor| HeaderValue::from_str(&cursor).ok()) {
         response.headers_mut().insert(NEXT_CURSOR, value);
     }
-    Ok(response)
+    response
+}
+
+/// List sandboxes of all teams
+///
+/// Newest first. What is in them stays their teams'.
+#[utoipa::path(
+    get, path = "/v1/admin/sandboxes", tag = "administration", security(("user_token" = [])),
+    params(
+        ("team_id" = Option<String>, Query),
+        ("status" = Option<String>, Query, description = "One or more statuses; repeat or separate by commas"),
+        ("limit" = Option<i64>, Query, minimum = 1, maximum = 1000),
+        ("cursor" = Option<String>, Query, description = "Value of `x-next-cursor` of the page before"),
+    ),
+    responses(
+        (status = 200, body = Vec<Sandbox>),
+        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
+        (status = 429, body = ErrorBody),
+    )
+)]
+pub(super) async fn list_all(
+    State(app): State<Arc<App>>,
+    _: PlatformAdmin<Teams>,
+    query: Query,
+) -> ApiResult<Response> {
+    let team: Option<TeamId> = query.parsed("team_id")?;
+    let (filter, limit) = asked(&query)?;
+    let rows = sandbox::list_all(&app, team, &filter).await?;
+    Ok(page(rows, limit))
 }
 
 /// Read one sandbox
 ///
 /// Stopped ones stay readable for 30 days.
 #[utoipa::path(
-    get, path = "/v1/sandboxes/{id}", tag = "sandboxes", security(("api_key" = [])),
+    get, path = "/v1/sandboxes/{id}", tag = "sandboxes", security(("api_key" = []), ("user_token" = [])),
     params(("id" = String, Path)),
     responses(
         (status = 200, body = Sandbox),
@@ -170,7 +213,7 @@ async fn disk_use(app: &App, row: &wrenn_database::SandboxRow) -> Option<u64> {
 
 /// Change settings of a sandbox
 #[utoipa::path(
-    patch, path = "/v1/sandboxes/{id}", tag = "sandboxes", security(("api_key" = [])),
+    patch, path = "/v1/sandboxes/{id}", tag = "sandboxes", security(("api_key" = []), ("user_token" = [])),
     params(("id" = String, Path)), request_body = UpdateSandbox,
     responses(
         (status = 200, body = Sandbox),
@@ -192,7 +235,7 @@ pub(super) async fn update(
 ///
 /// From every state, repeatable. Answers when its host confirmed or the intent is durable.
 #[utoipa::path(
-    delete, path = "/v1/sandboxes/{id}", tag = "sandboxes", security(("api_key" = [])),
+    delete, path = "/v1/sandboxes/{id}", tag = "sandboxes", security(("api_key" = []), ("user_token" = [])),
     params(("id" = String, Path)),
     responses(
         (status = 204),
@@ -212,7 +255,7 @@ pub(super) async fn delete(
 ///
 /// Answers when its memory and disk are safe on its host. One that is paused already stays so.
 #[utoipa::path(
-    post, path = "/v1/sandboxes/{id}/pause", tag = "sandboxes", security(("api_key" = [])),
+    post, path = "/v1/sandboxes/{id}/pause", tag = "sandboxes", security(("api_key" = []), ("user_token" = [])),
     params(("id" = String, Path)),
     responses(
         (status = 200, body = Sandbox),
@@ -234,7 +277,7 @@ pub(super) async fn pause(
 ///
 /// Answers `running` when it is ready within 4.5 s, else `starting`, and the work goes on.
 #[utoipa::path(
-    post, path = "/v1/sandboxes/{id}/resume", tag = "sandboxes", security(("api_key" = [])),
+    post, path = "/v1/sandboxes/{id}/resume", tag = "sandboxes", security(("api_key" = []), ("user_token" = [])),
     params(("id" = String, Path)),
     responses(
         (status = 200, body = Sandbox),
@@ -256,7 +299,7 @@ pub(super) async fn resume(
 ///
 /// Makes sandboxes with its memory, programs and files as they are; all or none. It ends as it was.
 #[utoipa::path(
-    post, path = "/v1/sandboxes/{id}/fork", tag = "sandboxes", security(("api_key" = [])),
+    post, path = "/v1/sandboxes/{id}/fork", tag = "sandboxes", security(("api_key" = []), ("user_token" = [])),
     params(("id" = String, Path)), request_body(content = Option<ForkSandbox>),
     responses(
         (status = 201, body = Vec<Sandbox>),
@@ -271,15 +314,16 @@ pub(super) async fn fork(
     SandboxOf { row }: SandboxOf,
     Extension(request_id): Extension<RequestId>,
     body: OptionalJsonBody<ForkSandbox>,
-) -> ApiResult<(StatusCode, Json<Vec<Sandbox>>)> {
+) -> ApiResult<(StatusCode, Extension<Subject>, Json<Vec<Sandbox>>)> {
     let children = forks::fork(&app, &actor, row, body.value, request_id.0).await?;
+    let subject = Subject::default().fact("count", children.len());
     let children = children.into_iter().map(view::sandbox).collect();
-    Ok((StatusCode::CREATED, Json(children)))
+    Ok((StatusCode::CREATED, Extension(subject), Json(children)))
 }
 
 /// Reset the idle timer
 #[utoipa::path(
-    post, path = "/v1/sandboxes/{id}/ping", tag = "sandboxes", security(("api_key" = [])),
+    post, path = "/v1/sandboxes/{id}/ping", tag = "sandboxes", security(("api_key" = []), ("user_token" = [])),
     params(("id" = String, Path)),
     responses(
         (status = 204),

@@ -13,6 +13,7 @@ use wrenn_api::{CreateSnapshot, ErrorBody, Invalid, Template, template::Template
 use super::{
     error::ApiResult,
     extract::{JsonBody, Query},
+    governed::Subject,
     idempotency::{REPLAYED, idempotency},
     middleware::RequestId,
     view,
@@ -27,7 +28,7 @@ use crate::{
 ///
 /// A template with its memory, programs and files. The sandbox ends as it was.
 #[utoipa::path(
-    post, path = "/v1/snapshots", tag = "snapshots", security(("api_key" = [])),
+    post, path = "/v1/snapshots", tag = "snapshots", security(("api_key" = []), ("user_token" = [])),
     params(
         ("overwrite" = Option<bool>, Query, description = "Delete the team's template of this name first; default false"),
         ("Idempotency-Key" = Option<String>, Header, description = "Repeats answer the first outcome for 24 h"),
@@ -53,10 +54,13 @@ pub(super) async fn create(
         Some("true") => Existing::Replace,
         Some(_) => return Err(Invalid::new("overwrite", "must be true or false").into()),
     };
+    let source = request.sandbox_id;
     let body = serde_json::to_vec(&request).map_err(app::Error::internal)?;
     let repeated = idempotency(&headers, sha256(&body))?;
     let made = snapshot::create(&app, &actor, request, existing, repeated, request_id.0).await?;
-    let mut response = (StatusCode::CREATED, Json(view::template(made.template))).into_response();
+    let subject = Subject::of(&made.template.name).fact("sandbox_id", source);
+    let body = Json(view::template(made.template));
+    let mut response = (StatusCode::CREATED, Extension(subject), body).into_response();
     if made.replayed {
         response
             .headers_mut()
@@ -69,7 +73,7 @@ pub(super) async fn create(
 ///
 /// The team's own and those of the platform, newest first.
 #[utoipa::path(
-    get, path = "/v1/snapshots", tag = "snapshots", security(("api_key" = [])),
+    get, path = "/v1/snapshots", tag = "snapshots", security(("api_key" = []), ("user_token" = [])),
     params(("type" = Option<TemplateType>, Query)),
     responses(
         (status = 200, body = Vec<Template>),
@@ -90,7 +94,7 @@ pub(super) async fn list(
 ///
 /// By name or id. Its files are deleted on every host that can be reached, on the others when they are back.
 #[utoipa::path(
-    delete, path = "/v1/snapshots/{name}", tag = "snapshots", security(("api_key" = [])),
+    delete, path = "/v1/snapshots/{name}", tag = "snapshots", security(("api_key" = []), ("user_token" = [])),
     params(("name" = String, Path, description = "Name or id")),
     responses(
         (status = 204), (status = 400, body = ErrorBody),

@@ -1,11 +1,18 @@
 //! From rows to wire types.
 
 use wrenn_api::{
-    OnIdle, Sandbox, Template, Time,
+    OnIdle, Role, Sandbox, Template, Time,
+    admin::{AdminTeam, AdminUser, UserStatus},
+    api_key::ApiKey,
+    audit::{AuditAction, AuditActor, AuditItem, AuditResource, AuditScope, AuditStatus},
     host::{Host, HostUsage},
+    team::{Member, Quota, QuotaLimits, QuotaUsed, Team},
 };
-use wrenn_database::{HostRow, SandboxRow, TemplateView};
-use wrenn_ids::{HostId, TeamId, TemplateId, UserId};
+use wrenn_database::{
+    AdminTeamRow, AdminUserRow, ApiKeyRow, AuditRow, HostRow, MemberRow, QuotaUse, SandboxRow,
+    TeamQuota, TeamRow, TemplateView,
+};
+use wrenn_ids::{AuditId, HostId, KeyId, TeamId, TemplateId, UserId};
 
 /// The database holds milliseconds of `timestamptz`, which ends before what a [`Time`] can hold.
 fn time(milliseconds: i64) -> Time {
@@ -109,5 +116,131 @@ pub(super) fn host(row: HostRow) -> Host {
         ),
         created_at: time(row.created_at),
         updated_at: time(row.updated_at),
+    }
+}
+
+/// A team.
+pub(super) fn team(row: TeamRow) -> Team {
+    Team {
+        id: TeamId::from_uuid(row.id),
+        name: row.name,
+        slug: row.slug,
+        is_byoc: row.is_byoc,
+        created_at: time(row.created_at),
+        role: row.role.and_then(|role| role.parse().ok()),
+    }
+}
+
+/// A person in a team.
+pub(super) fn member(row: MemberRow) -> Member {
+    Member {
+        user_id: UserId::from_uuid(row.user_id),
+        name: row.name,
+        email: row.email,
+        role: row.role.parse().unwrap_or(Role::Member),
+        joined_at: time(row.joined_at),
+    }
+}
+
+fn limits([sandboxes, vcpus, memory_mb, disk_mb]: [i32; 4]) -> QuotaLimits {
+    QuotaLimits {
+        max_sandboxes: unsigned(sandboxes.into()),
+        max_vcpus: unsigned(vcpus.into()),
+        max_memory_mb: unsigned(memory_mb.into()),
+        max_disk_mb: unsigned(disk_mb.into()),
+    }
+}
+
+/// What a team may have beside what it has.
+pub(super) fn quota(quota: TeamQuota, used: QuotaUse) -> Quota {
+    let may = [
+        quota.max_sandboxes,
+        quota.max_vcpus,
+        quota.max_memory_mb,
+        quota.max_disk_mb,
+    ];
+    Quota {
+        limits: limits(may),
+        used: QuotaUsed {
+            sandboxes: unsigned(used.sandboxes),
+            vcpus: unsigned(used.vcpus),
+            memory_mb: unsigned(used.memory_mb),
+            disk_mb: unsigned(used.disk_mb),
+        },
+    }
+}
+
+/// A key, without its text.
+pub(super) fn api_key(row: ApiKeyRow) -> ApiKey {
+    ApiKey {
+        id: KeyId::from_uuid(row.id),
+        team_id: TeamId::from_uuid(row.team_id),
+        name: row.name,
+        key_prefix: row.key_prefix,
+        created_by: row.created_by.map_or_else(
+            || "system".to_owned(),
+            |id| UserId::from_uuid(id).to_string(),
+        ),
+        creator_email: row.creator_email,
+        created_at: time(row.created_at),
+        last_used: row.last_used_at.map(time),
+        key: None,
+    }
+}
+
+/// A row of the audit log.
+pub(super) fn audit(row: AuditRow) -> AuditItem {
+    const CLOSED: &str = "the table holds the closed set";
+    AuditItem {
+        id: AuditId::from_uuid(row.id),
+        actor_type: row.actor_type.parse::<AuditActor>().expect(CLOSED),
+        actor_id: row.actor_id,
+        actor_name: row.actor_name,
+        resource_type: row.resource_type.parse::<AuditResource>().expect(CLOSED),
+        resource_id: row.resource_id,
+        action: row.action.parse::<AuditAction>().expect(CLOSED),
+        scope: row.scope.parse::<AuditScope>().expect(CLOSED),
+        status: row.status.parse::<AuditStatus>().expect(CLOSED),
+        metadata: row.metadata.0,
+        created_at: time(row.created_at),
+    }
+}
+
+/// A team, as administrators see it.
+pub(super) fn admin_team(row: AdminTeamRow) -> AdminTeam {
+    let may = [
+        row.max_sandboxes,
+        row.max_vcpus,
+        row.max_memory_mb,
+        row.max_disk_mb,
+    ];
+    AdminTeam {
+        id: TeamId::from_uuid(row.id),
+        name: row.name,
+        slug: row.slug,
+        is_byoc: row.is_byoc,
+        owner_email: row.owner_email,
+        members: unsigned(row.members),
+        sandboxes: unsigned(row.sandboxes),
+        limits: limits(may),
+        created_at: time(row.created_at),
+    }
+}
+
+/// A person, as administrators see them.
+pub(super) fn admin_user(row: AdminUserRow) -> AdminUser {
+    AdminUser {
+        id: UserId::from_uuid(row.id),
+        email: row.email,
+        name: row.name,
+        status: row.status.parse().unwrap_or(UserStatus::Disabled),
+        is_admin: row.is_admin,
+        permissions: row
+            .permissions
+            .iter()
+            .filter_map(|part| part.parse().ok())
+            .collect(),
+        teams: unsigned(row.teams),
+        created_at: time(row.created_at),
     }
 }

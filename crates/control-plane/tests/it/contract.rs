@@ -10,7 +10,7 @@ use wrenn_testkit::client::Client;
 use crate::setup::Setup;
 
 /// Compares with a file; `WRENN_BLESS=1` writes it instead.
-fn golden(name: &str, actual: &str) {
+pub(crate) fn golden(name: &str, actual: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/it/golden")
         .join(name);

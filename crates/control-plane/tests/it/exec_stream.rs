@@ -30,15 +30,23 @@ impl Socket {
         id: SandboxId,
         key: Option<&str>,
     ) -> Result<Self, Error> {
+        Self::open_as(setup, id, "", key.map(|key| ("x-api-key", key))).await
+    }
+
+    /// Opens with this query and this header.
+    pub(crate) async fn open_as(
+        setup: &Setup,
+        id: SandboxId,
+        query: &str,
+        header: Option<(&'static str, &str)>,
+    ) -> Result<Self, Error> {
         let url = format!(
-            "ws://{}/v1/sandboxes/{id}/exec/stream",
+            "ws://{}/v1/sandboxes/{id}/exec/stream{query}",
             setup.replica.address()
         );
         let mut request = url.into_client_request().unwrap();
-        if let Some(key) = key {
-            request
-                .headers_mut()
-                .insert("x-api-key", key.parse().unwrap());
+        if let Some((name, value)) = header {
+            request.headers_mut().insert(name, value.parse().unwrap());
         }
         Ok(Self(connect_async(request).await?.0))
     }

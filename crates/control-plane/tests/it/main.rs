@@ -2,22 +2,33 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod accounts;
+mod administration;
+mod audit;
 mod authorisation;
 mod bad_input;
 mod contract;
 mod crash;
+mod device;
 mod exec_stream;
 mod files;
 mod fork;
+mod keys;
 mod lifecycle;
+mod limits;
+mod mail;
 mod mutual_tls;
+mod oauth;
 mod outage;
 mod pause;
 mod processes;
+mod proofs;
 mod quota;
 mod reconciliation;
 mod registration;
 mod settings;
 mod setup;
 mod snapshot;
+mod teams;
+mod tenancy;
 mod wake;

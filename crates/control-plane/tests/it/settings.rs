@@ -120,3 +120,46 @@ fn a_secret_may_be_given_as_a_file() {
     let faults = Config::load(&sources(&values)).unwrap_err();
     assert_eq!(faults.0[0].name, "WRENN_SECRET");
 }
+
+#[test]
+fn mail_and_oauth_want_all_their_parts_and_an_address() {
+    let ca = ca::generate().unwrap();
+    let check = |more: &[(&'static str, &str)], expected: &[&str]| {
+        let mut values = good(&ca);
+        values.extend(
+            more.iter()
+                .map(|(name, value)| (*name, (*value).to_owned())),
+        );
+        let values: Vec<_> = values
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        let faults = Config::load(&sources(&values)).map_or_else(|faults| faults.0, |_| Vec::new());
+        let names: Vec<_> = faults.iter().map(|fault| fault.name).collect();
+        assert_eq!(names, expected, "{more:?}");
+    };
+    let public = ("CP_PUBLIC_URL", "https://wrenn.example.com");
+    let smtp = ("WRENN_SMTP_URL", "smtp://localhost:2525");
+    let from = ("WRENN_MAIL_FROM", "Wrenn <wrenn@example.com>");
+    let (id, secret) = (
+        ("OAUTH_GITHUB_CLIENT_ID", "id"),
+        ("OAUTH_GITHUB_CLIENT_SECRET", "secret"),
+    );
+    check(&[public, smtp, from, id, secret], &[]);
+    check(&[smtp], &["WRENN_MAIL_FROM"]);
+    check(&[from], &["WRENN_SMTP_URL"]);
+    check(&[smtp, from], &["CP_PUBLIC_URL"]);
+    check(
+        &[public, ("WRENN_SMTP_URL", "localhost"), from],
+        &["WRENN_SMTP_URL"],
+    );
+    check(
+        &[public, smtp, ("WRENN_MAIL_FROM", "nobody")],
+        &["WRENN_MAIL_FROM"],
+    );
+    check(&[id], &["OAUTH_GITHUB_CLIENT_SECRET"]);
+    check(&[secret], &["OAUTH_GITHUB_CLIENT_ID"]);
+    check(&[id, secret], &["CP_PUBLIC_URL"]);
+    check(&[("WRENN_SIGNUP", "example.com, example.org")], &[]);
+    check(&[("WRENN_SIGNUP", "ajar")], &["WRENN_SIGNUP"]);
+}

@@ -7,6 +7,7 @@ pub mod agent;
 pub mod bare_snapshot;
 pub mod bare_vm;
 pub mod load;
+pub mod people;
 pub mod raw;
 pub mod sleeping;
 

@@ -12,7 +12,7 @@ use wrenn_testkit::{
     bench::{
         Row, emit,
         load::{Load, load},
-        resident_mib,
+        people, resident_mib,
     },
     control_plane::{Options, World},
     simulated_agent::Capacity,
@@ -35,7 +35,11 @@ async fn main() -> Result<()> {
     .execute(&world.db)
     .await
     .context("lift the team's quota")?;
-    let replica = world.replica(Options::default())?;
+    let settings = vec![("WRENN_RATE_LIMITS", "off".to_owned())];
+    let replica = world.replica(Options {
+        settings,
+        ..Options::default()
+    })?;
     let capacity = Capacity {
         cpu_cores: 4096,
         memory_mib: 1 << 30,
@@ -86,6 +90,10 @@ async fn main() -> Result<()> {
     agent.identity().heartbeat(&replica.base_url()).await?;
     let create = load(HEAVY, create).await?;
     let memory = resident_mib("self")?;
+    let sandbox = created.lock().expect("no caller panics")[0].to_string();
+    let mut shared = people::reads(&client, &sandbox).await?;
+    shared.push(people::audit(&world.db, world.team).await?);
+    shared.extend(people::logins(&client, &replica.base_url(), &sandbox).await?);
     for id in created
         .into_inner()
         .expect("no caller panics")
@@ -107,6 +115,7 @@ async fn main() -> Result<()> {
         "MiB",
         memory,
     ));
+    rows.extend(shared);
     emit(&rows)
 }
 

@@ -15,9 +15,13 @@ fn hints_for(code: ErrorCode) -> &'static [(&'static str, &'static str)] {
             "ask",
             "for a fresh token; this one is unknown, used or expired",
         )],
-        C::AlreadyActivated => &[("go on", "the account is active; sign in")],
+        C::AlreadyActivated => &[("run", "wrenn login; the account is active")],
         C::LastLoginMethod => &[("first", "add another way to sign in")],
-        C::Unauthorized => &[("set", "WRENN_API_KEY=wrn_…"), ("local", "wrenn up")],
+        C::Unauthorized => &[
+            ("run", "wrenn login"),
+            ("or", "WRENN_API_KEY=wrn_… wrenn …"),
+            ("local", "wrenn up"),
+        ],
         C::WrongPassword => &[("try", "the current password again")],
         C::Forbidden => &[("ask", "an administrator of the team")],
         C::NoTeam => &[("set", "a key of a team in WRENN_API_KEY")],
@@ -32,7 +36,7 @@ fn hints_for(code: ErrorCode) -> &'static [(&'static str, &'static str)] {
         C::UnsupportedMediaType => &[("send", "application/json")],
         C::Conflict => &[("see", "wrenn sandbox get ID")],
         C::InvalidState => &[("see", "wrenn sandbox get ID")],
-        C::EmailTaken => &[("try", "signing in with this address")],
+        C::EmailTaken => &[("run", "wrenn login --email ADDRESS")],
         C::SignupCooldown => &[("wait", "a moment, then try again")],
         C::NameReserved | C::TemplateNameTaken => {
             &[("try", "another name"), ("see", "wrenn template ls")]

@@ -159,11 +159,8 @@ impl Client {
             .as_str()
             .into_client_request()
             .map_err(|error| failure(&chain(&error)))?;
-        let key = self
-            .api_key()?
-            .parse()
-            .map_err(|_| failure("the API key has characters that a header cannot hold"))?;
-        request.headers_mut().insert("x-api-key", key);
+        let (name, value) = self.credential().await?;
+        request.headers_mut().insert(name, value);
         let connect = tokio_tungstenite::connect_async_with_config(request, None, true);
         let connected = tokio::time::timeout(self.timeout, connect)
             .await

@@ -6,13 +6,18 @@
 mod error;
 pub(crate) mod exec;
 pub(crate) mod file;
+pub(crate) mod login;
 pub(crate) mod sandbox;
 
 use std::time::{Duration, Instant};
 
-use reqwest::{Method, RequestBuilder, Response, header};
+use reqwest::{
+    Method, RequestBuilder, Response,
+    header::{self, HeaderName, HeaderValue},
+};
 use serde::{Serialize, de::DeserializeOwned};
 
+use self::login::Held;
 use crate::{
     config::Target,
     error::{CliError, Exit, chain},
@@ -26,6 +31,8 @@ pub(crate) struct Client {
     target: Target,
     timeout: Duration,
     out: Out,
+    /// Set when requests carry no key.
+    login: Option<Held>,
 }
 
 impl Client {
@@ -52,8 +59,13 @@ impl Client {
         let http = builder.build().map_err(|error| {
             CliError::local(format_args!("set up the HTTP client: {}", chain(&error)))
         })?;
+        // A key in the environment is the nearer choice; a login can do more than a stored key.
+        let by_key = target.api_key.is_some()
+            && (target.login.is_none() || std::env::var_os("WRENN_API_KEY").is_some());
+        let login = target.login.clone().filter(|_| !by_key).map(Held::new);
         Ok(Self {
             http,
+            login,
             target,
             timeout,
             out,
@@ -70,15 +82,34 @@ impl Client {
         &self.target.context
     }
 
+    /// The header that says who asks.
+    pub(crate) async fn credential(&self) -> Result<(HeaderName, HeaderValue), CliError> {
+        let (name, text) = match &self.login {
+            Some(held) => {
+                let token = held.token(self).await?;
+                (header::AUTHORIZATION, format!("Bearer {token}"))
+            }
+            None => (
+                HeaderName::from_static("x-api-key"),
+                self.api_key()?.to_owned(),
+            ),
+        };
+        let mut value = HeaderValue::from_str(&text)
+            .map_err(|_| CliError::usage("the API key has characters that a header cannot hold"))?;
+        value.set_sensitive(true);
+        Ok((name, value))
+    }
+
     /// The key, or the error that says how to get one.
-    pub(crate) fn api_key(&self) -> Result<&str, CliError> {
+    fn api_key(&self) -> Result<&str, CliError> {
         self.target.api_key.as_deref().ok_or_else(|| {
             CliError::new(
                 Exit::Credentials,
                 "unauthorized",
                 format_args!("no API key is known for {}", self.target.base_url),
             )
-            .hint("set", "WRENN_API_KEY=wrn_…")
+            .hint("run", "wrenn login")
+            .hint("or", "WRENN_API_KEY=wrn_… wrenn …")
             .hint("or", "wrenn up")
         })
     }
@@ -102,6 +133,17 @@ impl Client {
         .await
     }
 
+    /// Sends `body` to `path` for an answer that has none.
+    pub(crate) async fn tell<B: Serialize>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &B,
+    ) -> Result<(), CliError> {
+        let request = self.request(method, path)?.json(body);
+        self.send(request).await.map(drop)
+    }
+
     /// DELETEs `path`.
     pub(crate) async fn delete(&self, path: &str) -> Result<(), CliError> {
         self.send(self.request(Method::DELETE, path)?)
@@ -120,16 +162,34 @@ impl Client {
         method: Method,
         path: &str,
     ) -> Result<RequestBuilder, CliError> {
+        // Told before anything is read or asked: a credential is missing.
+        if self.login.is_none() {
+            self.api_key()?;
+        }
         let url = format!("{}{path}", self.target.base_url);
         Ok(self
             .http
             .request(method, url)
-            .header("x-api-key", self.api_key()?)
             .header(header::ACCEPT, "application/json"))
     }
 
-    /// Sends `request`; an answer that is no success becomes its error.
+    /// A request of `path` as nobody, with the deadline.
+    pub(crate) fn open_request(&self, method: Method, path: &str) -> RequestBuilder {
+        let url = format!("{}{path}", self.target.base_url);
+        self.http
+            .request(method, url)
+            .header(header::ACCEPT, "application/json")
+            .timeout(self.timeout)
+    }
+
+    /// Sends `request` with the credential; an answer that is no success becomes its error.
     pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Response, CliError> {
+        let (name, value) = self.credential().await?;
+        self.dispatch(request.header(name, value)).await
+    }
+
+    /// Sends `request` as it is.
+    pub(crate) async fn dispatch(&self, request: RequestBuilder) -> Result<Response, CliError> {
         let request = request
             .build()
             .map_err(|error| self.transport_error(&error))?;
@@ -167,7 +227,11 @@ impl Client {
         Err(error::from_answer(status.as_u16(), &body, request_id))
     }
 
-    async fn answer<T: DeserializeOwned>(&self, response: Response) -> Result<T, CliError> {
+    /// The object of an answer.
+    pub(crate) async fn answer<T: DeserializeOwned>(
+        &self,
+        response: Response,
+    ) -> Result<T, CliError> {
         let bytes = response
             .bytes()
             .await
@@ -244,8 +308,9 @@ fn mask_value(value: &mut serde_json::Value) {
             for (name, value) in object {
                 let secret = matches!(
                     name.as_str(),
-                    "key" | "api_key" | "password" | "new_password" | "secret" | "envs"
-                ) || name.ends_with("token");
+                    "key" | "api_key" | "secret" | "envs" | "device_code" | "code_verifier"
+                ) || name.ends_with("password")
+                    || name.ends_with("token");
                 if secret {
                     *value = serde_json::Value::String("…".to_owned());
                 } else {

@@ -1,6 +1,8 @@
 //! The commands, one module a noun: arguments, what it does, how its result is shown.
 
+pub(crate) mod admin;
 pub(crate) mod api;
+pub(crate) mod audit;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod control_plane;
@@ -9,6 +11,8 @@ pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod help;
 pub(crate) mod host_agent;
+pub(crate) mod key;
+pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod machine;
 pub(crate) mod man;
@@ -21,6 +25,7 @@ pub(crate) mod setup;
 pub(crate) mod snapshot;
 pub(crate) mod status;
 pub(crate) mod supervise;
+pub(crate) mod team;
 pub(crate) mod template;
 pub(crate) mod up;
 pub(crate) mod version;
@@ -47,6 +52,13 @@ pub(crate) fn run(context: &Context, command: Command) -> Outcome {
         Command::Rm(arguments) => sandbox::run(context, Sandbox::Rm(arguments)),
         Command::Snapshot(command) => snapshot::run(context, command),
         Command::Template(command) => template::run(context, command),
+        Command::Team(command) => team::run(context, command),
+        Command::Key(command) => key::run(context, command),
+        Command::Audit(arguments) => audit::run(context, &arguments),
+        Command::Admin(command) => admin::run(context, command),
+        Command::Login(arguments) => login::run(context, &arguments),
+        Command::Logout(arguments) => login::logout(context, &arguments),
+        Command::Whoami(arguments) => login::whoami(context, &arguments),
         Command::Api(arguments) => api::run(context, arguments),
         Command::Config(command) => config::run(context, &command),
         Command::ControlPlane(arguments) => control_plane::run(&arguments),

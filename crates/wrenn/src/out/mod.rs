@@ -215,6 +215,30 @@ impl Out {
         Ok(answer.trim().to_owned())
     }
 
+    /// Tells what the person must do before the command can go on; also when notes are unwanted.
+    pub(crate) fn ask_for(&self, text: &str) {
+        self.to_stderr(text);
+    }
+
+    /// As [`Self::ask`]; what is typed is not shown.
+    pub(crate) fn ask_secret(&self, question: &str) -> Result<String, CliError> {
+        use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+        let stdin = std::io::stdin();
+        let before = tcgetattr(&stdin).ok();
+        if let Some(before) = &before {
+            let mut hidden = before.clone();
+            hidden.local_modes.remove(LocalModes::ECHO);
+            let _ = tcsetattr(&stdin, OptionalActions::Now, &hidden);
+        }
+        let answer = self.ask(question);
+        if let Some(before) = &before {
+            let _ = tcsetattr(&stdin, OptionalActions::Now, before);
+            // The line end was not shown either.
+            self.to_stderr("");
+        }
+        answer
+    }
+
     /// `text` in `style`, where colours are wanted.
     pub(crate) fn paint(&self, style: Style, text: &str) -> String {
         if !self.colour {

@@ -6,6 +6,7 @@
 mod copies;
 mod debug;
 mod help;
+mod login;
 mod sandbox;
 mod sleeping;
 mod streams;

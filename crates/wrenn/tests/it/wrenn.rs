@@ -58,11 +58,17 @@ impl Installation {
 
     /// Runs with `input` on standard input.
     pub(crate) async fn pipe(&self, arguments: &[&str], input: &[u8]) -> Ran {
-        let mut child = self
-            .command(arguments)
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
+        self.pipe_to(self.command(arguments), input).await
+    }
+
+    /// Where the binary finds its configuration.
+    pub(crate) fn home(&self) -> &std::path::Path {
+        self.home.path()
+    }
+
+    /// Runs `command` with `input` on standard input.
+    pub(crate) async fn pipe_to(&self, mut command: Command, input: &[u8]) -> Ran {
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         let input = input.to_vec();
         let write = tokio::spawn(async move {

@@ -8,12 +8,16 @@ use wrenn_api::{
     Encoding, ErrorCode, Signal,
     stream::{ClientFrame, ServerFrame, Start, close_code},
 };
-use wrenn_database::{State as Status, api_key_actor as find_key, sandbox_get};
+use wrenn_database::{State as Status, sandbox_get};
 use wrenn_ids::SandboxId;
 use wrenn_rpc::{connectrpc::ConnectError, hostagent::__buffa::oneof::exec_stream_response::Event};
 
 use super::{
-    super::extract::{api_key_actor, sandbox_of},
+    super::{
+        extract::{api_key_actor, sandbox_of, token_actor},
+        governed::{Governed, Who, admit_late},
+    },
+    Opening, Proof,
     frames::{Incoming, Pieces, Receiver, Sender, Socket},
 };
 use crate::{
@@ -41,21 +45,17 @@ const GOING_AWAY: u16 = 1001;
 const POLICY: u16 = 1008;
 
 /// Runs the session to its end.
-pub(super) async fn run(
-    app: &Arc<App>,
-    id: SandboxId,
-    actor: Option<TeamActor>,
-    mut socket: Socket,
-) {
-    serve(app, id, actor, &mut socket).await;
+pub(super) async fn run(app: &Arc<App>, opening: Opening, mut socket: Socket) {
+    serve(app, opening, &mut socket).await;
     socket.receiver.drain().await;
 }
 
-async fn serve(app: &Arc<App>, id: SandboxId, actor: Option<TeamActor>, socket: &mut Socket) {
+async fn serve(app: &Arc<App>, opening: Opening, socket: &mut Socket) {
     let Socket { sender, receiver } = socket;
-    let actor = match actor {
-        Some(actor) => actor,
-        None => match authenticate(app, id, receiver).await {
+    let Opening { id, proof } = opening;
+    let actor = match proof {
+        Proof::Given(actor) => actor,
+        Proof::Awaited(governed) => match authenticate(app, id, receiver, governed).await {
             Ok(actor) => actor,
             Err(error) => {
                 let code = match error.code {
@@ -94,18 +94,27 @@ async fn serve(app: &Arc<App>, id: SandboxId, actor: Option<TeamActor>, socket: 
     }
 }
 
-async fn authenticate(app: &App, id: SandboxId, receiver: &mut Receiver) -> app::Result<TeamActor> {
+async fn authenticate(
+    app: &App,
+    id: SandboxId,
+    receiver: &mut Receiver,
+    governed: Option<Arc<Governed>>,
+) -> app::Result<TeamActor> {
     let refused = |text: &str| app::Error::new(ErrorCode::Unauthorized, text);
     let first = tokio::time::timeout(FIRST_FRAME, receiver.next()).await;
     let Ok(Incoming::Frame(ClientFrame::Auth(auth))) = first else {
         return Err(refused("the first frame must be `auth`, within 5 s"));
     };
-    // User tokens join with accounts; until then only keys are credentials.
-    let key = auth
-        .api_key
-        .ok_or_else(|| refused("the token is not valid"))?;
-    let actor = api_key_actor(app, &key).await.map_err(|error| error.0)?;
+    let actor = match (auth.api_key, auth.token) {
+        (Some(key), _) => api_key_actor(app, &key).await,
+        (None, Some(token)) => token_actor(app, &token).await,
+        (None, None) => return Err(refused("`auth` needs `token` or `api_key`")),
+    };
+    let actor = actor.map_err(|error| error.0)?;
     sandbox_of(app, &actor, id).await.map_err(|error| error.0)?;
+    if let Some(governed) = governed {
+        admit_late(app, &governed, &Who::actor(&actor), &id.to_string()).await?;
+    }
     Ok(actor)
 }
 
@@ -172,6 +181,12 @@ impl Session<'_> {
                     continue;
                 }
                 _ = rechecks.tick() => {
+                    if let Some((text, code)) = self.must_end().await {
+                        return sender.fail(text, code).await;
+                    }
+                    continue;
+                }
+                () = self.app.bus.revocations.notified() => {
                     if let Some((text, code)) = self.must_end().await {
                         return sender.fail(text, code).await;
                     }
@@ -250,7 +265,7 @@ impl Session<'_> {
         sender.fail(&error.message, code).await;
     }
 
-    /// Why the socket may not stay open: the sandbox is of no more use, or the key was revoked. A database
+    /// Why the socket may not stay open: the sandbox is of no more use, or the authority ended. A database
     /// that is away proves nothing.
     async fn must_end(&self) -> Option<(&'static str, u16)> {
         let Ok(row) = sandbox_get(&self.app.db, self.id).await else {
@@ -266,8 +281,8 @@ impl Session<'_> {
             Some(Status::Missing) => return Some(("its host was lost", close_code::HOST_LOST)),
             Some(_) => {}
         }
-        match find_key(&self.app.db, &self.actor.proof).await {
-            Ok(None) => Some((
+        match self.actor.still_holds(self.app).await {
+            Ok(false) => Some((
                 "the credential is not valid any more",
                 close_code::UNAUTHORIZED,
             )),

@@ -1,6 +1,4 @@
-//! `TeamActor`: a live API key of a live team, looked up on each request.
-//!
-//! A user's JWT with membership is the other proof of the contract; it joins here when accounts do.
+//! `TeamActor`: a live API key of a live team, or a member of one, looked up on each request.
 
 use std::sync::Arc;
 
@@ -11,13 +9,21 @@ use axum::{
 use wrenn_api::ErrorCode;
 use wrenn_database::api_key_actor as find;
 
-use super::super::error::{ApiError, ApiResult};
-use crate::{app::TeamActor, auth::api_key, state::App};
+use super::{
+    super::error::{ApiError, ApiResult},
+    user::{member, presented_token},
+};
+use crate::{
+    app::TeamActor,
+    auth::api_key,
+    http::governed::{Who, admit},
+    state::App,
+};
 
 fn unauthorized() -> ApiError {
     ApiError::new(
         ErrorCode::Unauthorized,
-        "a valid API key is needed in the header X-API-Key",
+        "a valid API key is needed in the header X-API-Key, or a user token as Authorization: Bearer",
     )
 }
 
@@ -25,22 +31,35 @@ fn unauthorized() -> ApiError {
 pub(crate) fn presented_key(headers: &HeaderMap) -> Option<&str> {
     headers
         .get("x-api-key")
-        .and_then(|value| value.to_str().ok())
+        .map(|value| value.to_str().unwrap_or_default())
 }
 
 /// Who a key stands for.
 pub(crate) async fn api_key_actor(app: &App, key: &str) -> ApiResult<TeamActor> {
-    let proof = api_key::hash(key).ok_or_else(unauthorized)?;
-    let key = find(&app.db, &proof).await?.ok_or_else(unauthorized)?;
+    let hash = api_key::hash(key).ok_or_else(unauthorized)?;
+    let key = find(&app.db, &hash).await?.ok_or_else(unauthorized)?;
     app.keys_used.note(key.key_id);
-    Ok(TeamActor { key, proof })
+    Ok(TeamActor::of_key(key, hash))
+}
+
+/// Who a user token stands for in its team.
+pub(crate) async fn token_actor(app: &App, token: &str) -> ApiResult<TeamActor> {
+    member(app, token, None).await.map(TeamActor::from)
 }
 
 impl FromRequestParts<Arc<App>> for TeamActor {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> ApiResult<Self> {
-        let key = presented_key(&parts.headers).ok_or_else(unauthorized)?;
-        api_key_actor(app, key).await
+        // With two credentials on one request, the key is the one.
+        let actor = match presented_key(&parts.headers) {
+            Some(key) => api_key_actor(app, key).await?,
+            None => {
+                let token = presented_token(&parts.headers).ok_or_else(unauthorized)?;
+                token_actor(app, token).await?
+            }
+        };
+        admit(parts, app, Who::actor(&actor)).await?;
+        Ok(actor)
     }
 }

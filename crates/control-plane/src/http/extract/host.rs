@@ -10,7 +10,10 @@ use super::{
     super::error::{ApiError, ApiResult},
     path_id,
 };
-use crate::state::App;
+use crate::{
+    http::governed::{Who, admit},
+    state::App,
+};
 
 /// The host that calls.
 #[derive(Debug, Clone, Copy)]
@@ -33,13 +36,13 @@ impl FromRequestParts<Arc<App>> for HostIdentity {
                 )
             })?;
         let id: HostId = path_id(parts, app).await?;
-        if id == host {
-            Ok(Self(host))
-        } else {
-            Err(ApiError::new(
+        if id != host {
+            return Err(ApiError::new(
                 ErrorCode::Forbidden,
                 "the token belongs to another host",
-            ))
+            ));
         }
+        admit(parts, app, Who::host(host)).await?;
+        Ok(Self(host))
     }
 }

@@ -1,0 +1,325 @@
+//! What a credential opens, what it does not, how soon it ends, and what proving it costs.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use wrenn_ids::SandboxId;
+use wrenn_testkit::{
+    client::Client,
+    control_plane::{Options, World, eventually},
+    person::{PASSWORD, Person},
+    simulated_agent::Capacity,
+};
+
+use crate::{
+    exec_stream::{Socket, refused, shell},
+    setup::Setup,
+};
+
+/// Somebody who is a member of the installation's team and acts for it, in a session.
+struct Colleague {
+    person: Person,
+    client: Client,
+    token: String,
+}
+
+async fn colleague(setup: &Setup, name: &str) -> Colleague {
+    let person = Person::sign_up(&setup.replica, name).await.unwrap();
+    sqlx::query("INSERT INTO users_teams (team_id, user_id, role) VALUES ($1, $2, 'member')")
+        .bind(setup.world.team.as_uuid())
+        .bind(person.id.as_uuid())
+        .execute(&setup.world.db)
+        .await
+        .unwrap();
+    let nobody = Client::new(setup.replica.base_url(), None);
+    let request = nobody
+        .request(reqwest::Method::POST, "/v1/auth/login")
+        .header("x-wrenn-client", "cli")
+        .json(&json!({ "email": person.email, "password": PASSWORD }));
+    let login = nobody.send(request).await;
+    let own = login.json["token"].as_str().unwrap();
+    let own = Client::with_token(setup.replica.base_url(), own);
+    let body = json!({ "team_id": setup.world.team.to_string() });
+    let switched = own.post("/v1/auth/switch-team", body).await;
+    assert_eq!(switched.status, 200, "{switched:?}");
+    let token = switched.json["token"].as_str().unwrap().to_owned();
+    Colleague {
+        client: Client::with_token(setup.replica.base_url(), &token),
+        person,
+        token,
+    }
+}
+
+async fn started(socket: &mut Socket) {
+    socket.send(shell("echo ready; sleep 300")).await;
+    while socket.next().await.unwrap()["type"] != "stdout" {}
+}
+
+#[tokio::test]
+async fn a_user_token_opens_a_socket_in_each_of_the_three_ways() {
+    let setup = Setup::new().await;
+    let id = setup.client.create().await.id;
+    let ada = colleague(&setup, "ada").await;
+    let bearer = format!("Bearer {}", ada.token);
+    let query = format!("?token={}", ada.token);
+    let mut header = Socket::open_as(&setup, id, "", Some(("authorization", &bearer)))
+        .await
+        .unwrap();
+    started(&mut header).await;
+    let mut address = Socket::open_as(&setup, id, &query, None).await.unwrap();
+    started(&mut address).await;
+    let mut frame = Socket::open_as(&setup, id, "", None).await.unwrap();
+    frame
+        .send(json!({ "type": "auth", "token": ada.token }))
+        .await;
+    started(&mut frame).await;
+
+    // A token of somebody else's team, and what is none.
+    let eve = Person::sign_up(&setup.replica, "eve").await.unwrap();
+    let foreign = format!("?token={}", eve.token);
+    let nonsense = "?token=a.b.c";
+    for (query, status) in [(&*foreign, 404), (nonsense, 401)] {
+        let answer = Socket::open_as(&setup, id, query, None).await;
+        assert_eq!(refused(answer.err().unwrap()), status, "{query}");
+    }
+    let mut frame = Socket::open_as(&setup, id, "", None).await.unwrap();
+    frame
+        .send(json!({ "type": "auth", "token": "a.b.c" }))
+        .await;
+    assert_eq!(frame.rest().await.1, 4401);
+    // Where no socket is opened, the address is no place for a token.
+    let nobody = Client::new(setup.replica.base_url(), None);
+    let plain = nobody.get(&format!("/v1/sandboxes/{id}{query}")).await;
+    assert_eq!(plain.status, 401);
+}
+
+#[tokio::test]
+async fn who_loses_authority_loses_open_sockets_within_5_seconds() {
+    let setup = Setup::new().await;
+    let id = setup.client.create().await.id;
+    let mut open = Vec::new();
+    let names = ["removed", "deactivated", "changed", "gone", "stays"];
+    for name in names {
+        let colleague = colleague(&setup, name).await;
+        let query = format!("?token={}", colleague.token);
+        let mut socket = Socket::open_as(&setup, id, &query, None).await.unwrap();
+        started(&mut socket).await;
+        open.push((colleague, socket));
+    }
+    let [removed, deactivated, changed, gone, stays] = &mut open[..] else {
+        panic!("five");
+    };
+    // Two of them behind the server's back: nobody says so, and it is seen all the same.
+    for statement in [
+        "DELETE FROM users_teams m USING users u WHERE u.id = m.user_id AND u.name = 'removed'",
+        "UPDATE users SET status = 'disabled' WHERE name = 'deactivated'",
+    ] {
+        sqlx::query(statement)
+            .execute(&setup.world.db)
+            .await
+            .unwrap();
+    }
+    let begun = Instant::now();
+    let password = json!({ "current_password": PASSWORD, "new_password": "another password" });
+    let answer = changed.0.client.post("/v1/me/password", password).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(
+        gone.0
+            .client
+            .post("/v1/auth/logout", json!({}))
+            .await
+            .status,
+        204
+    );
+    for (colleague, socket) in [removed, deactivated, changed, gone] {
+        assert_eq!(socket.rest().await.1, 4401, "{}", colleague.person.email);
+        assert!(
+            begun.elapsed() < Duration::from_secs(6),
+            "{}",
+            colleague.person.email
+        );
+        assert!([401, 403].contains(&colleague.client.get("/v1/sandboxes").await.status));
+    }
+    assert_eq!(stays.0.client.get("/v1/sandboxes").await.status, 200);
+    stays.1.send(json!({ "type": "stop" })).await;
+    assert_eq!(stays.1.rest().await.1, 1000);
+}
+
+#[tokio::test]
+async fn a_credential_of_one_kind_is_nothing_on_the_routes_of_another() {
+    let setup = Setup::new().await;
+    let ada = colleague(&setup, "ada").await;
+    let nobody = Client::new(setup.replica.base_url(), None);
+    let (key, user) = (setup.world.api_key.clone(), ada.token.clone());
+    let host = setup.agent.identity().token.clone();
+    let heartbeat = format!("/v1/hosts/{}/heartbeat", setup.agent.host_id());
+    let send = async |method: &str, path: &str, name: &'static str, value: &str| {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+        let request = nobody.request(method, path).header(name, value);
+        nobody.send(request).await.status
+    };
+    let bearer = |token: &str| format!("Bearer {token}");
+    for (method, path) in [("GET", "/v1/me"), ("GET", "/v1/sandboxes")] {
+        for token in [&key, &host, "", "a.b.c"] {
+            let status = send(method, path, "authorization", &bearer(token)).await;
+            assert_eq!(status, 401, "{path} {token}");
+        }
+        for token in [&user, &host] {
+            assert_eq!(send(method, path, "x-api-key", token).await, 401, "{path}");
+        }
+        assert_eq!(
+            send(method, path, "authorization", &bearer(&user)).await,
+            200,
+            "{path}"
+        );
+    }
+    // A key has no account.
+    assert_eq!(send("GET", "/v1/me", "x-api-key", &key).await, 401);
+    for token in [&key, &user] {
+        assert_eq!(send("POST", &heartbeat, "x-host-token", token).await, 401);
+    }
+    assert_eq!(
+        send("POST", &heartbeat, "authorization", &bearer(&user)).await,
+        401
+    );
+    // With two on one request the key is the one.
+    let both = nobody
+        .request(reqwest::Method::GET, "/v1/sandboxes")
+        .header("authorization", bearer(&user))
+        .header("x-api-key", format!("wrn_{}", "0".repeat(32)));
+    assert_eq!(nobody.send(both).await.status, 401);
+    // One-time tokens and refresh tokens are no bearers, and bearers none of them.
+    for (path, field) in [
+        ("/v1/auth/activate", "token"),
+        ("/v1/auth/device/token", "device_code"),
+        ("/v1/auth/oauth/exchange", "code"),
+    ] {
+        for token in [&key, &user, &host] {
+            let answer = nobody.post(path, json!({ field: token })).await;
+            assert_eq!(
+                (answer.status, answer.code()),
+                (400, "invalid_token"),
+                "{path}"
+            );
+        }
+    }
+    let refresh = nobody
+        .post("/v1/auth/refresh", json!({ "refresh_token": user }))
+        .await;
+    assert_eq!(refresh.status, 401);
+}
+
+#[tokio::test]
+async fn a_person_makes_sandboxes_and_the_row_says_who() {
+    let setup = Setup::new().await;
+    let ada = colleague(&setup, "ada").await;
+    let made = ada.client.post("/v1/sandboxes", json!({})).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let id = made.sandbox().id;
+    // The whole team sees it, and nobody else does.
+    assert_eq!(setup.client.sandbox(id).await.id, id);
+    let eve = Person::sign_up(&setup.replica, "eve").await.unwrap();
+    let path = format!("/v1/sandboxes/{id}");
+    let foreign = eve.client.get(&path).await;
+    let unknown = eve
+        .client
+        .get(&format!("/v1/sandboxes/{}", SandboxId::new()))
+        .await;
+    assert_eq!((foreign.status, unknown.status), (404, 404));
+    let by: (String, uuid::Uuid) =
+        sqlx::query_as("SELECT created_by_type, created_by FROM sandboxes WHERE id = $1")
+            .bind(id.as_uuid())
+            .fetch_one(&setup.world.db)
+            .await
+            .unwrap();
+    assert_eq!(by, ("user".to_owned(), ada.person.id.as_uuid()));
+    assert_eq!(ada.client.delete(&path).await.status, 204);
+}
+
+/// Transactions that this database has committed; a statement of its own is one.
+async fn commits(world: &World) -> i64 {
+    sqlx::query_scalar(
+        "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()",
+    )
+    .fetch_one(&world.db)
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn reading_a_sandbox_by_key_takes_two_statements() {
+    const REQUESTS: i64 = 1000;
+    let setup = Setup::new().await;
+    let id = setup.client.create().await.id;
+    let path = format!("/v1/sandboxes/{id}");
+    // The agent is not asked about a stopped one.
+    assert_eq!(setup.client.delete(&path).await.status, 204);
+    let before = commits(&setup.world).await;
+    for _ in 0..REQUESTS {
+        assert_eq!(setup.client.get(&path).await.status, 200);
+    }
+    eventually("the statements are counted", async || {
+        commits(&setup.world).await - before >= 2 * REQUESTS
+    })
+    .await
+    .unwrap();
+    // The background and this count have some of their own; a third one each would be 1,000 more.
+    let counted = commits(&setup.world).await - before;
+    assert!(counted < 2 * REQUESTS + REQUESTS / 2, "{counted}");
+}
+
+#[tokio::test]
+async fn other_requests_stay_fast_while_fifty_people_log_in() {
+    let setup = Setup::with(Options::default(), Capacity::default()).await;
+    let ada = Person::sign_up(&setup.replica, "ada").await.unwrap();
+    let nobody = Client::new(setup.replica.base_url(), None);
+    let logins = (0..50).map(|_| {
+        let body = json!({ "email": ada.email, "password": PASSWORD });
+        let nobody = nobody.clone();
+        tokio::spawn(async move { nobody.post("/v1/auth/login", body).await.status })
+    });
+    let logins: Vec<_> = logins.collect();
+    let mut slowest = Duration::ZERO;
+    let mut during = 0;
+    while !logins.iter().all(tokio::task::JoinHandle::is_finished) {
+        let begun = Instant::now();
+        assert_eq!(setup.client.get("/v1/sandboxes").await.status, 200);
+        slowest = slowest.max(begun.elapsed());
+        during += 1;
+    }
+    for login in logins {
+        assert_eq!(login.await.unwrap(), 200);
+    }
+    assert!(during >= 10, "{during}");
+    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+}
+
+#[tokio::test]
+async fn the_time_of_a_login_does_not_tell_whether_the_address_is_known() {
+    const TRIES: usize = 15;
+    let setup = Setup::new().await;
+    let ada = Person::sign_up(&setup.replica, "ada").await.unwrap();
+    let nobody = Client::new(setup.replica.base_url(), None);
+    let (mut known, mut unknown) = (Vec::new(), Vec::new());
+    let time = async |email: &str| {
+        let body = json!({ "email": email, "password": "wrong password" });
+        let begun = Instant::now();
+        let answer = nobody.post("/v1/auth/login", body).await;
+        assert_eq!(
+            (answer.status, answer.json["error"]["details"].clone()),
+            (401, Value::Null)
+        );
+        begun.elapsed()
+    };
+    for _ in 0..TRIES {
+        known.push(time(&ada.email).await);
+        unknown.push(time("nobody@example.com").await);
+    }
+    known.sort_unstable();
+    unknown.sort_unstable();
+    let (known, unknown) = (known[TRIES / 2], unknown[TRIES / 2]);
+    let ratio = known.as_secs_f64() / unknown.as_secs_f64();
+    assert!((0.6..1.6).contains(&ratio), "{known:?} {unknown:?}");
+    // It is the hash that takes the time in both.
+    assert!(unknown > Duration::from_millis(5), "{unknown:?}");
+}
