@@ -273,6 +273,7 @@ async fn other_requests_stay_fast_while_fifty_people_log_in() {
     let setup = Setup::with(Options::default(), Capacity::default()).await;
     let ada = Person::sign_up(&setup.replica, "ada").await.unwrap();
     let nobody = Client::new(setup.replica.base_url(), None);
+    let begun = Instant::now();
     let logins = (0..50).map(|_| {
         let body = json!({ "email": ada.email, "password": PASSWORD });
         let nobody = nobody.clone();
@@ -282,25 +283,25 @@ async fn other_requests_stay_fast_while_fifty_people_log_in() {
     let mut slowest = Duration::ZERO;
     let mut during = 0;
     while !logins.iter().all(tokio::task::JoinHandle::is_finished) {
-        let begun = Instant::now();
+        let asked = Instant::now();
         assert_eq!(setup.client.get("/v1/sandboxes").await.status, 200);
-        slowest = slowest.max(begun.elapsed());
+        slowest = slowest.max(asked.elapsed());
         during += 1;
     }
     for login in logins {
         assert_eq!(login.await.unwrap(), 200);
     }
     assert!(during >= 10, "{during}");
-    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+    // One that stood behind the hashes would take about as long as all of them.
+    let bound = (begun.elapsed() / 2).max(Duration::from_secs(1));
+    assert!(slowest < bound, "{slowest:?} of {bound:?}");
 }
 
 #[tokio::test]
 async fn the_time_of_a_login_does_not_tell_whether_the_address_is_known() {
-    const TRIES: usize = 15;
     let setup = Setup::new().await;
     let ada = Person::sign_up(&setup.replica, "ada").await.unwrap();
     let nobody = Client::new(setup.replica.base_url(), None);
-    let (mut known, mut unknown) = (Vec::new(), Vec::new());
     let time = async |email: &str| {
         let body = json!({ "email": email, "password": "wrong password" });
         let begun = Instant::now();
@@ -311,15 +312,18 @@ async fn the_time_of_a_login_does_not_tell_whether_the_address_is_known() {
         );
         begun.elapsed()
     };
-    for _ in 0..TRIES {
-        known.push(time(&ada.email).await);
-        unknown.push(time("nobody@example.com").await);
+    // Other tests hash in this process too and stand in the same queue: the shortest times tell the cost, and
+    // they come nearer to it with each try. A path without the hash would be shorter by far, for ever.
+    let (mut known, mut unknown) = (Duration::MAX, Duration::MAX);
+    for tries in 1..=400 {
+        known = known.min(time(&ada.email).await);
+        unknown = unknown.min(time("nobody@example.com").await);
+        let ratio = known.as_secs_f64() / unknown.as_secs_f64();
+        if tries >= 15 && (0.8..1.25).contains(&ratio) {
+            // It is the hash that takes the time in both.
+            assert!(unknown > Duration::from_millis(5), "{unknown:?}");
+            return;
+        }
     }
-    known.sort_unstable();
-    unknown.sort_unstable();
-    let (known, unknown) = (known[TRIES / 2], unknown[TRIES / 2]);
-    let ratio = known.as_secs_f64() / unknown.as_secs_f64();
-    assert!((0.6..1.6).contains(&ratio), "{known:?} {unknown:?}");
-    // It is the hash that takes the time in both.
-    assert!(unknown > Duration::from_millis(5), "{unknown:?}");
+    panic!("known {known:?}, unknown {unknown:?}");
 }

@@ -8,13 +8,13 @@ use crate::wrenn::{Installation, Ran, finish};
 
 impl Installation {
     /// The binary without a key of the environment.
-    fn as_person(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn as_person(&self, arguments: &[&str]) -> Command {
         let mut command = self.command(arguments);
         command.env_remove("WRENN_API_KEY");
         command
     }
 
-    async fn log_in(&self, person: &Person) -> Ran {
+    pub(crate) async fn log_in(&self, person: &Person) -> Ran {
         let arguments = ["login", "--email", &person.email, "--password-stdin"];
         self.pipe_to(self.as_person(&arguments), PASSWORD.as_bytes())
             .await

@@ -5,6 +5,7 @@
 
 mod copies;
 mod debug;
+mod governance;
 mod help;
 mod login;
 mod sandbox;
