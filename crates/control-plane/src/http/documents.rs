@@ -60,6 +60,33 @@ impl Modify for Credentials {
     }
 }
 
+/// What whoever must prove who they are can be answered by each route: that it is not theirs to ask, that they ask too
+/// often, that a service is away.
+const OF_ALL_PROVEN: [&str; 3] = ["403", "429", "503"];
+
+/// Adds to each operation what no handler answers, but what stands before all of them.
+pub(super) fn complete(document: &mut utoipa::openapi::OpenApi) {
+    for path in document.paths.paths.values_mut() {
+        let operations = [
+            &mut path.get,
+            &mut path.put,
+            &mut path.post,
+            &mut path.delete,
+            &mut path.patch,
+        ];
+        for operation in operations.into_iter().flatten() {
+            let responses = &mut operation.responses.responses;
+            let Some(refusal) = responses.get("401").cloned() else {
+                continue;
+            };
+            for status in OF_ALL_PROVEN {
+                let standing = responses.entry(status.to_owned());
+                standing.or_insert_with(|| refusal.clone());
+            }
+        }
+    }
+}
+
 /// The document in both forms, made once.
 #[derive(Clone)]
 pub(super) struct Documents {

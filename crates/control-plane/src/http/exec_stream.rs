@@ -62,7 +62,7 @@ impl FromRequestParts<Arc<App>> for Opening {
                 proof: Proof::Given(actor),
             });
         }
-        let Ok(query) = Query::from_request_parts(parts, app).await;
+        let query = Query::from_request_parts(parts, app).await?;
         // A header that is no token at all is a credential too, and not a valid one.
         let header = parts
             .headers

@@ -171,15 +171,22 @@ fn table() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(documents::docs))
 }
 
+/// The table's routes and their document.
+fn documented() -> (Router<Arc<App>>, utoipa::openapi::OpenApi) {
+    let (router, mut document) = table().split_for_parts();
+    documents::complete(&mut document);
+    (router, document)
+}
+
 /// The document of every route.
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    table().split_for_parts().1
+    documented().1
 }
 
 /// Every route behind the layers that all share.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    let (router, document) = table().split_for_parts();
+    let (router, document) = documented();
     router
         .route("/docs/{*file}", get(documents::docs_file))
         .fallback(documents::fallback)

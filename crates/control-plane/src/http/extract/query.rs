@@ -1,26 +1,32 @@
 //! Query strings, where a key may stand several times or hold a comma list.
 
-use std::{convert::Infallible, str::FromStr};
+use std::str::FromStr;
 
 use axum::{extract::FromRequestParts, http::request::Parts};
-use wrenn_api::Invalid;
+use wrenn_api::{ErrorCode, Invalid};
 
-use super::super::error::ApiResult;
+use super::super::error::{ApiError, ApiResult};
 
-/// The pairs of a query string, in order.
+/// The pairs of a query string, in order; none has a NUL, which no column of text can hold.
 #[derive(Debug, Default)]
 pub(crate) struct Query(Vec<(String, String)>);
 
 impl<S: Send + Sync> FromRequestParts<S> for Query {
-    type Rejection = Infallible;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> ApiResult<Self> {
         let query = parts.uri.query().unwrap_or_default();
-        Ok(Self(
-            form_urlencoded::parse(query.as_bytes())
-                .into_owned()
-                .collect(),
-        ))
+        let pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes())
+            .into_owned()
+            .collect();
+        if pairs
+            .iter()
+            .any(|(key, value)| key.contains('\0') || value.contains('\0'))
+        {
+            let text = "the query string has a NUL";
+            return Err(ApiError::new(ErrorCode::InvalidRequest, text));
+        }
+        Ok(Self(pairs))
     }
 }
 
