@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, task::JoinHandle};
 use wrenn_virtual_host::{Cache, Captured, VirtualHost, machine::MachineConfig};
 
 use crate::{
@@ -133,6 +133,14 @@ impl AgentHost {
     /// Runs what speaks to the agent.
     pub fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
         self.runtime.block_on(work)
+    }
+
+    /// Begins what speaks to the agent, beside what the caller does next.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.runtime.spawn(work)
     }
 
     /// Where the agent listens.

@@ -51,12 +51,8 @@ fn kill(
     let case = Case::new(host, template);
     case.prepare(operation);
     host.arm(&format!("{SERVED}\n{point}=stop")).expect("arm");
-    let call = case.call(operation);
-    let call = host.block_on(async {
-        let call = tokio::spawn(call);
-        host.await_stop().expect(&when);
-        call
-    });
+    let call = host.spawn(case.call(operation));
+    host.await_stop().expect(&when);
     let case = case.parted();
     // It stands at the point once.
     match victim {
