@@ -60,7 +60,7 @@ fn points(count: usize) -> Vec<(&'static str, &'static str)> {
 fn a_creation_that_fails_at_any_step_leaves_nothing_behind() {
     let host = host();
     let before = host.census().expect("count");
-    for (at, (way, step)) in points(10).into_iter().enumerate() {
+    for (at, (way, step)) in points(6).into_iter().enumerate() {
         let both = ["fail", "fail-twice"];
         let whole = std::env::var_os("WRENN_SOAK").is_some();
         let actions = if whole {
