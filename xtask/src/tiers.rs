@@ -189,10 +189,10 @@ fn service(run: &mut Run) -> Result<()> {
     ] {
         run.one(package, "it", &[])?;
     }
-    let tools = python::environment(Path::new("sdk-tests/schemathesis/requirements.txt"))?;
+    let requirements = Path::new("sdk-tests/schemathesis/requirements.txt");
+    let environment = [("WRENN_SCHEMATHESIS", python::environment(requirements)?)];
     let api = programs::find(&run.programs, "wrenn-control-plane", "api")?;
-    let schemathesis = tools.join("bin/schemathesis");
-    run.start(api, &[], &[("WRENN_SCHEMATHESIS", schemathesis)])
+    run.start(api, &[], &environment)
 }
 
 /// Two at once, each with one virtual host at a time: that has one processor where it is emulated.

@@ -1,12 +1,12 @@
 //! The published `schemathesis` against a running control plane with its own document: whatever it sends, no answer
 //! is a server error, and none is outside of what the document says.
 //!
-//! `WRENN_SCHEMATHESIS` names the program, as `cargo xtask test service` does. Its seed is fixed; with `WRENN_SOAK` it
-//! sends ten times as much.
+//! `WRENN_SCHEMATHESIS` names the virtual environment that it is in, as `cargo xtask test service` does. Its seed is
+//! fixed; with `WRENN_SOAK` it sends ten times as much.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{process::Stdio, time::Duration};
+use std::{path::PathBuf, process::Stdio, time::Duration};
 
 use serde_json::json;
 use tokio::{process::Command, time::timeout};
@@ -16,7 +16,7 @@ use wrenn_testkit::{
     simulated_agent::Capacity,
 };
 
-const PROGRAM: &str = "WRENN_SCHEMATHESIS";
+const ENVIRONMENT: &str = "WRENN_SCHEMATHESIS";
 /// What makes two runs alike.
 const SEED: &str = "20261123";
 /// Requests for each operation, beside those that cover its parameters one by one.
@@ -36,8 +36,9 @@ enum Sender {
 
 /// Sends what schemathesis thinks of.
 async fn check(sender: Sender) {
-    let program = std::env::var_os(PROGRAM)
-        .unwrap_or_else(|| panic!("{PROGRAM} is not set: cargo xtask test service sets it"));
+    let environment = std::env::var_os(ENVIRONMENT)
+        .map(PathBuf::from)
+        .unwrap_or_else(|| panic!("{ENVIRONMENT} is not set: cargo xtask test service sets it"));
     let world = World::new().await.unwrap();
     let settings = vec![("WRENN_RATE_LIMITS", "off".to_owned())];
     let replica = world
@@ -66,8 +67,9 @@ async fn check(sender: Sender) {
     };
     let document = format!("{}/openapi.json", replica.base_url());
     let directory = tempfile::tempdir().unwrap();
-    let run = Command::new(program)
-        .arg("run")
+    // Not its script: that names the interpreter of the directory in which the environment was made.
+    let run = Command::new(environment.join("bin/python"))
+        .args(["-m", "schemathesis.cli", "run"])
         .arg(&document)
         .args(["--checks", CHECKS, "--seed", SEED, "--no-shrink"])
         .args(["--max-examples", &examples.to_string()])
