@@ -53,7 +53,7 @@ pub(crate) fn environment(requirements: &Path) -> Result<PathBuf> {
 }
 
 /// Runs a command to its end.
-pub(crate) fn succeed(command: &mut Command) -> Result<()> {
+fn succeed(command: &mut Command) -> Result<()> {
     let shown = format!("{:?}", command.get_program());
     let status = command.status().with_context(|| format!("start {shown}"))?;
     ensure!(status.success(), "{shown} ended with {status}");

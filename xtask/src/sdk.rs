@@ -6,27 +6,54 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
+    thread,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
     envd,
-    python::{environment, succeed, work},
+    python::{environment, work},
     tiers::say,
 };
 
-/// Runs the tests with every pinned version of the package against the static guest agent.
+/// Runs the tests with every pinned version of the package against the static guest agent, all versions at once: each
+/// has a machine of its own, and most of its time it waits.
 pub(crate) fn run() -> Result<()> {
     let agent = envd::binary()?;
+    let mut runs = Vec::new();
     for requirements in pinned()? {
         let version = requirements.file_stem().context("a file without a name")?;
-        say(&format!("── {}", version.display()));
-        let environment = environment(&requirements)?;
-        let root = work().join("root").join(version);
-        succeed(Command::new(tests().join("namespace")).args([&root, &environment, &agent]))?;
+        let mut tests = Command::new(tests().join("namespace"));
+        tests.arg(work().join("root").join(version));
+        tests.args([&environment(&requirements)?, &agent]);
+        runs.push((version.display().to_string(), tests));
     }
+    thread::scope(|scope| {
+        let begun: Vec<_> = runs
+            .iter_mut()
+            .map(|(version, tests)| scope.spawn(move || told(version, tests)))
+            .collect();
+        let ended = begun.into_iter().map(|run| {
+            run.join()
+                .unwrap_or_else(|_| bail!("the tests could not be run"))
+        });
+        ended.fold(Ok(()), Result::and)
+    })
+}
+
+/// Runs the tests of one version; what they say is told at their end, so that it is not mixed with another's.
+fn told(version: &str, tests: &mut Command) -> Result<()> {
+    let done = tests.stdin(Stdio::null()).output().context("start them")?;
+    say(&format!("── {version}"));
+    say(&String::from_utf8_lossy(&done.stdout));
+    say(&String::from_utf8_lossy(&done.stderr));
+    ensure!(
+        done.status.success(),
+        "the tests of {version} ended with {}",
+        done.status
+    );
     Ok(())
 }
 

@@ -29,40 +29,60 @@ pub struct Contents {
     pub pages: Vec<Range<u64>>,
 }
 
+/// What a file holds, page by page as it is read or written, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    hasher: Hasher,
+    pages: Vec<Range<u64>>,
+}
+
+impl Tally {
+    /// The next page; the last of a file may be shorter.
+    pub(crate) fn add(&mut self, number: u64, page: &[u8]) {
+        if page.iter().all(|byte| *byte == 0) {
+            return;
+        }
+        self.hasher.update(&number.to_le_bytes());
+        self.hasher.update(page);
+        match self.pages.last_mut() {
+            Some(last) if last.end == number => last.end += 1,
+            _ => self.pages.push(number..number + 1),
+        }
+    }
+
+    /// All of a file of so many bytes was added.
+    pub(crate) fn finish(self, length: u64) -> Contents {
+        let mut whole = Hasher::new();
+        whole.update(&length.to_le_bytes());
+        whole.combine(&self.hasher);
+        Contents {
+            checksum: Checksum(whole.finalize()),
+            pages: self.pages,
+        }
+    }
+}
+
 /// Reads a file once. Holes are not read. Blocking.
 ///
 /// # Errors
 /// When it cannot be read.
 pub fn contents(file: &File) -> io::Result<Contents> {
     let length = file.metadata()?.size();
-    let mut hasher = Hasher::new();
-    hasher.update(&length.to_le_bytes());
-    let mut pages: Vec<Range<u64>> = Vec::new();
+    let mut found = Tally::default();
     let mut buffer = vec![0; PIECE];
     for extent in extents(file, length)? {
         let mut at = extent.start;
         while at < extent.end {
             let piece = (extent.end - at).min(PIECE as u64) as usize;
             file.read_exact_at(&mut buffer[..piece], at)?;
-            for (i, page) in buffer[..piece].chunks(PAGE_BYTES as usize).enumerate() {
-                if page.iter().all(|byte| *byte == 0) {
-                    continue;
-                }
-                let number = at / PAGE_BYTES + i as u64;
-                hasher.update(&number.to_le_bytes());
-                hasher.update(page);
-                match pages.last_mut() {
-                    Some(last) if last.end == number => last.end += 1,
-                    _ => pages.push(number..number + 1),
-                }
+            let first = at / PAGE_BYTES;
+            for (number, page) in (first..).zip(buffer[..piece].chunks(PAGE_BYTES as usize)) {
+                found.add(number, page);
             }
             at += piece as u64;
         }
     }
-    Ok(Contents {
-        checksum: Checksum(hasher.finalize()),
-        pages,
-    })
+    Ok(found.finish(length))
 }
 
 /// The parts of a file that are not holes, widened to whole pages, in bytes.

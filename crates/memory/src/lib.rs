@@ -23,7 +23,7 @@ pub use self::{
     mapping::{
         Extent, MAX_LAYERS, MAX_PAGES, MAX_RUNS, Mapping, MappingError, Run, Source, Written,
     },
-    reader::Reader,
+    reader::{Packed, Reader},
     snapshot::{HEADER_FILE, SnapshotError, layer_file, read_mapping},
 };
 

@@ -11,7 +11,9 @@ use std::{
 use rustix::fs::copy_file_range;
 
 use crate::{
-    Mapping, PAGE_BYTES, Run, SnapshotError, Source, Written, read_mapping,
+    Checksum, Mapping, PAGE_BYTES, Run, SnapshotError, Source, Written,
+    checksum::Tally,
+    read_mapping,
     snapshot::{OpenLayer, open_layers},
 };
 
@@ -19,6 +21,15 @@ use crate::{
 const PIECE: u64 = 256;
 /// Bytes copied between two looks whether the copy is still wanted.
 const COPIED: u64 = 4 << 20;
+
+/// What [`Reader::pack`] has written.
+#[derive(Debug)]
+pub struct Packed {
+    /// The pages, for [`Mapping::overlaid`].
+    pub changed: Vec<Written>,
+    /// Of the file.
+    pub checksum: Checksum,
+}
 
 /// A snapshot's memory, open. Everything here blocks.
 #[derive(Debug)]
@@ -53,7 +64,7 @@ impl Reader {
     }
 
     /// Of the pages that are `written` in `file`, each at its own place, copies those that are not what they are
-    /// here to the empty `to`, side by side; gives them, for [`Mapping::overlaid`].
+    /// here to the empty `to`, side by side.
     ///
     /// # Errors
     /// When a file cannot be read or written.
@@ -62,7 +73,8 @@ impl Reader {
         file: &File,
         written: &[Range<u64>],
         mut to: impl Write,
-    ) -> io::Result<Vec<Written>> {
+    ) -> io::Result<Packed> {
+        let mut tally = Tally::default();
         let mut changed: Vec<Written> = Vec::new();
         let (mut new, mut old) = (Vec::new(), Vec::new());
         let mut at = 0;
@@ -78,6 +90,7 @@ impl Reader {
                     continue;
                 }
                 to.write_all(new)?;
+                tally.add(at, new);
                 match changed.last_mut() {
                     Some(Written::Data { pages, .. }) if pages.end == page => pages.end += 1,
                     _ => changed.push(Written::Data {
@@ -89,7 +102,8 @@ impl Reader {
             }
         }
         to.flush()?;
-        Ok(changed)
+        let checksum = tally.finish(at * PAGE_BYTES).checksum;
+        Ok(Packed { changed, checksum })
     }
 
     /// Writes all of it to the empty file `to`, each page at its own place and zeros as holes, unless it is not
@@ -160,7 +174,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{HEADER_FILE, LayerId, data_extents, header, layer_file};
+    use crate::{HEADER_FILE, LayerId, contents, data_extents, header, layer_file};
 
     const PAGES: u64 = 700;
 
@@ -230,8 +244,11 @@ mod tests {
             }
             let written = data_extents(&dump, PAGES).unwrap();
             let layer = LayerId::from_bytes([9; 16]);
-            let file = File::create(directory.path().join(layer_file(layer))).unwrap();
-            let changed = reader.pack(&dump, &written, &file).unwrap();
+            let mut options = File::options();
+            options.create_new(true).read(true).write(true);
+            let file = options.open(directory.path().join(layer_file(layer))).unwrap();
+            let Packed { changed, checksum } = reader.pack(&dump, &written, &file).unwrap();
+            prop_assert_eq!(contents(&file).unwrap().checksum, checksum);
             let pages = (0..PAGES as usize).filter(|&page| model[page] != after[page]);
             prop_assert_eq!(file.metadata().unwrap().len(), pages.count() as u64 * PAGE_BYTES);
             let mapping = reader.mapping().overlaid(layer, &changed).unwrap();

@@ -36,8 +36,6 @@ pub(crate) const VMSTATE: &str = "vmstate";
 /// Differences on top of a whole memory; then comes a whole one again.
 pub(crate) const MAX_DIFFERENCES: usize = 10;
 const _: () = assert!(MAX_DIFFERENCES < MAX_LAYERS);
-/// What Firecracker wrote of a difference, in the directory of a generation while that is made.
-const DUMP: &str = "memory.dump";
 /// Bytes of a difference written at once.
 const PACKED_AT_ONCE: usize = 1 << 20;
 /// Zero pages between two others that are worth a hole.
@@ -173,36 +171,36 @@ impl Taken<'_> {
         let memory_path = generation.join(layer_file(layer));
         let (mapping, memory) = match self.below {
             None => {
-                let memory = self.take_memory(&memory_path)?;
+                let (memory, bytes) = take(self.memory, &memory_path)?;
+                self.has_all(&memory_path, bytes)?;
                 let (mapping, found) = whole(&memory, &memory_path, layer, self.pages)?;
-                (mapping, Some((memory, found)))
+                (mapping, Some((memory, found.checksum)))
             }
             Some(below) => {
                 let below = Reader::open(&directory(self.sandbox, below.number))?;
-                let dump_path = generation.join(DUMP);
-                let dump = self.take_memory(&dump_path)?;
-                let packed = difference(&dump, &dump_path, &memory_path, layer, &below)?;
-                fs::remove_file(&dump_path).map_err(failed("delete", &dump_path))?;
-                packed
+                // Where it is: it goes with its jail, or once the VM goes on.
+                let (dump, bytes) = open(self.memory)?;
+                self.has_all(self.memory, bytes)?;
+                difference(&dump, self.memory, &memory_path, layer, &below)?
             }
         };
         let (mut files, mut written) = (Vec::new(), Vec::new());
-        let mut seal = |file: File, path: PathBuf, found: Option<Contents>| {
-            let found = match found {
-                Some(found) => found,
-                None => contents(&file).map_err(failed("read", &path))?,
+        let mut seal = |file: File, path: PathBuf, known: Option<Checksum>| {
+            let checksum = match known {
+                Some(checksum) => checksum,
+                None => contents(&file).map_err(failed("read", &path))?.checksum,
             };
             // A time long ago: whatever writes to it later, within the same tick of the clock too, changes it.
             file.set_modified(SystemTime::UNIX_EPOCH)
                 .map_err(failed("date", &path))?;
-            verified.remember(&file, found.checksum);
-            let record = record(&path, &file, found.checksum);
+            verified.remember(&file, checksum);
+            let record = record(&path, &file, checksum);
             written.push((file, path));
             record
         };
         files.push(seal(vmstate.0, generation.join(VMSTATE), None)?);
-        if let Some((memory, found)) = memory {
-            files.push(seal(memory, memory_path, Some(found))?);
+        if let Some((memory, checksum)) = memory {
+            files.push(seal(memory, memory_path, Some(checksum))?);
         }
         let path = generation.join(HEADER_FILE);
         let mut file = File::create_new(&path).map_err(failed("create", &path))?;
@@ -216,19 +214,22 @@ impl Taken<'_> {
                 files.push(share(&old, &generation, below, *kept)?);
             }
         }
+        for directory in [&*generation, self.sandbox] {
+            let opened = File::open(directory).map_err(failed("open", directory))?;
+            written.push((opened, directory.to_owned()));
+        }
         sync(&written)?;
-        sync_directory(&generation)?;
-        sync_directory(self.sandbox)?;
         Ok(files)
     }
 
-    fn take_memory(&self, to: &Path) -> Result<File, Error> {
-        let (file, bytes) = take(self.memory, to)?;
-        if bytes != self.pages * PAGE_BYTES {
-            let (path, how) = (to.to_owned(), "not as long as the guest's memory");
-            return Err(Error::Damaged { path, how });
+    /// Whether a memory file of so many bytes is the guest's.
+    fn has_all(&self, path: &Path, bytes: u64) -> Result<(), Error> {
+        if bytes == self.pages * PAGE_BYTES {
+            return Ok(());
         }
-        Ok(file)
+        let how = "not as long as the guest's memory";
+        let path = path.to_owned();
+        Err(Error::Damaged { path, how })
     }
 }
 
@@ -268,17 +269,25 @@ fn take(from: &Path, to: &Path) -> Result<(File, u64), Error> {
     failpoint::at_file("take", to)
         .and_then(|()| fs::rename(from, to))
         .map_err(failed("take", from))?;
+    let (file, bytes) = open(to)?;
+    std::os::unix::fs::fchown(&file, Some(0), Some(0)).map_err(failed("own", to))?;
+    protect(&file, to)?;
+    Ok((file, bytes))
+}
+
+/// Opens a file out of a jail, which must be a plain one; gives its length too.
+fn open(path: &Path) -> Result<(File, u64), Error> {
     let mut options = File::options();
     options.read(true).write(true);
     options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32);
-    let file = options.open(to).map_err(failed("open", to))?;
-    let stat = file.metadata().map_err(failed("measure", to))?;
+    let file = failpoint::at_file("open", path)
+        .and_then(|()| options.open(path))
+        .map_err(failed("open", path))?;
+    let stat = file.metadata().map_err(failed("measure", path))?;
     if !stat.is_file() || stat.nlink() != 1 {
-        let (path, how) = (to.to_owned(), "not a plain file");
+        let (path, how) = (path.to_owned(), "not a plain file");
         return Err(Error::Damaged { path, how });
     }
-    std::os::unix::fs::fchown(&file, Some(0), Some(0)).map_err(failed("own", to))?;
-    protect(&file, to)?;
     Ok((file, stat.len()))
 }
 
@@ -344,12 +353,12 @@ fn difference(
     path: &Path,
     layer: LayerId,
     below: &Reader,
-) -> Result<(Mapping, Option<(File, Contents)>), Error> {
+) -> Result<(Mapping, Option<(File, Checksum)>), Error> {
     let written = data_extents(dump, below.mapping().pages()).map_err(failed("read", dump_path))?;
     let mut options = File::options();
     options.read(true).write(true).create_new(true);
     let file = options.open(path).map_err(failed("create", path))?;
-    let changed = failpoint::at_file("write", path)
+    let packed = failpoint::at_file("write", path)
         .and_then(|()| {
             below.pack(
                 dump,
@@ -358,14 +367,13 @@ fn difference(
             )
         })
         .map_err(failed("write", path))?;
-    if changed.is_empty() {
+    if packed.changed.is_empty() {
         fs::remove_file(path).map_err(failed("delete", path))?;
         return Ok((below.mapping().clone(), None));
     }
     protect(&file, path)?;
-    let found = contents(&file).map_err(failed("read", path))?;
-    let mapping = below.mapping().overlaid(layer, &changed)?;
-    Ok((mapping, Some((file, found))))
+    let mapping = below.mapping().overlaid(layer, &packed.changed)?;
+    Ok((mapping, Some((file, packed.checksum))))
 }
 
 /// Removes a generation; one that is gone already is success.

@@ -80,7 +80,7 @@ pub(crate) const FILES: [(Operation, &[&str]); 4] = [
             "sync.manifest.json",
             "take.vmstate",
             "sync.vmstate",
-            "take.memory.dump",
+            "open.memory.new",
             "write.layer",
             "sync.layer",
             "link.layer",

@@ -72,6 +72,10 @@ impl BareSnapshot {
         tokio::fs::copy(&memory, &renewed)
             .await
             .context("copy the bare VM's memory")?;
+        // Or the disk works on it beside whatever is measured next.
+        let file = tokio::fs::File::open(&renewed).await;
+        let file = file.context("open the copy")?;
+        file.sync_all().await.context("sync the copy")?;
         tokio::fs::rename(&renewed, &memory)
             .await
             .context("put it in place")
