@@ -11,6 +11,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::io::Errno;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
@@ -37,7 +38,7 @@ pub(super) fn writer(directory: &Path) -> Result<File, JailError> {
         .map_err(|source| JailError::file("open the console pipe", &path, source))
 }
 
-/// Opens the reading end. While no writer exists it reads as ended.
+/// Opens the reading end. While no writer exists it reads as ended, of which there is no event.
 pub(super) fn reader(directory: &Path) -> Result<pipe::Receiver, JailError> {
     let path = directory.join(PIPE);
     pipe::OpenOptions::new()
@@ -66,6 +67,13 @@ impl ConsoleLog {
     pub async fn run(mut self) -> io::Result<()> {
         let mut chunk = vec![0; 16 << 10];
         let mut log = Rotating::open(&self.path, self.limit)?;
+        // A VM that ended before the pipe was opened is told by a read alone, and by no event (Linux, `fifo_open`).
+        match rustix::io::read(&self.pipe, &mut chunk) {
+            Ok(0) => return Ok(()),
+            Ok(read) => log.append(&chunk[..read])?,
+            Err(Errno::AGAIN) => {}
+            Err(error) => return Err(error.into()),
+        }
         loop {
             let read = self.pipe.read(&mut chunk).await?;
             if read == 0 {
@@ -171,6 +179,20 @@ mod tests {
         assert_eq!(console_tail(&path, 100).unwrap(), "hello\n\u{fffd}[2J");
         assert_eq!(console_tail(&path, 4).unwrap(), "\u{fffd}[2J");
         assert_eq!(console_tail(&dir.path().join("absent"), 4).unwrap(), "");
+    }
+
+    #[tokio::test]
+    async fn a_console_whose_writer_is_gone_ends_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        make_pipe(dir.path()).unwrap();
+        drop(writer(dir.path()).unwrap());
+        let log = ConsoleLog {
+            pipe: reader(dir.path()).unwrap(),
+            path: dir.path().join("console.log"),
+            limit: 1 << 20,
+        };
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(10), log.run());
+        ended.await.expect("it ends").unwrap();
     }
 
     #[test]
