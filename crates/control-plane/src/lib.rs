@@ -29,7 +29,7 @@ mod telemetry;
 
 pub use config::{Config, Faults, Sources};
 pub use http::openapi;
-pub use sealing::SealError;
+pub use sealing::{SealError, SealingKeys};
 pub use server::{ServeError, Server, serve};
 pub use state::Checkpoint;
 

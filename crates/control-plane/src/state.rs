@@ -95,11 +95,7 @@ impl App {
         let roots = config.ca.roots().map_err(ServeError::Tls)?;
         let scheduler = crate::app::scheduler::build(&config);
         let signer = |label| Signer::new(&config.secret, config.secret_previous.as_ref(), label);
-        let port = config.listen.port();
-        let public_url = config
-            .public_url
-            .clone()
-            .unwrap_or_else(|| format!("http://localhost:{port}"));
+        let public_url = config.base_of_links();
         let people = config.people;
         let mail = people.mail.map(|mail| Mailer::new(&mail));
         let app = Arc::new(Self {

@@ -22,6 +22,7 @@ mod sandbox;
 mod sandbox_fork;
 mod sandbox_op;
 mod sandbox_state;
+mod sealed;
 mod snapshot;
 mod team;
 mod template;
@@ -29,6 +30,7 @@ mod user;
 mod user_proof;
 mod user_session;
 
+mod whole;
 use std::time::Duration;
 
 pub use administration::{
@@ -52,8 +54,9 @@ pub use host::{
 };
 pub use host_credential::{
     Certificate, NewRefreshToken, RefreshTokenRow, host_certificate_set, host_facts_set,
-    host_registration_insert, host_registration_use, host_tokens_prune, refresh_family_revoke,
-    refresh_token_by_hash, refresh_token_insert, refresh_token_set_successor, refresh_token_use,
+    host_registration_insert, host_registration_use, host_revoke, host_tokens_prune,
+    refresh_family_revoke, refresh_token_by_hash, refresh_token_insert,
+    refresh_token_set_successor, refresh_token_use,
 };
 pub use idempotency::{IdempotentOutcome, idempotency_get, idempotency_insert, idempotency_prune};
 pub use mail::{MailRow, mail_claim, mail_insert, mail_postpone, mail_prune, mail_sent};
@@ -86,6 +89,7 @@ pub use snapshot::{
     template_forget, template_list, template_restore,
 };
 pub use sqlx::{
+pub use sealed::{Sealed, sealed_list, sealed_replace};
     PgConnection, PgPool, Postgres, Transaction,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
@@ -112,13 +116,20 @@ pub use user_session::{
 /// The URL cannot be parsed.
 pub fn connect_lazy(url: &str, max_connections: u32) -> Result<PgPool> {
     let options: PgConnectOptions = url.parse()?;
+pub use whole::{REPLACE_BEGIN, REPLACE_END, replicas_connected, schema_version, server_major};
+
+/// What the connections of a control plane call themselves.
+pub(crate) const APPLICATION: &str = "wrenn";
     Ok(pool(options, max_connections))
 }
 
 /// As [`connect_lazy`], from parsed options.
 #[must_use]
 pub fn pool(options: PgConnectOptions, max_connections: u32) -> PgPool {
-    let options = options.application_name("wrenn").options([
+    /// A connection that lay still for longer is asked for a sign of life before it is used; asking each time
+    /// would cost as much as most statements.
+    const STILL: Duration = Duration::from_secs(1);
+    let options = options.application_name(APPLICATION).options([
         ("statement_timeout", "10s"),
         ("lock_timeout", "5s"),
         ("idle_in_transaction_session_timeout", "30s"),

@@ -96,9 +96,11 @@ pub async fn mail_postpone(executor: impl PgExecutor<'_>, id: Uuid, seconds: i32
 ///
 /// # Errors
 /// The statement fails.
-pub async fn mail_prune(executor: impl PgExecutor<'_>) -> Result<()> {
-    sqlx::query("DELETE FROM mail_outbox WHERE created_at < now() - interval '1 day'")
-        .execute(executor)
-        .await?;
-    Ok(())
+pub async fn mail_prune(executor: impl PgExecutor<'_>) -> Result<u64> {
+    Ok(
+        sqlx::query("DELETE FROM mail_outbox WHERE created_at < now() - interval '1 day'")
+            .execute(executor)
+            .await?
+            .rows_affected(),
+    )
 }

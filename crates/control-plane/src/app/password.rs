@@ -26,9 +26,9 @@ use crate::{
 
 /// What a reset token stands for: the password has not changed since.
 #[derive(Debug, Serialize, Deserialize)]
-struct Reset {
-    user: UserId,
-    token_version: i32,
+pub(crate) struct Reset {
+    pub(crate) user: UserId,
+    pub(crate) token_version: i32,
 }
 
 /// Changes the caller's password, or gives them a first one.

@@ -216,7 +216,8 @@ async fn resolve_template(app: &App, actor: &TeamActor, name: Option<&str>) -> R
     found.ok_or_else(|| Error::not_found("template"))
 }
 
-fn envs_place(id: SandboxId) -> String {
+/// What a sandbox's environment is sealed to.
+pub(crate) fn envs_place(id: SandboxId) -> String {
     format!("sandbox:{id}:envs")
 }
 

@@ -26,6 +26,8 @@ mod team_cleanup;
 mod truth;
 
 use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+pub(crate) use purge::AFTER_DAYS as PURGE_AFTER_DAYS;
+
 
 use futures::FutureExt;
 

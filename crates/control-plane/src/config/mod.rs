@@ -141,6 +141,13 @@ impl Config {
     /// Reads and checks every setting.
     ///
     /// # Errors
+    /// What links begin with: how people reach this server, else how this machine does.
+    #[must_use]
+    pub fn base_of_links(&self) -> String {
+        let here = || format!("http://localhost:{}", self.listen.port());
+        self.public_url.clone().unwrap_or_else(here)
+    }
+
     /// All faults at once.
     pub fn load(sources: &Sources) -> Result<Self, Faults> {
         let mut values = sources.resolve();

@@ -199,4 +199,14 @@ pub(super) async fn fallback(method: Method, uri: Uri, headers: HeaderMap) -> Re
 pub(super) async fn method_not_allowed() -> (StatusCode, Response) {
     let error = ApiError::new(ErrorCode::MethodNotAllowed, "this path has other methods");
     (StatusCode::METHOD_NOT_ALLOWED, error.into_response())
+/// So is what command lines and links in mail lead to.
+const ACCOUNT: &str = include_str!("../../../../dashboard/placeholder/account.html");
+const ACCOUNT_SCRIPT: &str = include_str!("../../../../dashboard/placeholder/account.js");
+const ACCOUNT_PATHS: [&str; 4] = ["/cli", "/device", "/activate", "/reset/confirm"];
 }
+    if browser && ACCOUNT_PATHS.contains(&path) {
+        return page("text/html; charset=utf-8", ACCOUNT);
+    }
+    if method == Method::GET && path == "/account.js" {
+        return page("text/javascript; charset=utf-8", ACCOUNT_SCRIPT);
+    }
