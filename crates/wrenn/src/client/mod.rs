@@ -200,6 +200,7 @@ impl Client {
         let request = request
             .build()
             .map_err(|error| self.transport_error(&error))?;
+        let path = request.url().path().to_owned();
         let label = format!("{} {}", request.method(), request.url());
         if let Some(body) = request.body().and_then(reqwest::Body::as_bytes) {
             self.out
@@ -231,7 +232,8 @@ impl Client {
         let body = response.bytes().await.unwrap_or_default();
         self.out
             .detail(2, &format!("< {}", String::from_utf8_lossy(&body)));
-        Err(error::from_answer(status.as_u16(), &body, request_id))
+        let error = error::from_answer(status.as_u16(), &body, request_id);
+        Err(error::about(error, &path))
     }
 
     /// The object of an answer.

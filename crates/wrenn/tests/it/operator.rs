@@ -264,6 +264,8 @@ async fn a_backup_brings_everything_back_and_nothing_else_is_believed() {
     assert_eq!(made.stdout.trim(), file);
     let mode = fs::metadata(&file).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+    let actions = written(&machine.world).await;
+    assert_eq!(actions, [row("platform", "backup", "success")]);
     machine.admin(&["backup", &file]).await.exits(6);
     Person::sign_up(&replica, "bob").await.unwrap();
     let bob = async || login_exists(&machine.world, "bob@example.com").await;

@@ -79,10 +79,11 @@ async fn write(context: &Context, config: &Config, url: &str, path: &Path) -> Ou
     let db = connect(url).await?;
     let (tools, postgres) = tools(&db).await?;
     let (place, text) = KEY_CHECK;
+    let now = jiff::Timestamp::now();
     let header = Header {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         schema: schema_version(&db).await.map_err(database)?,
-        created_at: jiff::Timestamp::now().to_string(),
+        created_at: now.round(jiff::Unit::Second).unwrap_or(now).to_string(),
         postgres,
         key_check: config
             .sealing
@@ -136,7 +137,7 @@ pub(super) async fn restore(context: &Context, config: &Config, arguments: &Rest
         path.display(),
         backup.header.created_at
     );
-    let stakes = "a restore replaces everything in the database (wrenn admin backup keeps it)";
+    let stakes = "a restore replaces everything in the database";
     context.confirm(&question, stakes)?;
     let url = config.database_url.expose_secret();
     let standby = Standby::start(url).await?;

@@ -253,7 +253,7 @@ async fn reseal(context: &Context, config: &Config, db: &PgPool) -> Outcome {
             .json(&serde_json::json!({ "resealed": done.done, "refused": done.refused }))?;
     } else {
         context.out.line(&done.done.to_string())?;
-        context.out.note("values are sealed anew");
+        context.out.note("values were sealed anew");
     }
     if done.refused.is_empty() {
         return Ok(DONE);

@@ -87,7 +87,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Outcome {
                 Ok(opener) => browser::by_browser(context, &client, &opener).await?,
                 Err(why) => {
                     context.out.note(&format!(
-                        "{why}, so a code does: or wrenn login --email ADDRESS"
+                        "{why}; a code does it, or: wrenn login --email ADDRESS"
                     ));
                     device::by_device(context, &client).await?
                 }
