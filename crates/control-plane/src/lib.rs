@@ -22,9 +22,11 @@ mod listen;
 mod mail;
 mod oauth;
 pub mod operator;
+mod origins;
 mod sealing;
 mod server;
 mod state;
+mod streams;
 mod telemetry;
 
 pub use config::{Config, Faults, Sources};
