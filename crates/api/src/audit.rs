@@ -29,6 +29,8 @@ closed_set! {
         Host = "host",
         /// An account.
         User = "user",
+        /// The installation itself.
+        Platform = "platform",
     }
 }
 
@@ -85,7 +87,7 @@ closed_set! {
         Leave = "leave",
         /// A member's role was changed.
         RoleUpdate = "role_update",
-        /// A key was revoked.
+        /// A credential was revoked.
         Revoke = "revoke",
         /// A channel's secrets were replaced.
         Rotate = "rotate",
@@ -95,7 +97,7 @@ closed_set! {
         Registered = "registered",
         /// A host takes no new sandboxes.
         Drain = "drain",
-        /// A registration token was issued.
+        /// A one-time token was issued.
         TokenIssued = "token_issued",
         /// A host gives no sign of life.
         MarkedDown = "marked_down",
@@ -123,6 +125,14 @@ closed_set! {
         SetAdmin = "set_admin",
         /// Rights to administer a part were changed.
         SetPermissions = "set_permissions",
+        /// All data was copied into a file.
+        Backup = "backup",
+        /// All data was replaced by that of a file.
+        Restore = "restore",
+        /// Sealed values were sealed with the newest key.
+        Reseal = "reseal",
+        /// What has served its time was removed.
+        Collect = "collect",
     }
 }
 

@@ -50,6 +50,17 @@ pub struct Template {
     pub metadata: Option<BTreeMap<String, String>>,
 }
 
+/// Request for a template of the platform, of one of its own sandboxes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CreatePlatformSnapshot {
+    /// Default: `template-` and 8 hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Whether the sandbox is paused afterwards; default false: it ends as it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause_source: Option<bool>,
+}
+
 /// Request for a snapshot of a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CreateSnapshot {

@@ -38,7 +38,7 @@ pub(crate) struct Bus {
     waiting: Mutex<HashMap<SandboxId, Arc<Notify>>>,
     /// Wakes the op runner of this replica.
     pub(crate) ops: Notify,
-    /// Wakes every open stream: somebody's authority ended, and each asks whether it was its own.
+    /// Wakes the task that asks for open streams: somebody's authority ended.
     pub(crate) revocations: Notify,
     outgoing: mpsc::Sender<News>,
     redis: ConnectionManager,
@@ -100,7 +100,7 @@ impl Bus {
 
     /// The authority of a person, a key or a team ended or shrank, and that is committed.
     pub(crate) fn revoked(&self, who: impl std::fmt::Display) {
-        self.revocations.notify_waiters();
+        self.revocations.notify_one();
         let _ = self.outgoing.try_send(News::Revoked(who.to_string()));
     }
 
@@ -160,12 +160,13 @@ impl Bus {
         subscription.subscribe(&[NOTIFY, OPS, REVOKE]).await?;
         // What was said while we were away is unknown.
         self.ops.notify_one();
+        self.revocations.notify_one();
         let mut messages = subscription.on_message();
         while let Some(message) = messages.next().await {
             if message.get_channel_name() == OPS {
                 self.ops.notify_one();
             } else if message.get_channel_name() == REVOKE {
-                self.revocations.notify_waiters();
+                self.revocations.notify_one();
             } else if let Some(id) = message
                 .get_payload::<String>()
                 .ok()

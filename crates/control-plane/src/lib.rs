@@ -22,14 +22,16 @@ mod listen;
 mod mail;
 mod oauth;
 pub mod operator;
+mod origins;
 mod sealing;
 mod server;
 mod state;
+mod streams;
 mod telemetry;
 
 pub use config::{Config, Faults, Sources};
 pub use http::openapi;
-pub use sealing::SealError;
+pub use sealing::{SealError, SealingKeys};
 pub use server::{ServeError, Server, serve};
 pub use state::Checkpoint;
 

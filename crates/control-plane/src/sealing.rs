@@ -69,6 +69,12 @@ impl SealingKeys {
         Ok(Self(keys))
     }
 
+    /// What every value begins with that the first key sealed.
+    pub(crate) fn prefix(&self) -> String {
+        let first = self.0.first().map_or("", |(id, _)| id);
+        format!("v1:{first}:")
+    }
+
     /// Seals `plain` for the place that `row` names.
     ///
     /// # Errors

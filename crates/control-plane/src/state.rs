@@ -9,7 +9,7 @@ use uuid::Uuid;
 use wrenn_database::PgPool;
 
 use crate::{
-    app::scheduler::Scheduler,
+    app::{disk_use::DiskUse, scheduler::Scheduler},
     auth::{KeyLabel, host_token::HostTokens, signer::Signer, user_token::UserTokens},
     background::{key_use::KeysUsed, ops::Ops, sync::HostUp},
     bus::Bus,
@@ -20,7 +20,9 @@ use crate::{
     limits::Limiter,
     mail::Mailer,
     oauth::Providers,
+    origins::Origins,
     sealing::SealingKeys,
+    streams::Streams,
 };
 
 /// Called with the name of each point that an operation passes; tests hold or end a replica there.
@@ -36,6 +38,8 @@ pub(crate) struct App {
     pub(crate) ops: Ops,
     pub(crate) host_up: HostUp,
     pub(crate) keys_used: KeysUsed,
+    pub(crate) disk_use: DiskUse,
+    pub(crate) streams: Streams,
     pub(crate) ca: CertificateAuthority,
     pub(crate) host_tokens: HostTokens,
     pub(crate) user_tokens: UserTokens,
@@ -50,6 +54,8 @@ pub(crate) struct App {
     pub(crate) setup_token: Option<SecretString>,
     /// How people reach this server, without a slash at the end.
     pub(crate) public_url: String,
+    /// Whose pages may call.
+    pub(crate) origins: Origins,
     pub(crate) sandbox_domain: String,
     pub(crate) sealing: SealingKeys,
     pub(crate) scheduler: Box<dyn Scheduler>,
@@ -95,11 +101,7 @@ impl App {
         let roots = config.ca.roots().map_err(ServeError::Tls)?;
         let scheduler = crate::app::scheduler::build(&config);
         let signer = |label| Signer::new(&config.secret, config.secret_previous.as_ref(), label);
-        let port = config.listen.port();
-        let public_url = config
-            .public_url
-            .clone()
-            .unwrap_or_else(|| format!("http://localhost:{port}"));
+        let public_url = config.base_of_links();
         let people = config.people;
         let mail = people.mail.map(|mail| Mailer::new(&mail));
         let app = Arc::new(Self {
@@ -115,6 +117,8 @@ impl App {
             ops: Ops::default(),
             host_up: HostUp::default(),
             keys_used: KeysUsed::default(),
+            disk_use: DiskUse::default(),
+            streams: Streams::default(),
             ca: config.ca,
             host_tokens: HostTokens::new(&config.secret, config.secret_previous.as_ref()),
             user_tokens: UserTokens::new(&config.secret, config.secret_previous.as_ref()),
@@ -124,6 +128,7 @@ impl App {
             mail: mail.transpose()?,
             signup: people.signup,
             setup_token: people.setup_token,
+            origins: Origins::new(&public_url, config.cors_origins),
             public_url,
             sandbox_domain: config.sandbox_domain,
             sealing: config.sealing,

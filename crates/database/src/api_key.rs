@@ -1,10 +1,10 @@
 //! API keys; only their SHA-256 is stored.
 
-use sqlx::PgExecutor;
+use sqlx::{FromRow, PgExecutor, Row as _, postgres::PgRow};
 use uuid::Uuid;
-use wrenn_ids::{KeyId, TeamId, UserId};
+use wrenn_ids::{KeyId, SandboxId, TeamId, UserId};
 
-use crate::Result;
+use crate::{Result, SandboxRow, sandbox::columns};
 
 /// Who acts, proved by a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,39 @@ pub struct KeyActor {
     pub name: String,
     /// The team it acts for.
     pub team_id: TeamId,
+    /// Whether that team brings its own hosts.
+    pub is_byoc: bool,
+}
+
+#[derive(FromRow)]
+struct KeyRow {
+    key_id: Uuid,
+    key_name: String,
+    key_team_id: Uuid,
+    key_is_byoc: bool,
+}
+
+impl From<KeyRow> for KeyActor {
+    fn from(row: KeyRow) -> Self {
+        Self {
+            key_id: KeyId::from_uuid(row.key_id),
+            name: row.key_name,
+            team_id: TeamId::from_uuid(row.key_team_id),
+            is_byoc: row.key_is_byoc,
+        }
+    }
+}
+
+macro_rules! key {
+    () => {
+        "k.id AS key_id, k.name AS key_name, k.team_id AS key_team_id, t.is_byoc AS key_is_byoc"
+    };
+}
+
+macro_rules! live_key {
+    () => {
+        " WHERE k.key_hash = $1 AND k.revoked_at IS NULL"
+    };
 }
 
 /// The live key with this hash, of a live team. This is the proof behind every request with a key.
@@ -22,18 +55,51 @@ pub struct KeyActor {
 /// # Errors
 /// The statement fails.
 pub async fn api_key_actor(executor: impl PgExecutor<'_>, hash: &[u8]) -> Result<Option<KeyActor>> {
-    let row: Option<(Uuid, String, Uuid)> = sqlx::query_as(
-        "SELECT k.id, k.name, k.team_id FROM api_keys k JOIN live_teams t ON t.id = k.team_id
-         WHERE k.key_hash = $1 AND k.revoked_at IS NULL",
-    )
+    let row: Option<KeyRow> = sqlx::query_as(concat!(
+        "SELECT ",
+        key!(),
+        " FROM api_keys k JOIN live_teams t ON t.id = k.team_id",
+        live_key!()
+    ))
     .bind(hash)
     .fetch_optional(executor)
     .await?;
-    Ok(row.map(|(id, name, team)| KeyActor {
-        key_id: KeyId::from_uuid(id),
-        name,
-        team_id: TeamId::from_uuid(team),
-    }))
+    Ok(row.map(KeyActor::from))
+}
+
+/// As [`api_key_actor`], with a sandbox if the key's team has it: what most requests of programs need, in one
+/// statement.
+///
+/// # Errors
+/// The statement fails.
+pub async fn api_key_actor_with_sandbox(
+    executor: impl PgExecutor<'_>,
+    hash: &[u8],
+    sandbox: SandboxId,
+) -> Result<Option<(KeyActor, Option<SandboxRow>)>> {
+    let row: Option<PgRow> = sqlx::query(concat!(
+        "SELECT ",
+        key!(),
+        ", s.* FROM api_keys k JOIN live_teams t ON t.id = k.team_id
+         LEFT JOIN LATERAL (SELECT ",
+        columns!(),
+        " FROM sandboxes WHERE sandboxes.id = $2 AND sandboxes.team_id = k.team_id) s ON true",
+        live_key!()
+    ))
+    .bind(hash)
+    .bind(sandbox.as_uuid())
+    .fetch_optional(executor)
+    .await?;
+    let Some(row) = row else {
+        return Ok(None);
+    };
+    let key = KeyRow::from_row(&row)?.into();
+    let found: Option<Uuid> = row.try_get("id")?;
+    let sandbox = match found {
+        Some(_) => Some(SandboxRow::from_row(&row)?),
+        None => None,
+    };
+    Ok(Some((key, sandbox)))
 }
 
 /// Adds a key.

@@ -116,7 +116,7 @@ pub async fn audit_complete(
     let done = sqlx::query(
         "UPDATE audit_logs SET status = $2, metadata = $3, completed_at = now(),
                 resource_id = coalesce(resource_id, $4),
-                actor_name = CASE WHEN actor_id IS NULL THEN $6 ELSE actor_name END,
+                actor_name = CASE WHEN actor_id IS NULL THEN coalesce($6, actor_name) ELSE actor_name END,
                 actor_id = coalesce(actor_id, $5),
                 team_id = CASE WHEN team_id = $8 THEN coalesce($7, team_id) ELSE team_id END
          WHERE id = $1 AND completed_at IS NULL",

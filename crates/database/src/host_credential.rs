@@ -219,6 +219,29 @@ pub async fn refresh_family_revoke(executor: impl PgExecutor<'_>, family: Uuid) 
     Ok(())
 }
 
+/// Voids every credential of a host, which is pending from then on; false when there is no such host.
+///
+/// # Errors
+/// A statement fails.
+pub async fn host_revoke(connection: &mut PgConnection, host: HostId) -> Result<bool> {
+    // Without a certificate nobody dials it, and its token is no sign of life.
+    let done = sqlx::query(
+        "UPDATE hosts SET status = 'pending', cert_fingerprint = NULL, prev_cert_fingerprint = NULL,
+                cert_expires_at = NULL, updated_at = now()
+         WHERE id = $1 AND deleted_at IS NULL",
+    )
+    .bind(host.as_uuid())
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query(
+        "UPDATE host_refresh_tokens SET revoked_at = now() WHERE host_id = $1 AND revoked_at IS NULL",
+    )
+    .bind(host.as_uuid())
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
 /// Removes refresh tokens that expired a week ago.
 ///
 /// # Errors

@@ -1,11 +1,14 @@
-//! Mail that waits to be sent.
+//! Mail that waits to be sent, and the word that there is some.
 
 use std::collections::BTreeMap;
 
-use sqlx::{PgExecutor, types::Json};
+use sqlx::{PgExecutor, PgPool, postgres::PgListener, types::Json};
 use uuid::Uuid;
 
 use crate::Result;
+
+/// What PostgreSQL calls the news of a mail; the statement below says it too.
+const CHANNEL: &str = "wrenn_mail";
 
 /// A mail as it waits.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -22,7 +25,8 @@ pub struct MailRow {
     pub attempts: i32,
 }
 
-/// Puts a mail into the outbox, in the transaction of what it is about.
+/// Puts a mail into the outbox, in the transaction of what it is about. With its end every [`MailNews`] hears
+/// of it.
 ///
 /// # Errors
 /// The statement fails.
@@ -34,7 +38,9 @@ pub async fn mail_insert(
     params: &BTreeMap<String, String>,
 ) -> Result<()> {
     sqlx::query(
-        "INSERT INTO mail_outbox (id, recipient, template, params) VALUES ($1, $2, $3, $4)",
+        "WITH put AS (
+             INSERT INTO mail_outbox (id, recipient, template, params) VALUES ($1, $2, $3, $4))
+         SELECT pg_notify('wrenn_mail', '')",
     )
     .bind(id)
     .bind(recipient)
@@ -43,6 +49,48 @@ pub async fn mail_insert(
     .execute(executor)
     .await?;
     Ok(())
+}
+
+/// Hears of mail, on a connection of the pool that it keeps.
+#[derive(Debug)]
+pub struct MailNews(PgListener);
+
+impl MailNews {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn listen(pool: &PgPool) -> Result<Self> {
+        let mut listener = PgListener::connect_with(pool).await?;
+        listener.listen(CHANNEL).await?;
+        Ok(Self(listener))
+    }
+
+    /// Waits for the next mail; also when it is not known whether there was one, because the connection was lost.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn next(&mut self) -> Result<()> {
+        self.0.try_recv().await?;
+        Ok(())
+    }
+}
+
+/// Milliseconds until the next mail is due, negative when one is; `None`: none waits.
+///
+/// # Errors
+/// The statement fails.
+pub async fn mail_due_in_ms(
+    executor: impl PgExecutor<'_>,
+    most_attempts: i32,
+) -> Result<Option<i64>> {
+    Ok(sqlx::query_scalar(
+        "SELECT (extract(epoch FROM min(next_attempt_at) - now()) * 1000)::bigint FROM mail_outbox
+         WHERE sent_at IS NULL AND attempts < $1",
+    )
+    .bind(most_attempts)
+    .fetch_one(executor)
+    .await?)
 }
 
 /// Takes a mail that is due; nobody else gets it for a minute, and then only if it was not sent.
@@ -96,9 +144,11 @@ pub async fn mail_postpone(executor: impl PgExecutor<'_>, id: Uuid, seconds: i32
 ///
 /// # Errors
 /// The statement fails.
-pub async fn mail_prune(executor: impl PgExecutor<'_>) -> Result<()> {
-    sqlx::query("DELETE FROM mail_outbox WHERE created_at < now() - interval '1 day'")
-        .execute(executor)
-        .await?;
-    Ok(())
+pub async fn mail_prune(executor: impl PgExecutor<'_>) -> Result<u64> {
+    Ok(
+        sqlx::query("DELETE FROM mail_outbox WHERE created_at < now() - interval '1 day'")
+            .execute(executor)
+            .await?
+            .rows_affected(),
+    )
 }

@@ -8,7 +8,7 @@ use sqlx::{FromRow, PgConnection, PgExecutor, types::Json};
 use uuid::Uuid;
 use wrenn_ids::SandboxId;
 
-use crate::Result;
+use crate::{OpActor, Result};
 
 /// What is done to the sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
@@ -130,8 +130,8 @@ pub struct NewOp<'a> {
     pub step: &'a str,
     /// What it remembers.
     pub params: OpParams,
-    /// Who asked, as JSON for the audit.
-    pub actor: &'a str,
+    /// Who asked.
+    pub actor: &'a OpActor,
     /// Request that began it.
     pub request_id: &'a str,
     /// Replica that works on it.
@@ -148,7 +148,7 @@ pub async fn op_insert(executor: impl PgExecutor<'_>, op: &NewOp<'_>) -> Result<
     Ok(sqlx::query_as(concat!(
         "INSERT INTO sandbox_ops (id, sandbox_id, kind, generation, state, step, params, actor,
              request_id, lease_owner, lease_until, attempts, deadline_at)
-         VALUES ($1, $2, $3, $4, 'running', $5, $6, jsonb_build_object('id', $7::text), $8, $9,
+         VALUES ($1, $2, $3, $4, 'running', $5, $6, $7, $8, $9,
              clock_timestamp() + make_interval(secs => $10), 1,
              clock_timestamp() + make_interval(secs => $11))
          RETURNING ",
@@ -160,7 +160,7 @@ pub async fn op_insert(executor: impl PgExecutor<'_>, op: &NewOp<'_>) -> Result<
     .bind(op.generation)
     .bind(op.step)
     .bind(Json(&op.params))
-    .bind(op.actor)
+    .bind(Json(op.actor))
     .bind(op.request_id)
     .bind(op.owner)
     .bind(f64::from(LEASE_SEC))

@@ -178,7 +178,8 @@ pub async fn user_insert_inactive(
     Ok(())
 }
 
-/// Gives an account that still waits for its activation another name and password.
+/// Gives an account that still waits for its activation another name, and begins its wait anew; false when it does
+/// not wait.
 ///
 /// # Errors
 /// The statement fails.
@@ -186,18 +187,30 @@ pub async fn user_renew_inactive(
     executor: impl PgExecutor<'_>,
     user: UserId,
     name: &str,
-    password_hash: &str,
 ) -> Result<bool> {
     let done = sqlx::query(
-        "UPDATE users SET name = $2, password_hash = $3, updated_at = now()
-         WHERE id = $1 AND status = 'inactive'",
+        "UPDATE users SET name = $2, updated_at = now() WHERE id = $1 AND status = 'inactive'",
     )
     .bind(user.as_uuid())
     .bind(name)
-    .bind(password_hash)
     .execute(executor)
     .await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// Takes the password of an account that still waits for its activation; how long it has waited stays.
+///
+/// # Errors
+/// The statement fails.
+pub async fn user_void_inactive_password(
+    executor: impl PgExecutor<'_>,
+    user: UserId,
+) -> Result<()> {
+    sqlx::query("UPDATE users SET password_hash = NULL WHERE id = $1 AND status = 'inactive'")
+        .bind(user.as_uuid())
+        .execute(executor)
+        .await?;
+    Ok(())
 }
 
 /// Activates an account that waits for it; false when it does not.

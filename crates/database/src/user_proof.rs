@@ -22,6 +22,8 @@ pub struct UserProof {
     pub session_live: bool,
     /// Role in the team that was asked about, when that is live.
     pub role: Option<Role>,
+    /// Whether that team brings its own hosts, and they are in it.
+    pub is_byoc: bool,
     /// Whether they administer the whole platform.
     pub is_admin: bool,
     /// The parts of the platform that they administer.
@@ -36,6 +38,7 @@ struct Row {
     token_version: i32,
     session_live: bool,
     role: Option<String>,
+    is_byoc: bool,
     is_admin: bool,
     permissions: Vec<String>,
 }
@@ -56,11 +59,13 @@ pub async fn user_proof(
                     SELECT 1 FROM user_sessions s
                     WHERE s.id = $2 AND s.user_id = u.id AND s.ended_at IS NULL
                       AND s.expires_at > now()) AS session_live,
-                (SELECT m.role FROM users_teams m JOIN live_teams t ON t.id = m.team_id
-                 WHERE m.user_id = u.id AND m.team_id = $3) AS role,
+                m.role, coalesce(m.is_byoc, false) AS is_byoc,
                 ARRAY(SELECT p.permission FROM admin_permissions p
                       WHERE p.user_id = u.id ORDER BY 1) AS permissions
-         FROM users u WHERE u.id = $1",
+         FROM users u LEFT JOIN LATERAL (
+             SELECT m.role, t.is_byoc FROM users_teams m JOIN live_teams t ON t.id = m.team_id
+             WHERE m.user_id = u.id AND m.team_id = $3) m ON true
+         WHERE u.id = $1",
     )
     .bind(user.as_uuid())
     .bind(session.map(SessionId::as_uuid))
@@ -74,6 +79,7 @@ pub async fn user_proof(
         token_version: row.token_version,
         session_live: row.session_live,
         role: row.role.and_then(|role| role.parse().ok()),
+        is_byoc: row.is_byoc,
         is_admin: row.is_admin,
         permissions: row
             .permissions

@@ -215,13 +215,13 @@ pub async fn session_list(
 ///
 /// # Errors
 /// The statement fails.
-pub async fn sessions_prune(executor: impl PgExecutor<'_>) -> Result<()> {
-    sqlx::query(
+pub async fn sessions_prune(executor: impl PgExecutor<'_>) -> Result<u64> {
+    Ok(sqlx::query(
         "DELETE FROM user_sessions WHERE id IN (
              SELECT id FROM user_sessions
              WHERE expires_at < now() OR ended_at < now() - interval '1 day' LIMIT 1000)",
     )
     .execute(executor)
-    .await?;
-    Ok(())
+    .await?
+    .rows_affected())
 }

@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     cmd::{
-        admin, api, audit, completions, config, control_plane, debug, doctor, down, help,
+        admin, api, audit, completions, config, context, control_plane, debug, doctor, down, help,
         host_agent, key, login, logs, machine, man, migrate, page_server, run, sandbox, setup,
         snapshot, status, supervise, team, template, up, version,
     },
@@ -88,6 +88,9 @@ pub(crate) enum Command {
     Logout(login::Logout),
     /// Show who the commands act as
     Whoami(login::Whoami),
+    /// Choose between servers
+    #[command(subcommand, arg_required_else_help = true)]
+    Context(context::Command),
     /// Call the API directly
     Api(api::Arguments),
     /// Look at the configuration

@@ -35,6 +35,16 @@ pub(crate) struct Global {
         hide_env_values = true
     )]
     pub(crate) base_url: Option<String>,
+    /// Act for this team of yours: id, slug or name [default: the context's]
+    #[arg(
+        long,
+        global = true,
+        value_name = "TEAM",
+        help_heading = "Global options",
+        env = "WRENN_TEAM",
+        hide_env_values = true
+    )]
+    pub(crate) team: Option<String>,
     /// Print JSON: the API's object or array, unchanged
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) json: bool,
@@ -63,7 +73,11 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(global: Global) -> Self {
+    pub(crate) fn new(mut global: Global) -> Self {
+        // A variable that is set to nothing says nothing.
+        for text in [&mut global.context, &mut global.base_url, &mut global.team] {
+            *text = text.take().filter(|text| !text.is_empty());
+        }
         let out = Out::new(OutFlags {
             json: global.json,
             quiet: global.quiet,
@@ -80,11 +94,33 @@ impl Context {
 
     /// A client of that server.
     pub(crate) fn client(&self) -> Result<Client, CliError> {
-        self.client_of(self.target()?)
+        let client = self.client_of(self.target()?)?;
+        match &self.global.team {
+            Some(team) if !client.is_login() => Err(CliError::usage(format_args!(
+                "an API key acts for its own team, whatever `{team}` is"
+            ))
+            .hint("leave out", "--team and WRENN_TEAM")
+            .hint("or", "wrenn login, without WRENN_API_KEY")),
+            _ => Ok(client),
+        }
     }
 
-    /// A client of that server that acts as a person: keys have no such rights.
+    /// A client of that server that acts as a person in a team: keys have no such rights.
     pub(crate) fn login_client(&self) -> Result<Client, CliError> {
+        let target = self.login_target()?;
+        self.client_of(target)
+    }
+
+    /// As [`Self::login_client`], for what concerns the person and not the team that they act for.
+    pub(crate) fn person_client(&self) -> Result<Client, CliError> {
+        let target = self.login_target()?;
+        self.client_of(config::Target {
+            team: None,
+            ..target
+        })
+    }
+
+    fn login_target(&self) -> Result<config::Target, CliError> {
         let target = self.target()?;
         if target.login.is_none() {
             return Err(CliError::new(
@@ -94,10 +130,28 @@ impl Context {
             )
             .hint("run", "wrenn login"));
         }
-        self.client_of(config::Target {
+        Ok(config::Target {
             api_key: None,
             ..target
         })
+    }
+
+    /// Asks before what cannot be undone, unless `--yes` was said. `stakes` says what is at stake where nobody can be
+    /// asked.
+    pub(crate) fn confirm(&self, question: &str, stakes: &str) -> Result<(), CliError> {
+        if self.global.yes {
+            return Ok(());
+        }
+        if !self.out.may_ask() {
+            return Err(CliError::usage(format_args!(
+                "{stakes}, and there is no terminal to ask on"
+            ))
+            .hint("try", "the same with --yes"));
+        }
+        match self.out.ask(&format!("{question} [y/N]"))?.trim() {
+            "y" | "Y" | "yes" => Ok(()),
+            _ => Err(CliError::silent(Exit::Failure)),
+        }
     }
 
     /// A client of this server.

@@ -43,6 +43,28 @@ pub(crate) fn mebibytes(text: &str) -> Result<u32, String> {
         .ok_or_else(|| "is too large".to_owned())
 }
 
+/// Reads a moment: RFC 3339, or how long before now, as `10m`, `2h ago`.
+pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
+    moment_before(text, Timestamp::now())
+}
+
+fn moment_before(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+    let wrong = || "write it like 10m, 2h, 3d or 2026-01-31T09:30:00Z".to_owned();
+    let text = text.trim();
+    let ago = text.strip_suffix("ago").unwrap_or(text).trim_end();
+    // A bare number could be anything.
+    if ago.ends_with(|last: char| last.is_ascii_alphabetic() && last != 'Z')
+        && ago.starts_with(|first: char| first.is_ascii_digit())
+    {
+        let ago = duration(ago).map_err(|_| wrong())?;
+        let ago = jiff::SignedDuration::try_from(ago).map_err(|_| wrong())?;
+        return now
+            .checked_sub(ago)
+            .map_err(|_| "is too long ago".to_owned());
+    }
+    text.parse().map_err(|_| wrong())
+}
+
 fn split(text: &str) -> (&str, &str) {
     let end = text
         .find(|character: char| !character.is_ascii_digit())
@@ -103,6 +125,25 @@ mod tests {
         check_duration("-3s", None);
         check_duration("99999999999999999999h", None);
         check_duration("9999999999999999999h", None);
+    }
+
+    #[test]
+    fn moments_are_times_or_ages() {
+        let now: Timestamp = "2026-01-31T12:00:00Z".parse().expect("a time");
+        let check = |text: &str, expected: Option<&str>| {
+            let found = moment_before(text, now).ok().map(|time| time.to_string());
+            assert_eq!(found.as_deref(), expected, "{text}");
+        };
+        check("10m", Some("2026-01-31T11:50:00Z"));
+        check("2h ago", Some("2026-01-31T10:00:00Z"));
+        check("3d", Some("2026-01-28T12:00:00Z"));
+        check("2026-01-31T09:30:00+01:00", Some("2026-01-31T08:30:00Z"));
+        check("2026-01-31T09:30:00Z", Some("2026-01-31T09:30:00Z"));
+        check("10", None);
+        check("-10m", None);
+        check("yesterday", None);
+        check("99999999999999d", None);
+        check("", None);
     }
 
     #[test]

@@ -6,9 +6,9 @@
 
 use wrenn_api::ErrorCode;
 use wrenn_database::{
-    Error as DbError, NewOp, NewSandbox, OpKind, OpParams, OpRow, PgConnection, PgPool, QuotaUse,
-    SandboxRow, TeamQuota, host_candidates, host_lock, host_usage, idempotency_insert, op_insert,
-    sandbox_insert, team_lock_quota, team_quota_use,
+    Error as DbError, NewOp, NewSandbox, OpActor, OpKind, OpParams, OpRow, PgConnection, PgPool,
+    QuotaUse, SandboxRow, TeamQuota, host_candidates, host_lock, host_usage, idempotency_insert,
+    op_insert, sandbox_insert, team_lock_quota, team_quota_use,
 };
 use wrenn_ids::HostId;
 
@@ -25,6 +25,7 @@ const ROUNDS: usize = 8;
 pub(crate) struct Admission<'a> {
     pub(crate) sandbox: NewSandbox<'a>,
     pub(crate) demand: Demand,
+    pub(crate) actor: &'a OpActor,
     pub(crate) owner: uuid::Uuid,
     pub(crate) request_id: &'a str,
     /// Route, key and SHA-256 of the body.
@@ -97,7 +98,7 @@ fn create_op<'a>(admission: &'a Admission<'_>) -> NewOp<'a> {
         generation: 1,
         step: create::FIRST_STEP,
         params: OpParams::default(),
-        actor: admission.sandbox.created_by.kind(),
+        actor: admission.actor,
         request_id: admission.request_id,
         owner: admission.owner,
         deadline_sec: Some(create::DEADLINE_SEC),

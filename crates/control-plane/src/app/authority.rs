@@ -2,11 +2,8 @@
 //! that moment.
 
 use wrenn_api::{Permission, Role};
-use wrenn_database::{Principal, api_key_actor, user_proof};
-use wrenn_ids::{SessionId, TeamId, UserId};
-
-use super::Result;
-use crate::state::App;
+use wrenn_database::{OpActor, Principal, StreamOpener, StreamProof};
+use wrenn_ids::{SandboxId, SessionId, TeamId, UserId};
 
 /// A person with a valid token.
 #[derive(Debug, Clone)]
@@ -39,28 +36,29 @@ pub(crate) struct Member {
     pub(crate) caller: Caller,
     pub(crate) team: TeamId,
     pub(crate) role: Role,
+    /// Whether the team brings its own hosts.
+    pub(crate) is_byoc: bool,
 }
 
-/// Somebody who acts for a team: a key of it, or a member.
+/// Whose hosts somebody may see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HostsSeen {
+    /// All of them: they administer hosts.
+    All,
+    /// Those that their team brought.
+    OfTeam(TeamId),
+}
+
+/// Somebody who acts for a team: a key of it, or a member. For the platform's team, which has no members, whoever
+/// administers teams acts.
 #[derive(Debug, Clone)]
 pub(crate) struct TeamActor {
     team: TeamId,
     principal: Principal,
     name: String,
-    proof: Proof,
-}
-
-/// What a stream shows again while it is open.
-#[derive(Debug, Clone)]
-enum Proof {
-    /// SHA-256 of a key.
-    Key([u8; 32]),
-    /// What stood in a token.
-    Token {
-        user: UserId,
-        session: Option<SessionId>,
-        version: i32,
-    },
+    /// What a stream shows again while it is open.
+    opener: StreamOpener,
+    sees_hosts: bool,
 }
 
 impl TeamActor {
@@ -70,13 +68,42 @@ impl TeamActor {
             team: key.team_id,
             principal: Principal::ApiKey(key.key_id),
             name: key.name,
-            proof: Proof::Key(hash),
+            opener: StreamOpener::Key(hash),
+            sees_hosts: key.is_byoc,
+        }
+    }
+
+    /// A person who administers teams, for the platform's.
+    pub(crate) fn of_platform(caller: Caller) -> Self {
+        Self {
+            sees_hosts: true,
+            ..Self::person(caller, TeamId::ZERO)
+        }
+    }
+
+    fn person(caller: Caller, team: TeamId) -> Self {
+        let parts = [Permission::Hosts, Permission::Teams];
+        Self {
+            team,
+            principal: Principal::User(caller.id),
+            opener: StreamOpener::Token {
+                user: caller.id,
+                session: caller.session,
+                version: caller.token_version,
+            },
+            sees_hosts: parts.into_iter().any(|part| caller.administers(Some(part))),
+            name: caller.name,
         }
     }
 
     /// The team that it acts for.
     pub(crate) fn team(&self) -> TeamId {
         self.team
+    }
+
+    /// Whether that is the platform's.
+    pub(crate) fn is_platform(&self) -> bool {
+        self.team == TeamId::ZERO
     }
 
     /// Who it is.
@@ -89,42 +116,32 @@ impl TeamActor {
         &self.name
     }
 
-    /// Whether the authority is still there.
-    ///
-    /// # Errors
-    /// The database is away, which proves nothing.
-    pub(crate) async fn still_holds(&self, app: &App) -> Result<bool> {
-        match &self.proof {
-            Proof::Key(hash) => Ok(api_key_actor(&app.db, hash).await?.is_some()),
-            Proof::Token {
-                user,
-                session,
-                version,
-            } => {
-                let proof = user_proof(&app.db, *user, *session, Some(self.team)).await?;
-                Ok(proof.is_some_and(|proof| {
-                    proof.active
-                        && proof.token_version == *version
-                        && proof.session_live
-                        && proof.role.is_some()
-                }))
-            }
+    /// Who it is, as operations remember it.
+    pub(crate) fn as_op_actor(&self) -> OpActor {
+        OpActor::of(self.principal, &self.name)
+    }
+
+    /// Whether it may know on which host a sandbox is: an administrator, or a team with its own hosts.
+    pub(crate) fn sees_hosts(&self) -> bool {
+        self.sees_hosts
+    }
+
+    /// What a stream into this sandbox of the team is open by.
+    pub(crate) fn stream_into(&self, sandbox: SandboxId) -> StreamProof {
+        StreamProof {
+            team: self.team,
+            sandbox,
+            by: self.opener,
         }
     }
 }
 
 impl From<Member> for TeamActor {
     fn from(member: Member) -> Self {
-        let caller = member.caller;
+        let person = Self::person(member.caller, member.team);
         Self {
-            team: member.team,
-            principal: Principal::User(caller.id),
-            name: caller.name,
-            proof: Proof::Token {
-                user: caller.id,
-                session: caller.session,
-                version: caller.token_version,
-            },
+            sees_hosts: person.sees_hosts || member.is_byoc,
+            ..person
         }
     }
 }

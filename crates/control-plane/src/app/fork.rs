@@ -106,7 +106,7 @@ async fn begin(
             children: children.iter().map(|id| id.as_uuid()).collect(),
             ..OpParams::default()
         },
-        actor: actor.principal().kind(),
+        actor: &actor.as_op_actor(),
         request_id,
         owner: app.replica,
         deadline_sec: Some(fork::DEADLINE_SEC),

@@ -15,9 +15,9 @@ use wrenn_database::{
     host_registration_use, host_set_address, ops_wake_host, refresh_family_revoke,
     refresh_token_by_hash, refresh_token_insert, refresh_token_set_successor, refresh_token_use,
 };
-use wrenn_ids::{HostId, TeamId};
+use wrenn_ids::HostId;
 
-use super::{Error, Result};
+use super::{Error, HostsSeen, Result};
 use crate::{
     auth::{one_time, random_hex, sha256},
     ca::{HostLeaf, HostRequest},
@@ -206,10 +206,27 @@ pub(crate) async fn heartbeat(app: &Arc<App>, host: HostId, beat: &Heartbeat) ->
     Ok(())
 }
 
-/// Hosts that a team may see: those it brought.
+/// The hosts that somebody may see, newest first.
 ///
 /// # Errors
 /// The database is away.
-pub(crate) async fn list_of_team(app: &App, team: TeamId) -> Result<Vec<HostRow>> {
-    Ok(host_list(&app.db, Some(team)).await?)
+pub(crate) async fn list(app: &App, seen: HostsSeen) -> Result<Vec<HostRow>> {
+    let team = match seen {
+        HostsSeen::All => None,
+        HostsSeen::OfTeam(team) => Some(team),
+    };
+    Ok(host_list(&app.db, team).await?)
+}
+
+/// One of the hosts that somebody may see; unknown and foreign are one 404.
+///
+/// # Errors
+/// `not_found`, or the database is away.
+pub(crate) async fn get(app: &App, seen: HostsSeen, id: HostId) -> Result<HostRow> {
+    let row = host_get(&app.db, id).await?;
+    let row = row.filter(|row| match seen {
+        HostsSeen::All => true,
+        HostsSeen::OfTeam(team) => row.team_id == Some(team.as_uuid()),
+    });
+    row.ok_or_else(|| Error::not_found(format_args!("host {id}")))
 }

@@ -35,7 +35,7 @@ pub(super) async fn reset(
     email: &str,
     token: &str,
 ) -> Result<()> {
-    put(app, tx, email, RESET, reset_link(app, token)).await
+    put(app, tx, email, RESET, reset_link_at(&app.public_url, token)).await
 }
 
 // Tokens stand in fragments, which browsers send to no server and write into no log.
@@ -43,11 +43,13 @@ fn activation_link(app: &App, token: &str) -> String {
     format!("{}/activate#token={token}", app.public_url)
 }
 
-fn reset_link(app: &App, token: &str) -> String {
-    format!("{}/reset/confirm#token={token}", app.public_url)
+/// Where the holder of `token` sets a password.
+pub(crate) fn reset_link_at(public_url: &str, token: &str) -> String {
+    format!("{public_url}/reset/confirm#token={token}")
 }
 
-fn place(id: Uuid) -> String {
+/// What a mail's link is sealed to.
+pub(crate) fn place(id: Uuid) -> String {
     format!("mail:{id}:link")
 }
 

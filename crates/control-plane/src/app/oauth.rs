@@ -4,7 +4,8 @@
 //! What the browser holds meanwhile is signed: nonce, PKCE verifier, and whom it links. A state is taken
 //! once. An address that belongs to another account is never linked by itself.
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+mod state;
+
 use serde::{Deserialize, Serialize};
 use wrenn_api::{
     ErrorCode,
@@ -16,11 +17,14 @@ use wrenn_database::{
 };
 use wrenn_ids::UserId;
 
+pub(crate) use self::state::STATE_SEC;
+use self::state::State;
 use super::{
     Caller, Error, Result,
-    account::{begin, existing, invalid_token, may_sign_up},
+    account::{existing, invalid_token},
     account_log::{self, Event},
     signin::{SignedIn, Visitor, sign_in},
+    signup::{begin_proven, may_sign_up},
 };
 use crate::{
     auth::{
@@ -30,9 +34,6 @@ use crate::{
     oauth::{Identity, Provider, Returned},
     state::App,
 };
-
-/// Seconds that a person may take at the provider's page.
-pub(crate) const STATE_SEC: u64 = 600;
 
 /// Why the dashboard is told that a sign-in failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,19 +77,6 @@ impl<E: Into<Error>> From<E> for Refusal {
     }
 }
 
-/// What the browser holds while its person is at the provider's page.
-#[derive(Debug, Serialize, Deserialize)]
-struct State {
-    provider: String,
-    nonce: String,
-    intent: String,
-    verifier: String,
-    /// Seconds since the epoch.
-    until: u64,
-    /// Who links the provider's account to theirs, and the version of their tokens.
-    link: Option<(UserId, i32)>,
-}
-
 /// Where the browser goes, and what it holds meanwhile.
 #[derive(Debug)]
 pub(crate) struct Departure {
@@ -121,11 +109,6 @@ struct Handover {
     browser: [u8; 32],
 }
 
-fn now_sec() -> u64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    now.unwrap_or_default().as_secs()
-}
-
 fn provider<'a>(app: &'a App, name: &str) -> Result<&'a dyn Provider> {
     app.providers.get(name).ok_or_else(|| {
         Error::new(
@@ -150,53 +133,10 @@ pub(crate) fn depart(
     link: Option<&Caller>,
 ) -> Result<Departure> {
     let provider = provider(app, name)?;
-    let state = State {
-        provider: name.to_owned(),
-        nonce: random_hex(32)?,
-        intent: intent.to_owned(),
-        verifier: random_hex(32)?,
-        until: now_sec() + STATE_SEC,
-        link: link.map(|caller| (caller.id, caller.token_version)),
-    };
-    let challenge = URL_SAFE_NO_PAD.encode(sha256(state.verifier.as_bytes()));
-    let url = provider.page(&redirect_uri(app, name), &state.nonce, &challenge);
-    let body = serde_json::to_vec(&state).map_err(Error::internal)?;
-    let signature = app.oauth_state.sign(&body);
-    let cookie = format!(
-        "{}.{}",
-        URL_SAFE_NO_PAD.encode(body),
-        URL_SAFE_NO_PAD.encode(signature)
-    );
+    let state = State::new(name, intent, link)?;
+    let url = provider.page(&redirect_uri(app, name), &state.nonce, &state.challenge());
+    let cookie = state.seal(app)?;
     Ok(Departure { url, cookie })
-}
-
-/// What a cookie says, if we wrote it, a short while ago, for this provider and this return.
-fn read_state(app: &App, name: &str, returned: &Return<'_>) -> Option<State> {
-    let (body, signature) = returned.cookie?.split_once('.')?;
-    let body = URL_SAFE_NO_PAD.decode(body).ok()?;
-    let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
-    if !app.oauth_state.knows(&body, &signature) {
-        return None;
-    }
-    let state: State = serde_json::from_slice(&body).ok()?;
-    let fits = state.provider == name
-        && state.until > now_sec()
-        && returned
-            .state
-            .is_some_and(|given| sha256(given.as_bytes()) == sha256(state.nonce.as_bytes()));
-    fits.then_some(state)
-}
-
-/// A state is good once.
-async fn take_state(app: &App, nonce: &str) -> Result<bool> {
-    let mut set = redis::cmd("SET");
-    set.arg(Purpose::OauthState.key(nonce))
-        .arg("1")
-        .arg("NX")
-        .arg("EX")
-        .arg(STATE_SEC);
-    let first: Option<String> = set.query_async(&mut app.bus.redis()).await?;
-    Ok(first.is_some())
 }
 
 /// Takes a person back from a provider's page.
@@ -212,8 +152,8 @@ pub(crate) async fn arrive(
     let Ok(provider) = provider(app, name) else {
         return Err(Refusal::InvalidState);
     };
-    let state = read_state(app, name, &returned).ok_or(Refusal::InvalidState)?;
-    if !take_state(app, &state.nonce).await? {
+    let state = State::open(app, name, &returned).ok_or(Refusal::InvalidState)?;
+    if !state.take(app).await? {
         return Err(Refusal::InvalidState);
     }
     if returned.error.is_some() {
@@ -282,7 +222,7 @@ fn display_name(identity: &Identity) -> String {
 async fn make(app: &App, name: &str, identity: &Identity, request_id: &str) -> Result<UserId> {
     let mut tx = app.db.begin().await.map_err(DbError::from)?;
     let person = display_name(identity);
-    let user = begin(app, &mut tx, &identity.email, &person, None, false).await?;
+    let user = begin_proven(app, &mut tx, &identity.email, &person).await?;
     insert(&mut tx, name, identity, user).await?;
     let row = (AuditAction::Signup, user, person.as_str());
     write(&mut tx, row, name, request_id).await?;

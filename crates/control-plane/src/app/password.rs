@@ -26,9 +26,9 @@ use crate::{
 
 /// What a reset token stands for: the password has not changed since.
 #[derive(Debug, Serialize, Deserialize)]
-struct Reset {
-    user: UserId,
-    token_version: i32,
+pub(crate) struct Reset {
+    pub(crate) user: UserId,
+    pub(crate) token_version: i32,
 }
 
 /// Changes the caller's password, or gives them a first one.
@@ -43,9 +43,8 @@ pub(crate) async fn change(app: &App, caller: &Caller, request: ChangePassword) 
             .current_password
             .ok_or_else(|| Invalid::new("current_password", "is needed"))?;
         // Guesses count as those of a login do.
-        if let Some(after) = app.limits.login_blocked(&account.email).await {
-            return Err(Error::rate_limited(after));
-        }
+        let turn = app.limits.login_turn(&account.email).await;
+        let _turn = turn.map_err(Error::rate_limited)?;
         if !password::verify(current, account.password_hash.clone()).await? {
             app.limits.login_failed(&account.email).await;
             return Err(Error::new(

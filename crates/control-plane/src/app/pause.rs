@@ -12,13 +12,13 @@ use wrenn_api::{
     audit::{AuditAction, AuditStatus},
 };
 use wrenn_database::{
-    Error as DbError, Generation, NewOp, OpKind, OpParams, OpProgress, OpRow, PgConnection,
-    SandboxRow, State, audit_sandbox, op_insert, op_live, op_progress, sandbox_get, sandbox_lock,
-    transition,
+    Error as DbError, Generation, NewOp, OpActor, OpKind, OpParams, OpProgress, OpRow,
+    PgConnection, SandboxRow, State, audit_sandbox, op_insert, op_live, op_progress, sandbox_get,
+    sandbox_lock, transition,
 };
 use wrenn_ids::SandboxId;
 
-use super::{Error, Result, admission, sandbox::ANSWER_WITHIN, wake};
+use super::{Error, Result, TeamActor, admission, sandbox::ANSWER_WITHIN, wake};
 use crate::{
     background::{pause, resume},
     state::App,
@@ -28,6 +28,23 @@ use crate::{
 const PAUSE_WITHIN: Duration = Duration::from_secs(54);
 /// How long a waiter trusts that no news is no change.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+/// Who has an operation done, and by which request.
+#[derive(Debug, Clone)]
+pub(crate) struct By {
+    actor: OpActor,
+    request_id: String,
+}
+
+impl By {
+    /// The platform, by itself; `request` is what the operation is written down with.
+    pub(crate) fn system(request: &str) -> Self {
+        Self {
+            actor: OpActor::SYSTEM,
+            request_id: request.to_owned(),
+        }
+    }
+}
 
 /// What a request for an operation led to.
 #[derive(Debug)]
@@ -44,14 +61,19 @@ pub(crate) enum Begun {
 /// 409 unless it runs or is paused, the host's failure, or it takes too long and goes on.
 pub(crate) async fn pause(
     app: &Arc<App>,
+    actor: &TeamActor,
     row: SandboxRow,
     request_id: String,
 ) -> Result<SandboxRow> {
     let deadline = Instant::now() + PAUSE_WITHIN;
     let id = row.id();
+    let by = By {
+        actor: actor.as_op_actor(),
+        request_id,
+    };
     let begun = app.tasks.spawn({
         let app = Arc::clone(app);
-        async move { begin_pause(&app, id, State::Running, Reason::User, &request_id).await }
+        async move { begin_pause(&app, id, State::Running, Reason::User, &by).await }
     });
     match begun.await.map_err(Error::internal)?? {
         Begun::Already(row) => Ok(*row),
@@ -72,12 +94,17 @@ pub(crate) async fn pause(
 /// 409 unless it is paused or runs, quota, no room on its host, or the host's failure.
 pub(crate) async fn resume(
     app: &Arc<App>,
+    actor: &TeamActor,
     row: SandboxRow,
     request_id: String,
 ) -> Result<SandboxRow> {
     let deadline = Instant::now() + ANSWER_WITHIN;
     let id = row.id();
-    match spawn_resume(app, id, request_id).await? {
+    let by = By {
+        actor: actor.as_op_actor(),
+        request_id,
+    };
+    match spawn_resume(app, id, by).await? {
         Begun::Already(row) => Ok(*row),
         Begun::Op(op) => {
             let progress = wait(app, id, op, deadline).await?;
@@ -93,14 +120,10 @@ pub(crate) async fn resume(
 ///
 /// # Errors
 /// As [`begin_resume`].
-pub(super) async fn spawn_resume(
-    app: &Arc<App>,
-    id: SandboxId,
-    request_id: String,
-) -> Result<Begun> {
+pub(super) async fn spawn_resume(app: &Arc<App>, id: SandboxId, by: By) -> Result<Begun> {
     let begun = app.tasks.spawn({
         let app = Arc::clone(app);
-        async move { begin_resume(&app, id, &request_id).await }
+        async move { begin_resume(&app, id, &by).await }
     });
     begun.await.map_err(Error::internal)?
 }
@@ -115,7 +138,7 @@ pub(crate) async fn begin_pause(
     id: SandboxId,
     from: State,
     reason: Reason,
-    request_id: &str,
+    by: &By,
 ) -> Result<Begun> {
     let mut tx = app.db.begin().await.map_err(DbError::from)?;
     let Some(row) = sandbox_lock(&mut tx, id).await? else {
@@ -141,7 +164,7 @@ pub(crate) async fn begin_pause(
         step: pause::FIRST_STEP,
         reason: Some(reason),
         deadline_sec: pause::DEADLINE_SEC,
-        request_id,
+        by,
     };
     let op = begin(app, &mut tx, &row, op).await?;
     tx.commit().await.map_err(DbError::from)?;
@@ -154,7 +177,7 @@ pub(crate) async fn begin_pause(
 
 /// Commits the intent to resume, with the quota and the host's room for it, unless it runs or is being
 /// resumed.
-async fn begin_resume(app: &Arc<App>, id: SandboxId, request_id: &str) -> Result<Begun> {
+async fn begin_resume(app: &Arc<App>, id: SandboxId, by: &By) -> Result<Begun> {
     let mut tx = app.db.begin().await.map_err(DbError::from)?;
     let Some(row) = sandbox_lock(&mut tx, id).await? else {
         return Err(Error::not_found(format_args!("sandbox {id}")));
@@ -179,10 +202,10 @@ async fn begin_resume(app: &Arc<App>, id: SandboxId, request_id: &str) -> Result
         // Kept, so that a failure leaves the row as it was.
         reason: row.reason.as_deref().and_then(|reason| reason.parse().ok()),
         deadline_sec: resume::DEADLINE_SEC,
-        request_id,
+        by,
     };
     let op = begin(app, &mut tx, &row, op).await?;
-    if request_id == wake::REQUEST {
+    if by.request_id == wake::REQUEST {
         let (action, status) = (AuditAction::AutoResume, AuditStatus::Success);
         audit_sandbox(&mut *tx, id, action, status, None).await?;
     }
@@ -201,7 +224,7 @@ struct Change<'a> {
     step: &'a str,
     reason: Option<Reason>,
     deadline_sec: i32,
-    request_id: &'a str,
+    by: &'a By,
 }
 
 /// Inserts the operation and changes the status of a locked row.
@@ -232,8 +255,8 @@ async fn begin(
             reason: change.reason,
             ..OpParams::default()
         },
-        actor: "api_key",
-        request_id: change.request_id,
+        actor: &change.by.actor,
+        request_id: &change.by.request_id,
         owner: app.replica,
         deadline_sec: Some(change.deadline_sec),
     };

@@ -9,8 +9,8 @@ use wrenn_api::{
     sandbox::{DEFAULT_DISK_SIZE_MB, DEFAULT_MEMORY_MB, DEFAULT_TEMPLATE, DEFAULT_VCPUS},
 };
 use wrenn_database::{
-    Error as DbError, Generation, ListFilter, NewOp, NewSandbox, OpKind, OpParams, SandboxRow,
-    State, TemplateRow, audit_sandbox, op_insert, op_live, op_supersede, sandbox_get,
+    Error as DbError, Generation, ListFilter, NewOp, NewSandbox, OpActor, OpKind, OpParams,
+    SandboxRow, State, TemplateRow, audit_sandbox, op_insert, op_live, op_supersede, sandbox_get,
     sandbox_get_of_team, sandbox_list, sandbox_list_all, sandbox_lock, snapshots_abandon_of,
     template_resolve, transition,
 };
@@ -154,6 +154,7 @@ async fn reserve(
     };
     let network = request.network.clone().unwrap_or_default();
     let metadata = request.metadata.clone().unwrap_or_default();
+    let by = actor.as_op_actor();
     let admission = Admission {
         demand: demand(vcpus, memory_mb, disk_size_mb, &template),
         sandbox: NewSandbox {
@@ -173,6 +174,7 @@ async fn reserve(
             envs: envs.as_deref(),
             created_by: actor.principal(),
         },
+        actor: &by,
         owner: app.replica,
         request_id,
         idempotency: idempotency.map(|known| known.at(CREATE_ROUTE)),
@@ -216,7 +218,8 @@ async fn resolve_template(app: &App, actor: &TeamActor, name: Option<&str>) -> R
     found.ok_or_else(|| Error::not_found("template"))
 }
 
-fn envs_place(id: SandboxId) -> String {
+/// What a sandbox's environment is sealed to.
+pub(crate) fn envs_place(id: SandboxId) -> String {
     format!("sandbox:{id}:envs")
 }
 
@@ -293,16 +296,50 @@ pub(crate) async fn list_all(
     Ok(sandbox_list_all(&app.db, team, filter).await?)
 }
 
+/// Why a sandbox is destroyed, and who has it done.
+#[derive(Debug, Clone)]
+pub(crate) struct Cause {
+    pub(crate) reason: Reason,
+    pub(crate) actor: OpActor,
+    pub(crate) request_id: String,
+}
+
+impl Cause {
+    /// The platform, by itself; `request` is what the operation is written down with.
+    pub(crate) fn system(reason: Reason, request: &str) -> Self {
+        Self {
+            reason,
+            actor: OpActor::SYSTEM,
+            request_id: request.to_owned(),
+        }
+    }
+}
+
 /// Destroys a sandbox: durable at once, waiting up to [`ANSWER_WITHIN`] for the host. Repeatable.
 ///
 /// # Errors
 /// The database is away.
-pub(crate) async fn destroy(app: &Arc<App>, row: SandboxRow, request_id: String) -> Result<()> {
+pub(crate) async fn destroy(
+    app: &Arc<App>,
+    actor: &TeamActor,
+    row: SandboxRow,
+    request_id: String,
+) -> Result<()> {
     let deadline = Instant::now() + ANSWER_WITHIN;
     let id = row.id();
+    let reason = if actor.is_platform() {
+        Reason::Admin
+    } else {
+        Reason::User
+    };
+    let cause = Cause {
+        reason,
+        actor: actor.as_op_actor(),
+        request_id,
+    };
     let begun = app.tasks.spawn({
         let app = Arc::clone(app);
-        async move { begin_destroy(&app, id, Reason::User, &request_id).await }
+        async move { begin_destroy(&app, id, cause).await }
     });
     begun.await.map_err(Error::internal)??;
     settled(app, row, deadline, |row| row.status == State::Stopped).await?;
@@ -314,12 +351,8 @@ pub(crate) async fn destroy(app: &Arc<App>, row: SandboxRow, request_id: String)
 ///
 /// # Errors
 /// The database is away.
-pub(crate) async fn begin_destroy(
-    app: &Arc<App>,
-    id: SandboxId,
-    reason: Reason,
-    request_id: &str,
-) -> Result<()> {
+pub(crate) async fn begin_destroy(app: &Arc<App>, id: SandboxId, cause: Cause) -> Result<()> {
+    let reason = cause.reason;
     let mut tx = app.db.begin().await.map_err(DbError::from)?;
     let Some(row) = sandbox_lock(&mut tx, id).await? else {
         return Ok(());
@@ -363,8 +396,8 @@ pub(crate) async fn begin_destroy(
             reason: Some(reason),
             ..OpParams::default()
         },
-        actor: "api_key",
-        request_id,
+        actor: &cause.actor,
+        request_id: &cause.request_id,
         owner: app.replica,
         deadline_sec: None,
     };

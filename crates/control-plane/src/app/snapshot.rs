@@ -6,10 +6,10 @@ use tokio::time::Instant;
 use uuid::Uuid;
 use wrenn_api::{CreateSnapshot, ErrorCode, Reason, grammar, template::TemplateType};
 use wrenn_database::{
-    Error as DbError, Generation, NewOp, OpKind, OpParams, OpProgress, State, TemplateView,
-    idempotency_insert, op_insert, op_live, sandbox_get_of_team, sandbox_lock, snapshot_insert,
-    template_begin_delete, template_copy_delete, template_find, template_forget, template_list,
-    template_restore, transition,
+    Error as DbError, Generation, NewOp, OpActor, OpKind, OpParams, OpProgress, State,
+    TemplateView, idempotency_insert, op_insert, op_live, sandbox_get_of_team, sandbox_lock,
+    snapshot_insert, template_begin_delete, template_copy_delete, template_find, template_forget,
+    template_list, template_restore, transition,
 };
 use wrenn_ids::{HostId, SandboxId, TeamId, TemplateId};
 use wrenn_rpc::{connectrpc::ErrorCode as RpcCode, hostagent::DeleteSnapshotRequest};
@@ -102,6 +102,7 @@ pub(crate) async fn create(
             format!("template-{random}")
         }
     };
+    let by = actor.as_op_actor();
     let begun = app.tasks.spawn({
         let app = Arc::clone(app);
         let pause = request.pause_source.unwrap_or(false);
@@ -117,6 +118,7 @@ pub(crate) async fn create(
                 source,
                 name: &name,
                 pause,
+                actor: by,
                 request_id: &request_id,
             };
             begin(&app, &new, idempotency.as_ref()).await
@@ -190,6 +192,7 @@ struct New<'a> {
     source: SandboxId,
     name: &'a str,
     pause: bool,
+    actor: OpActor,
     request_id: &'a str,
 }
 
@@ -232,7 +235,9 @@ async fn begin(
     }
     let inserted = snapshot_insert(&mut *tx, template, name, source).await;
     inserted.map_err(|error| match error {
-        DbError::Duplicate { constraint, .. } if constraint == "templates_reserved_name" => {
+        DbError::Duplicate { constraint, .. }
+            if constraint == "templates_reserved_name" && new.team != TeamId::ZERO =>
+        {
             Error::new(
                 ErrorCode::NameReserved,
                 format!("`{name}` is a name of the platform"),
@@ -258,7 +263,7 @@ async fn begin(
             template: Some(template.as_uuid()),
             ..OpParams::default()
         },
-        actor: "api_key",
+        actor: &new.actor,
         request_id: new.request_id,
         owner: app.replica,
         deadline_sec: Some(snapshot::DEADLINE_SEC),

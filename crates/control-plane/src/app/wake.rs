@@ -11,7 +11,7 @@ use wrenn_rpc::{connectrpc::ConnectError, hostagent::error_detail::Reason};
 
 use super::{
     Error, Result,
-    pause::{Begun, outcome, spawn_resume, wait},
+    pause::{Begun, By, outcome, spawn_resume, wait},
     sandbox::{ANSWER_WITHIN, running_client, settled, touch},
 };
 use crate::{
@@ -63,7 +63,7 @@ pub(crate) async fn client(app: &Arc<App>, row: &SandboxRow, patience: Duration)
     loop {
         check(&row)?;
         row = match row.status {
-            State::Paused => match spawn_resume(app, id, REQUEST.to_owned()).await? {
+            State::Paused => match spawn_resume(app, id, By::system(REQUEST)).await? {
                 Begun::Already(row) => *row,
                 Begun::Op(op) => {
                     let progress = wait(app, id, op, deadline).await?;

@@ -142,6 +142,18 @@ pub(crate) async fn issue_registration(
     Ok(token)
 }
 
+/// Voids the registration token that waits for a host, if one does.
+pub(crate) async fn void_registration(
+    redis: &mut impl AsyncCommands,
+    host: HostId,
+) -> Result<(), OneTimeError> {
+    let waiting: Option<String> = redis.get_del(current(host)).await?;
+    if let Some(token) = waiting {
+        let _: () = redis.del(token).await?;
+    }
+    Ok(())
+}
+
 /// Consumes a registration token: of two concurrent calls exactly one gets the host.
 pub(crate) async fn consume_registration(
     redis: &mut impl AsyncCommands,

@@ -21,9 +21,12 @@ mod report;
 pub(crate) mod resume;
 pub(crate) mod snapshot;
 mod stale;
+mod streams;
 pub(crate) mod sync;
 mod team_cleanup;
 mod truth;
+
+pub(crate) use purge::AFTER_DAYS as PURGE_AFTER_DAYS;
 
 use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -38,6 +41,8 @@ pub(crate) fn start(app: &Arc<App>) {
     app.tasks.spawn(sync::follow_hosts(Arc::clone(app)));
     app.tasks
         .spawn(team_cleanup::clean_for_ever(Arc::clone(app)));
+    app.tasks.spawn(streams::recheck_for_ever(Arc::clone(app)));
+    app.tasks.spawn(mailer::send_for_ever(Arc::clone(app)));
     every(
         app,
         "host stale check",
@@ -45,7 +50,6 @@ pub(crate) fn start(app: &Arc<App>) {
         stale::pass,
     );
     every(app, "audit sweep", Duration::from_secs(60), audit::pass);
-    every(app, "mailer", Duration::from_secs(2), mailer::pass);
     every(app, "user purge", Duration::from_secs(3600), purge::pass);
     every(app, "key use", Duration::from_secs(10), key_use::pass);
     every(

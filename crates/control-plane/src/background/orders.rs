@@ -15,7 +15,11 @@ use super::{
     report::Report,
 };
 use crate::{
-    app::{Error, Result, pause::begin_pause, policy, sandbox, snapshot},
+    app::{
+        Error, Result,
+        pause::{By, begin_pause},
+        policy, sandbox, snapshot,
+    },
     hosts::{
         error::{Call, from_rpc},
         pool::within,
@@ -23,6 +27,8 @@ use crate::{
     state::App,
 };
 
+/// What the operations are written down with.
+const REQUEST: &str = "reconciliation";
 /// How long the host may take.
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -70,11 +76,12 @@ pub(super) async fn carry_out(app: &Arc<App>, host: HostId, order: Order) {
     let outcome = match order {
         Order::Destroy(id, generation) => destroy_there(app, host, id, generation).await,
         Order::FinishDestroy(id) => {
-            sandbox::begin_destroy(app, id, Reason::Reconciled, "reconciliation").await
+            let cause = sandbox::Cause::system(Reason::Reconciled, REQUEST);
+            sandbox::begin_destroy(app, id, cause).await
         }
         Order::Pause(id, reason) => {
             tracing::warn!(sandbox_id = %id, host_id = %host, "pausing a sandbox that should be paused");
-            let begun = begin_pause(app, id, State::Paused, reason, "reconciliation").await;
+            let begun = begin_pause(app, id, State::Paused, reason, &By::system(REQUEST)).await;
             begun.map(drop)
         }
         Order::SetIdle(id, generation, seconds, on_idle) => {

@@ -7,7 +7,7 @@ use wrenn_database::{Error as DbError, audit_anonymise, users_purge};
 use crate::{app::Result, state::App};
 
 /// Days in which an administrator can still tell who it was.
-const AFTER_DAYS: i32 = 15;
+pub(crate) const AFTER_DAYS: i32 = 15;
 
 pub(super) async fn pass(app: Arc<App>) -> Result<()> {
     loop {

@@ -12,7 +12,11 @@ use wrenn_api::Reason;
 use wrenn_database::{Error as DbError, teams_leftovers};
 
 use crate::{
-    app::{Result, sandbox::begin_destroy, snapshot::delete_everywhere},
+    app::{
+        Result,
+        sandbox::{Cause, begin_destroy},
+        snapshot::delete_everywhere,
+    },
     state::App,
 };
 
@@ -45,7 +49,8 @@ async fn pass(app: &Arc<App>, left: &AtomicBool) -> Result<()> {
     let none_left = sandboxes.is_empty();
     left.store(!none_left || !templates.is_empty(), Ordering::Relaxed);
     for id in sandboxes {
-        begin_destroy(app, id, Reason::TeamDeleted, REQUEST).await?;
+        let cause = Cause::system(Reason::TeamDeleted, REQUEST);
+        begin_destroy(app, id, cause).await?;
     }
     if !none_left {
         // Snapshots are needed by what sleeps; their turn comes when that is gone.

@@ -6,6 +6,7 @@
 //! go unnoticed and a newer one must not stop an older server.
 
 mod networks;
+mod origins;
 mod parse;
 mod people;
 mod settings;
@@ -121,6 +122,8 @@ pub struct Config {
     pub quota_defaults: QuotaDefaults,
     /// Proxies whose word on the client's address counts.
     pub trusted_proxies: Networks,
+    /// Origins whose pages may call from a browser, beside that of `public_url`.
+    pub cors_origins: Vec<String>,
     /// Accounts.
     pub people: PeopleSettings,
     /// Opens `/metrics` to others than the loopback address.
@@ -138,6 +141,13 @@ pub struct Config {
 }
 
 impl Config {
+    /// What links begin with: how people reach this server, else how this machine does.
+    #[must_use]
+    pub fn base_of_links(&self) -> String {
+        let here = || format!("http://localhost:{}", self.listen.port());
+        self.public_url.clone().unwrap_or_else(here)
+    }
+
     /// Reads and checks every setting.
     ///
     /// # Errors

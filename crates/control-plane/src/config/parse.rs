@@ -43,6 +43,7 @@ pub(super) fn config(values: &mut Values) -> Option<Config> {
     let rate_limits = worded(values, "WRENN_RATE_LIMITS");
     let trusted_proxies = worded(values, "WRENN_TRUSTED_PROXIES");
     let quota_defaults = quota_defaults(values);
+    let cors_origins = super::origins::cors_origins(values);
     let people = super::people::people(values);
     let db_max_connections = ranged(values, "WRENN_DB_MAX_CONNECTIONS", 2, 1000);
     let sandbox_domain = values
@@ -68,6 +69,7 @@ pub(super) fn config(values: &mut Values) -> Option<Config> {
         rate_limits: rate_limits?,
         quota_defaults: quota_defaults?,
         trusted_proxies: trusted_proxies?,
+        cors_origins,
         people: people?,
         metrics_token: values.get("WRENN_METRICS_TOKEN").map(SecretString::from),
         log: values.get("WRENN_LOG").unwrap_or("info").to_owned(),

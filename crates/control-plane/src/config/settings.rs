@@ -136,6 +136,12 @@ pub const SETTINGS: &[Setting] = &[
         "networks of proxies whose X-Forwarded-For counts",
     ),
     plain(
+        "WRENN_CORS_ORIGINS",
+        "cors-origins",
+        None,
+        "origins whose pages may call from a browser, such as https://app.example.com",
+    ),
+    plain(
         "WRENN_SIGNUP",
         "signup",
         Some("open"),

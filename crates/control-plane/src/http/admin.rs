@@ -49,7 +49,6 @@ fn pages(total: i64) -> u64 {
     ),
     responses(
         (status = 200, body = AdminTeams), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody), (status = 429, body = ErrorBody),
     )
 )]
 pub(super) async fn teams(
@@ -77,7 +76,6 @@ pub(super) async fn teams(
     ),
     responses(
         (status = 200, body = AdminUsers), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody), (status = 429, body = ErrorBody),
     )
 )]
 pub(super) async fn users(
@@ -102,7 +100,7 @@ pub(super) async fn users(
     params(("id" = String, Path)), request_body = SetByoc,
     responses(
         (status = 204), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody), (status = 404, body = ErrorBody),
+        (status = 404, body = ErrorBody),
         (status = 413, body = ErrorBody), (status = 415, body = ErrorBody),
     )
 )]
@@ -123,7 +121,7 @@ pub(super) async fn set_byoc(
     params(("id" = String, Path)), request_body = ChangeQuota,
     responses(
         (status = 204), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody), (status = 404, body = ErrorBody),
+        (status = 404, body = ErrorBody),
         (status = 413, body = ErrorBody), (status = 415, body = ErrorBody),
     )
 )]
@@ -155,7 +153,7 @@ pub(super) async fn set_quota(
     params(("id" = String, Path)),
     responses(
         (status = 204), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody), (status = 404, body = ErrorBody),
+        (status = 404, body = ErrorBody),
     )
 )]
 pub(super) async fn delete_team(
@@ -175,7 +173,7 @@ pub(super) async fn delete_team(
     params(("id" = String, Path)), request_body = SetActive,
     responses(
         (status = 204), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
+        (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
         (status = 413, body = ErrorBody), (status = 415, body = ErrorBody),
     )
 )]
@@ -196,7 +194,7 @@ pub(super) async fn set_active(
     params(("id" = String, Path)), request_body = SetAdmin,
     responses(
         (status = 204), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
+        (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
         (status = 413, body = ErrorBody), (status = 415, body = ErrorBody),
     )
 )]
@@ -217,7 +215,7 @@ pub(super) async fn set_admin(
     params(("id" = String, Path)), request_body = SetPermissions,
     responses(
         (status = 204), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
+        (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
         (status = 413, body = ErrorBody), (status = 415, body = ErrorBody),
     )
 )]

@@ -83,7 +83,6 @@ async fn page(app: &App, filter: AuditFilter) -> ApiResult<Json<AuditPage>> {
     ),
     responses(
         (status = 200, body = AuditPage), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody), (status = 429, body = ErrorBody),
     )
 )]
 pub(super) async fn list(
@@ -112,7 +111,6 @@ pub(super) async fn list(
     ),
     responses(
         (status = 200, body = AuditPage), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody), (status = 429, body = ErrorBody),
     )
 )]
 pub(super) async fn list_all(

@@ -28,6 +28,7 @@ use crate::{
         account,
         device::{self, Poll},
         signin::{self, SignedIn, Visitor},
+        signup,
     },
     config::SignupPolicy,
     state::App,
@@ -78,7 +79,7 @@ pub(super) async fn setup(
     visitor: Visitor,
     JsonBody(request): JsonBody<Setup>,
 ) -> ApiResult<Response> {
-    let done = account::setup(&app, request, &visitor).await?;
+    let done = signup::setup(&app, request, &visitor).await?;
     Ok(signed_in(&app, StatusCode::CREATED, done))
 }
 
@@ -100,9 +101,9 @@ pub(super) async fn signup(
     JsonBody(request): JsonBody<Signup>,
 ) -> ApiResult<Response> {
     let name = request.name.trim().to_owned();
-    Ok(match account::signup(&app, request, &visitor).await? {
-        account::SignedUp::Active(done) => signed_in(&app, StatusCode::CREATED, *done),
-        account::SignedUp::Waiting(user, message) => {
+    Ok(match signup::signup(&app, request, &visitor).await? {
+        signup::SignedUp::Active(done) => signed_in(&app, StatusCode::CREATED, *done),
+        signup::SignedUp::Waiting(user, message) => {
             let subject = Subject::of(user).by(user, &name);
             (StatusCode::CREATED, Extension(subject), Json(message)).into_response()
         }
@@ -123,7 +124,7 @@ pub(super) async fn activate(
     visitor: Visitor,
     JsonBody(request): JsonBody<OneTimeToken>,
 ) -> ApiResult<Response> {
-    let done = account::activate(&app, &request.token, &visitor).await?;
+    let done = signup::activate(&app, &request.token, &visitor).await?;
     Ok(signed_in(&app, StatusCode::OK, done))
 }
 
@@ -132,9 +133,8 @@ pub(super) async fn activate(
     post, path = "/v1/auth/login", tag = "accounts", request_body = Login,
     responses(
         (status = 200, body = AuthResponse),
-        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
+        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
         (status = 413, body = ErrorBody), (status = 415, body = ErrorBody),
-        (status = 429, body = ErrorBody), (status = 503, body = ErrorBody),
     )
 )]
 pub(super) async fn login(
@@ -153,8 +153,8 @@ pub(super) async fn login(
     post, path = "/v1/auth/refresh", tag = "accounts", request_body(content = Option<Refresh>),
     responses(
         (status = 200, body = AuthResponse),
-        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 413, body = ErrorBody), (status = 415, body = ErrorBody), (status = 503, body = ErrorBody),
+        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+        (status = 413, body = ErrorBody), (status = 415, body = ErrorBody),
     )
 )]
 pub(super) async fn refresh(
@@ -178,8 +178,7 @@ pub(super) async fn refresh(
 #[utoipa::path(
     post, path = "/v1/auth/logout", tag = "accounts", security((), ("user_token" = [])),
     responses(
-        (status = 204), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 503, body = ErrorBody),
+        (status = 204), (status = 401, body = ErrorBody),
     )
 )]
 pub(super) async fn logout(
@@ -212,8 +211,7 @@ pub(super) async fn logout(
 #[utoipa::path(
     post, path = "/v1/auth/logout-all", tag = "accounts", security(("user_token" = [])),
     responses(
-        (status = 204), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 503, body = ErrorBody),
+        (status = 204), (status = 401, body = ErrorBody),
     )
 )]
 pub(super) async fn logout_all(
@@ -232,8 +230,8 @@ pub(super) async fn logout_all(
     request_body = SwitchTeam,
     responses(
         (status = 200, body = AuthResponse),
-        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 413, body = ErrorBody), (status = 415, body = ErrorBody), (status = 503, body = ErrorBody),
+        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+        (status = 413, body = ErrorBody), (status = 415, body = ErrorBody),
     )
 )]
 pub(super) async fn switch_team(
@@ -295,8 +293,8 @@ pub(super) async fn device_token(
     request_body = CliCodeRequest,
     responses(
         (status = 201, body = OneTimeCode),
-        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 413, body = ErrorBody), (status = 415, body = ErrorBody), (status = 503, body = ErrorBody),
+        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+        (status = 413, body = ErrorBody), (status = 415, body = ErrorBody),
     )
 )]
 pub(super) async fn cli_code(

@@ -7,7 +7,7 @@ use super::{
     error::{ApiError, ApiResult},
     extract::session_kind,
 };
-use crate::{app::signin::SESSION_DAYS, state::App};
+use crate::{app::signin::SESSION_DAYS, origins::Standing, state::App};
 use wrenn_api::{ErrorCode, SessionKind};
 
 /// A cookie of ours.
@@ -97,7 +97,8 @@ pub(super) fn refresh_cookie<'a>(app: &App, headers: &'a HeaderMap) -> ApiResult
     let origin = headers
         .get(header::ORIGIN)
         .and_then(|origin| origin.to_str().ok());
-    if session_kind(headers) == Some(SessionKind::Browser) && origin == Some(&*app.public_url) {
+    let own = origin.and_then(|origin| app.origins.standing(origin)) == Some(Standing::Own);
+    if session_kind(headers) == Some(SessionKind::Browser) && own {
         return Ok(Some(token));
     }
     Err(ApiError::new(

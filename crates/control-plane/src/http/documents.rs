@@ -13,7 +13,9 @@ use axum::{
 };
 use utoipa::{
     Modify, OpenApi,
-    openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme},
+    openapi::security::{
+        ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme,
+    },
 };
 use utoipa_swagger_ui::Config as SwaggerConfig;
 use wrenn_api::ErrorCode;
@@ -64,17 +66,27 @@ impl Modify for Credentials {
 /// often, that a service is away.
 const OF_ALL_PROVEN: [&str; 3] = ["403", "429", "503"];
 
-/// Adds to each operation what no handler answers, but what stands before all of them.
+/// Adds to each operation what no handler answers, but what stands before all of them; and tells the operations of
+/// the platform's own sandboxes from those of teams, whose handlers they share.
 pub(super) fn complete(document: &mut utoipa::openapi::OpenApi) {
-    for path in document.paths.paths.values_mut() {
+    for (path, item) in &mut document.paths.paths {
         let operations = [
-            &mut path.get,
-            &mut path.put,
-            &mut path.post,
-            &mut path.delete,
-            &mut path.patch,
+            ("get", &mut item.get),
+            ("put", &mut item.put),
+            ("post", &mut item.post),
+            ("delete", &mut item.delete),
+            ("patch", &mut item.patch),
         ];
-        for operation in operations.into_iter().flatten() {
+        for (method, operation) in operations {
+            let Some(operation) = operation else {
+                continue;
+            };
+            operation.operation_id = Some(operation_id(method, path));
+            if path.starts_with("/v1/admin/") {
+                let none: [String; 0] = [];
+                operation.tags = Some(vec!["administration".to_owned()]);
+                operation.security = Some(vec![SecurityRequirement::new("user_token", none)]);
+            }
             let responses = &mut operation.responses.responses;
             let Some(refusal) = responses.get("401").cloned() else {
                 continue;
@@ -85,6 +97,18 @@ pub(super) fn complete(document: &mut utoipa::openapi::OpenApi) {
             }
         }
     }
+}
+
+/// A name for an operation that no other one has: generated clients call their functions so.
+fn operation_id(method: &str, path: &str) -> String {
+    let path = path.strip_prefix("/v1").unwrap_or(path);
+    let words = path.split(|c: char| !c.is_ascii_alphanumeric());
+    let words = words.filter(|word| !word.is_empty());
+    [method]
+        .into_iter()
+        .chain(words)
+        .collect::<Vec<_>>()
+        .join("_")
 }
 
 /// The document in both forms, made once.
@@ -175,6 +199,10 @@ fn page(kind: &str, bytes: impl Into<Bytes>) -> Response {
 
 /// Served until the dashboard is built in.
 const PLACEHOLDER: &str = include_str!("../../../../dashboard/placeholder/index.html");
+/// So is what command lines and links in mail lead to.
+const ACCOUNT: &str = include_str!("../../../../dashboard/placeholder/account.html");
+const ACCOUNT_SCRIPT: &str = include_str!("../../../../dashboard/placeholder/account.js");
+const ACCOUNT_PATHS: [&str; 4] = ["/cli", "/device", "/activate", "/reset/confirm"];
 
 /// Paths without a route: the dashboard for a browser that looks around, else 404.
 pub(super) async fn fallback(method: Method, uri: Uri, headers: HeaderMap) -> Response {
@@ -189,6 +217,12 @@ pub(super) async fn fallback(method: Method, uri: Uri, headers: HeaderMap) -> Re
     };
     // A client that names no type gets the page at the root too: it is what there is.
     let root = path == "/" && method == Method::GET;
+    if browser && ACCOUNT_PATHS.contains(&path) {
+        return page("text/html; charset=utf-8", ACCOUNT);
+    }
+    if method == Method::GET && path == "/account.js" {
+        return page("text/javascript; charset=utf-8", ACCOUNT_SCRIPT);
+    }
     if root || (browser && !["/v1", "/api", "/docs"].into_iter().any(inside)) {
         return page("text/html; charset=utf-8", PLACEHOLDER);
     }

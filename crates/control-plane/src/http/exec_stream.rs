@@ -21,9 +21,7 @@ use wrenn_ids::SandboxId;
 use self::frames::Socket;
 use super::{
     error::{ApiError, ApiResult},
-    extract::{
-        Query, api_key_actor, path_id, presented_key, presented_token, sandbox_of, token_actor,
-    },
+    extract::{ActsFor, Query, path_id, presented_key, presented_token, sandbox_of},
     governed::{Governed, Who, admit},
 };
 use crate::{
@@ -45,31 +43,30 @@ enum Proof {
     /// Proven by the request.
     Given(TeamActor),
     /// The first frame must say; with what governs the request.
-    Awaited(Option<Arc<Governed>>),
+    Awaited(ActsFor, Option<Arc<Governed>>),
 }
 
 impl FromRequestParts<Arc<App>> for Opening {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> ApiResult<Self> {
-        if let Some(key) = presented_key(&parts.headers) {
-            let actor = api_key_actor(app, key).await?;
-            admit(parts, app, Who::actor(&actor)).await?;
-            let id = path_id(parts, app).await?;
-            wake::check(&sandbox_of(app, &actor, id).await?)?;
-            return Ok(Self {
-                id,
-                proof: Proof::Given(actor),
-            });
-        }
-        let query = Query::from_request_parts(parts, app).await?;
+        let acts_for = ActsFor::of(&parts.extensions);
+        let query = Query::from_request_parts(parts, app).await;
         // A header that is no token at all is a credential too, and not a valid one.
         let header = parts
             .headers
             .contains_key("authorization")
             .then(|| presented_token(&parts.headers).unwrap_or_default());
-        if let Some(token) = header.or_else(|| query.text("token")) {
-            let actor = token_actor(app, token).await?;
+        let actor = if let Some(key) = presented_key(&parts.headers) {
+            Some(acts_for.key_actor(app, key).await?)
+        } else if let Some(token) = header {
+            Some(acts_for.token_actor(app, token).await?)
+        } else if let Some(token) = query?.text("token") {
+            Some(acts_for.token_actor(app, token).await?)
+        } else {
+            None
+        };
+        if let Some(actor) = actor {
             admit(parts, app, Who::actor(&actor)).await?;
             let id = path_id(parts, app).await?;
             wake::check(&sandbox_of(app, &actor, id).await?)?;
@@ -85,7 +82,7 @@ impl FromRequestParts<Arc<App>> for Opening {
         }
         Ok(Self {
             id: path_id(parts, app).await?,
-            proof: Proof::Awaited(parts.extensions.get().cloned()),
+            proof: Proof::Awaited(acts_for, parts.extensions.get().cloned()),
         })
     }
 }
@@ -95,7 +92,7 @@ impl FromRequestParts<Arc<App>> for Opening {
 /// Client frames: `auth`, `start`, `stdin`, `stdin_close`, `stop`. Server frames: `start`, `stdout`,
 /// `stderr`, `exit`, `error`.
 #[utoipa::path(
-    get, path = "/v1/sandboxes/{id}/exec/stream", tag = "processes", security(("api_key" = []), ("user_token" = []), ()),
+    get, path = "/{id}/exec/stream", tag = "processes", security(("api_key" = []), ("user_token" = []), ()),
     params(("id" = String, Path)),
     responses(
         (status = 101, description = "The socket is open"),

@@ -32,19 +32,18 @@ const PATH_LIMIT: usize = 4096;
 ///
 /// Multipart: part `path`, then part `file`. Parents are made; at most 100 MiB.
 #[utoipa::path(
-    post, path = "/v1/sandboxes/{id}/files/write", tag = "files", security(("api_key" = []), ("user_token" = [])),
+    post, path = "/{id}/files/write", tag = "files", security(("api_key" = []), ("user_token" = [])),
     params(("id" = String, Path)),
     request_body(content = Upload, content_type = "multipart/form-data"),
     responses(
         (status = 204),
         (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody),
         (status = 409, body = ErrorBody), (status = 413, body = ErrorBody), (status = 415, body = ErrorBody),
-        (status = 503, body = ErrorBody),
     )
 )]
 pub(super) async fn write(
     State(app): State<Arc<App>>,
-    SandboxOf { row }: SandboxOf,
+    SandboxOf { row, .. }: SandboxOf,
     request: Request,
 ) -> ApiResult<StatusCode> {
     upload(&app, &row, WRITE_LIMIT, request).await
@@ -54,19 +53,18 @@ pub(super) async fn write(
 ///
 /// As `files/write`, at most 10 GiB; chunked bodies are accepted.
 #[utoipa::path(
-    post, path = "/v1/sandboxes/{id}/files/stream/write", tag = "files", security(("api_key" = []), ("user_token" = [])),
+    post, path = "/{id}/files/stream/write", tag = "files", security(("api_key" = []), ("user_token" = [])),
     params(("id" = String, Path)),
     request_body(content = Upload, content_type = "multipart/form-data"),
     responses(
         (status = 204),
         (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody),
         (status = 409, body = ErrorBody), (status = 413, body = ErrorBody), (status = 415, body = ErrorBody),
-        (status = 503, body = ErrorBody),
     )
 )]
 pub(super) async fn stream_write(
     State(app): State<Arc<App>>,
-    SandboxOf { row }: SandboxOf,
+    SandboxOf { row, .. }: SandboxOf,
     request: Request,
 ) -> ApiResult<StatusCode> {
     upload(&app, &row, STREAM_LIMIT, request).await
@@ -134,17 +132,17 @@ fn bad_form(error: &axum::extract::multipart::MultipartError) -> ApiError {
 
 /// Read a file
 #[utoipa::path(
-    post, path = "/v1/sandboxes/{id}/files/read", tag = "files", security(("api_key" = []), ("user_token" = [])),
+    post, path = "/{id}/files/read", tag = "files", security(("api_key" = []), ("user_token" = [])),
     params(("id" = String, Path)), request_body = FilePath,
     responses(
         (status = 200, content_type = "application/octet-stream", body = [u8]),
         (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody),
-        (status = 409, body = ErrorBody), (status = 415, body = ErrorBody), (status = 503, body = ErrorBody),
+        (status = 409, body = ErrorBody), (status = 415, body = ErrorBody),
     )
 )]
 pub(super) async fn read(
     State(app): State<Arc<App>>,
-    SandboxOf { row }: SandboxOf,
+    SandboxOf { row, .. }: SandboxOf,
     JsonBody(request): JsonBody<FilePath>,
 ) -> ApiResult<Response> {
     download(&app, &row, request).await
@@ -154,17 +152,17 @@ pub(super) async fn read(
 ///
 /// A missing file is a 404 before any byte; a failure later aborts the connection.
 #[utoipa::path(
-    post, path = "/v1/sandboxes/{id}/files/stream/read", tag = "files", security(("api_key" = []), ("user_token" = [])),
+    post, path = "/{id}/files/stream/read", tag = "files", security(("api_key" = []), ("user_token" = [])),
     params(("id" = String, Path)), request_body = FilePath,
     responses(
         (status = 200, content_type = "application/octet-stream", body = [u8]),
         (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody),
-        (status = 409, body = ErrorBody), (status = 415, body = ErrorBody), (status = 503, body = ErrorBody),
+        (status = 409, body = ErrorBody), (status = 415, body = ErrorBody),
     )
 )]
 pub(super) async fn stream_read(
     State(app): State<Arc<App>>,
-    SandboxOf { row }: SandboxOf,
+    SandboxOf { row, .. }: SandboxOf,
     JsonBody(request): JsonBody<FilePath>,
 ) -> ApiResult<Response> {
     download(&app, &row, request).await

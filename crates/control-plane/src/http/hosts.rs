@@ -11,12 +11,12 @@ use wrenn_ids::HostId;
 
 use super::{
     error::ApiResult,
-    extract::{HostIdentity, JsonBody, OptionalJsonBody},
+    extract::{HostIdentity, Id, JsonBody, OptionalJsonBody},
     governed::Subject,
     view,
 };
 use crate::{
-    app::{TeamActor, host, host::Issued},
+    app::{HostsSeen, host, host::Issued},
     state::App,
 };
 
@@ -30,17 +30,37 @@ fn credentials(app: &App, issued: Issued) -> HostCredentials {
     }
 }
 
-/// List the team's own hosts
+/// List hosts
+///
+/// Administrators see all, others those that their team brought.
 #[utoipa::path(
-    get, path = "/v1/hosts", tag = "hosts", security(("api_key" = []), ("user_token" = [])),
+    get, path = "/v1/hosts", tag = "hosts", security(("user_token" = [])),
     responses((status = 200, body = Vec<Host>), (status = 401, body = ErrorBody))
 )]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
-    actor: TeamActor,
+    seen: HostsSeen,
 ) -> ApiResult<Json<Vec<Host>>> {
-    let rows = host::list_of_team(&app, actor.team()).await?;
-    Ok(Json(rows.into_iter().map(view::host).collect()))
+    let rows = host::list(&app, seen).await?.into_iter();
+    Ok(Json(rows.map(|row| view::host_seen(row, seen)).collect()))
+}
+
+/// Read one host
+#[utoipa::path(
+    get, path = "/v1/hosts/{id}", tag = "hosts", security(("user_token" = [])),
+    params(("id" = String, Path)),
+    responses(
+        (status = 200, body = Host),
+        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody),
+    )
+)]
+pub(super) async fn get(
+    State(app): State<Arc<App>>,
+    seen: HostsSeen,
+    Id(id): Id<HostId>,
+) -> ApiResult<Json<Host>> {
+    let row = host::get(&app, seen, id).await?;
+    Ok(Json(view::host_seen(row, seen)))
 }
 
 /// Register a host
@@ -51,7 +71,7 @@ pub(super) async fn list(
     responses(
         (status = 201, body = HostCredentials),
         (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-        (status = 413, body = ErrorBody), (status = 415, body = ErrorBody), (status = 503, body = ErrorBody),
+        (status = 413, body = ErrorBody), (status = 415, body = ErrorBody),
     )
 )]
 pub(super) async fn register(
@@ -89,7 +109,7 @@ pub(super) async fn refresh(
     responses(
         (status = 204),
         (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody), (status = 404, body = ErrorBody),
+        (status = 404, body = ErrorBody),
     )
 )]
 pub(super) async fn heartbeat(

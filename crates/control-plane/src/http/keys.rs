@@ -24,7 +24,7 @@ use crate::{app::key, state::App};
     post, path = "/v1/api-keys", tag = "keys", security(("user_token" = [])), request_body = CreateApiKey,
     responses(
         (status = 201, body = ApiKey), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody), (status = 409, body = ErrorBody),
+        (status = 409, body = ErrorBody),
         (status = 413, body = ErrorBody), (status = 415, body = ErrorBody),
     )
 )]
@@ -48,7 +48,6 @@ pub(super) async fn create(
     get, path = "/v1/api-keys", tag = "keys", security(("user_token" = [])),
     responses(
         (status = 200, body = Vec<ApiKey>), (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody), (status = 429, body = ErrorBody),
     )
 )]
 pub(super) async fn list(
@@ -67,7 +66,6 @@ pub(super) async fn list(
     params(("id" = String, Path)),
     responses(
         (status = 204), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody),
     )
 )]
 pub(super) async fn revoke(

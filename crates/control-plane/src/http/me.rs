@@ -40,8 +40,7 @@ const FOUND: i64 = 10;
 #[utoipa::path(
     get, path = "/v1/me", tag = "accounts", security(("user_token" = [])),
     responses(
-        (status = 200, body = Me), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 429, body = ErrorBody), (status = 503, body = ErrorBody),
+        (status = 200, body = Me), (status = 401, body = ErrorBody),
     )
 )]
 pub(super) async fn get(State(app): State<Arc<App>>, User(caller): User) -> ApiResult<Json<Me>> {
@@ -62,8 +61,8 @@ pub(super) async fn get(State(app): State<Arc<App>>, User(caller): User) -> ApiR
     patch, path = "/v1/me", tag = "accounts", security(("user_token" = [])), request_body = UpdateMe,
     responses(
         (status = 200, body = AuthResponse),
-        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 413, body = ErrorBody), (status = 415, body = ErrorBody), (status = 503, body = ErrorBody),
+        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+        (status = 413, body = ErrorBody), (status = 415, body = ErrorBody),
     )
 )]
 pub(super) async fn update(
@@ -81,9 +80,9 @@ pub(super) async fn update(
     delete, path = "/v1/me", tag = "accounts", security(("user_token" = [])), request_body = DeleteMe,
     responses(
         (status = 204),
-        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
+        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
         (status = 409, body = ErrorBody), (status = 413, body = ErrorBody),
-        (status = 415, body = ErrorBody), (status = 503, body = ErrorBody),
+        (status = 415, body = ErrorBody),
     )
 )]
 pub(super) async fn delete(
@@ -106,9 +105,8 @@ pub(super) async fn delete(
     request_body = ChangePassword,
     responses(
         (status = 200, body = AuthResponse),
-        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
+        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
         (status = 413, body = ErrorBody), (status = 415, body = ErrorBody),
-        (status = 429, body = ErrorBody), (status = 503, body = ErrorBody),
     )
 )]
 pub(super) async fn change_password(
@@ -161,8 +159,7 @@ pub(super) async fn confirm_reset(
 #[utoipa::path(
     get, path = "/v1/me/sessions", tag = "accounts", security(("user_token" = [])),
     responses(
-        (status = 200, body = Vec<Session>), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 429, body = ErrorBody), (status = 503, body = ErrorBody),
+        (status = 200, body = Vec<Session>), (status = 401, body = ErrorBody),
     )
 )]
 pub(super) async fn sessions(
@@ -192,8 +189,8 @@ pub(super) async fn sessions(
     params(("id" = String, Path)),
     responses(
         (status = 204),
-        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody), (status = 503, body = ErrorBody),
+        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+        (status = 404, body = ErrorBody),
     )
 )]
 pub(super) async fn end_session(
@@ -216,8 +213,8 @@ pub(super) async fn end_session(
     get, path = "/v1/me/providers/{provider}/connect", tag = "accounts", security(("user_token" = [])),
     params(("provider" = String, Path)),
     responses(
-        (status = 200, body = ConnectUrl), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody), (status = 429, body = ErrorBody), (status = 503, body = ErrorBody),
+        (status = 200, body = ConnectUrl), (status = 401, body = ErrorBody),
+        (status = 404, body = ErrorBody),
     )
 )]
 pub(super) async fn connect(
@@ -238,8 +235,8 @@ pub(super) async fn connect(
     params(("provider" = String, Path)),
     responses(
         (status = 204),
-        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody), (status = 503, body = ErrorBody),
+        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+        (status = 404, body = ErrorBody),
     )
 )]
 pub(super) async fn disconnect(
@@ -257,8 +254,8 @@ pub(super) async fn disconnect(
     get, path = "/v1/auth/device/{user_code}", tag = "accounts", security(("user_token" = [])),
     params(("user_code" = String, Path)),
     responses(
-        (status = 200, body = WaitingDevice), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody), (status = 429, body = ErrorBody), (status = 503, body = ErrorBody),
+        (status = 200, body = WaitingDevice), (status = 401, body = ErrorBody),
+        (status = 404, body = ErrorBody),
     )
 )]
 pub(super) async fn device(
@@ -275,9 +272,8 @@ pub(super) async fn device(
     params(("user_code" = String, Path)), request_body(content = Option<ApproveDevice>),
     responses(
         (status = 204),
-        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
+        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
         (status = 404, body = ErrorBody), (status = 413, body = ErrorBody), (status = 415, body = ErrorBody),
-        (status = 503, body = ErrorBody),
     )
 )]
 pub(super) async fn approve_device(
@@ -295,8 +291,8 @@ pub(super) async fn approve_device(
     post, path = "/v1/auth/device/{user_code}/deny", tag = "accounts", security(("user_token" = [])),
     params(("user_code" = String, Path)),
     responses(
-        (status = 204), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody), (status = 503, body = ErrorBody),
+        (status = 204), (status = 401, body = ErrorBody),
+        (status = 404, body = ErrorBody),
     )
 )]
 pub(super) async fn deny_device(
@@ -316,8 +312,7 @@ pub(super) async fn deny_device(
     params(("email" = String, Query, description = "Beginning of an address, with its `@`")),
     responses(
         (status = 200, body = Vec<FoundUser>),
-        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 429, body = ErrorBody), (status = 503, body = ErrorBody),
+        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
     )
 )]
 pub(super) async fn search(

@@ -4,10 +4,12 @@
 //! answer into a wire type. A handler cannot obtain a [`extract::SandboxOf`] or a team without the check.
 
 mod admin;
+mod admin_sandboxes;
 mod audit_logs;
 mod auth;
 mod client_ip;
 mod cookies;
+mod cors;
 mod documents;
 mod error;
 mod exec;
@@ -35,6 +37,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi as _;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+use self::extract::ActsFor;
 pub(crate) use self::middleware::rewrite;
 use crate::state::App;
 
@@ -81,37 +84,66 @@ fn accounts() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(me::deny_device))
         .routes(routes!(me::search))
         .layer(DefaultBodyLimit::max(AUTH_LIMIT))
-        .layer(axum::middleware::from_fn_with_state(
-            USUAL,
-            middleware::deadline,
-        ))
+}
+
+fn within(limit: Duration, routes: OpenApiRouter<Arc<App>>) -> OpenApiRouter<Arc<App>> {
+    routes.layer(axum::middleware::from_fn_with_state(
+        limit,
+        middleware::deadline,
+    ))
+}
+
+/// What is done to one sandbox by those whose it is.
+fn of_one_sandbox() -> OpenApiRouter<Arc<App>> {
+    let quick = OpenApiRouter::new()
+        .routes(routes!(sandboxes::resume))
+        .routes(routes!(sandboxes::ping));
+    let slow = OpenApiRouter::new().routes(routes!(sandboxes::pause));
+    let usual = OpenApiRouter::new()
+        .routes(routes!(sandboxes::update))
+        .routes(routes!(sandboxes::fork))
+        .routes(routes!(processes::list))
+        .routes(routes!(processes::signal));
+    // These have their own limits: a program's, or no progress for 60 s.
+    let own_limits = OpenApiRouter::new()
+        .routes(routes!(exec::exec))
+        .routes(routes!(exec_stream::open))
+        .routes(routes!(files::read))
+        .routes(routes!(files::stream_read));
+    let uploads = OpenApiRouter::new()
+        .routes(routes!(files::write))
+        .routes(routes!(files::stream_write))
+        .layer(DefaultBodyLimit::disable());
+    within(QUICK, quick)
+        .merge(within(SLOW, slow))
+        .merge(within(USUAL, usual))
+        .merge(own_limits)
+        .merge(uploads)
+}
+
+/// The sandboxes of the platform's own team, and what its administrators may do with those of others.
+fn administered_sandboxes() -> OpenApiRouter<Arc<App>> {
+    let quick = OpenApiRouter::new()
+        .routes(routes!(admin_sandboxes::create, admin_sandboxes::list))
+        .routes(routes!(admin_sandboxes::get, admin_sandboxes::delete));
+    let slow = OpenApiRouter::new().routes(routes!(admin_sandboxes::snapshot));
+    OpenApiRouter::new()
+        .nest("/v1/admin/sandboxes", of_one_sandbox())
+        .merge(within(QUICK, quick))
+        .merge(within(SLOW, slow))
+        .layer(axum::Extension(ActsFor::Platform))
 }
 
 /// The router table, by deadline and body limit.
 fn table() -> OpenApiRouter<Arc<App>> {
     let quick = OpenApiRouter::new()
         .routes(routes!(sandboxes::create, sandboxes::list))
-        .routes(routes!(sandboxes::get, sandboxes::delete))
-        .routes(routes!(sandboxes::resume))
-        .routes(routes!(sandboxes::ping))
-        .layer(axum::middleware::from_fn_with_state(
-            QUICK,
-            middleware::deadline,
-        ));
-    let slow = OpenApiRouter::new()
-        .routes(routes!(sandboxes::pause))
-        .routes(routes!(snapshots::create, snapshots::list))
-        .layer(axum::middleware::from_fn_with_state(
-            SLOW,
-            middleware::deadline,
-        ));
+        .routes(routes!(sandboxes::get, sandboxes::delete));
+    let slow = OpenApiRouter::new().routes(routes!(snapshots::create, snapshots::list));
     let usual = OpenApiRouter::new()
-        .routes(routes!(sandboxes::update))
-        .routes(routes!(sandboxes::fork))
         .routes(routes!(snapshots::delete))
-        .routes(routes!(processes::list))
-        .routes(routes!(processes::signal))
         .routes(routes!(hosts::list))
+        .routes(routes!(hosts::get))
         .routes(routes!(teams::list, teams::create))
         .routes(routes!(teams::get, teams::rename, teams::delete))
         .routes(routes!(teams::members, teams::add))
@@ -131,41 +163,23 @@ fn table() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(admin::set_active))
         .routes(routes!(admin::set_admin))
         .routes(routes!(admin::set_permissions))
-        .routes(routes!(sandboxes::list_all))
         .routes(routes!(hosts::heartbeat))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
-        .routes(routes!(health::metrics))
-        .layer(axum::middleware::from_fn_with_state(
-            USUAL,
-            middleware::deadline,
-        ));
+        .routes(routes!(health::metrics));
     let credentials = OpenApiRouter::new()
         .routes(routes!(hosts::register))
         .routes(routes!(hosts::refresh))
-        .layer(DefaultBodyLimit::max(AUTH_LIMIT))
-        .layer(axum::middleware::from_fn_with_state(
-            USUAL,
-            middleware::deadline,
-        ));
-    // These have their own limits: a program's, or no progress for 60 s.
-    let own_limits = OpenApiRouter::new()
-        .routes(routes!(exec::exec))
-        .routes(routes!(exec_stream::open))
-        .routes(routes!(files::read))
-        .routes(routes!(files::stream_read));
-    let uploads = OpenApiRouter::new()
-        .routes(routes!(files::write))
-        .routes(routes!(files::stream_write))
-        .layer(DefaultBodyLimit::disable());
+        .layer(DefaultBodyLimit::max(AUTH_LIMIT));
+    // What is nested comes first: a nested path would replace what the document says of the same one.
     OpenApiRouter::with_openapi(documents::ApiDoc::openapi())
-        .merge(quick)
-        .merge(slow)
-        .merge(usual)
-        .merge(credentials)
-        .merge(accounts())
-        .merge(own_limits)
-        .merge(uploads)
+        .nest("/v1/sandboxes", of_one_sandbox())
+        .merge(administered_sandboxes())
+        .merge(within(QUICK, quick))
+        .merge(within(SLOW, slow))
+        .merge(within(USUAL, usual))
+        .merge(within(USUAL, credentials))
+        .merge(within(USUAL, accounts()))
         .routes(routes!(documents::openapi_json))
         .routes(routes!(documents::openapi_yaml))
         .routes(routes!(documents::docs))
@@ -197,6 +211,10 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .layer(axum::middleware::from_fn_with_state(
             Arc::clone(&app),
             governed::govern,
+        ))
+        .layer(axum::middleware::from_fn_with_state(
+            Arc::clone(&app),
+            cors::cross_origin,
         ))
         .layer(axum::middleware::from_fn(middleware::observe))
         .with_state(app)

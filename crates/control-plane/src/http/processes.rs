@@ -19,17 +19,17 @@ use crate::{app::processes, state::App};
 ///
 /// Those that were started through the API and live.
 #[utoipa::path(
-    get, path = "/v1/sandboxes/{id}/processes", tag = "processes", security(("api_key" = []), ("user_token" = [])),
+    get, path = "/{id}/processes", tag = "processes", security(("api_key" = []), ("user_token" = [])),
     params(("id" = String, Path)),
     responses(
         (status = 200, body = Processes),
         (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody),
-        (status = 409, body = ErrorBody), (status = 502, body = ErrorBody), (status = 503, body = ErrorBody),
+        (status = 409, body = ErrorBody), (status = 502, body = ErrorBody),
     )
 )]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
-    SandboxOf { row }: SandboxOf,
+    SandboxOf { row, .. }: SandboxOf,
 ) -> ApiResult<Json<Processes>> {
     Ok(Json(processes::list(&app, &row).await?))
 }
@@ -38,7 +38,7 @@ pub(super) async fn list(
 ///
 /// Its whole process group gets the signal.
 #[utoipa::path(
-    delete, path = "/v1/sandboxes/{id}/processes/{process}", tag = "processes", security(("api_key" = []), ("user_token" = [])),
+    delete, path = "/{id}/processes/{process}", tag = "processes", security(("api_key" = []), ("user_token" = [])),
     params(
         ("id" = String, Path),
         ("process" = String, Path, description = "Digits are a process id, all else is a tag"),
@@ -47,12 +47,12 @@ pub(super) async fn list(
     responses(
         (status = 204),
         (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody),
-        (status = 409, body = ErrorBody), (status = 502, body = ErrorBody), (status = 503, body = ErrorBody),
+        (status = 409, body = ErrorBody), (status = 502, body = ErrorBody),
     )
 )]
 pub(super) async fn signal(
     State(app): State<Arc<App>>,
-    SandboxOf { row }: SandboxOf,
+    SandboxOf { row, .. }: SandboxOf,
     names: Path<(String, String)>,
     query: Query,
 ) -> ApiResult<StatusCode> {

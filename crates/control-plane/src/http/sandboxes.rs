@@ -1,6 +1,6 @@
 //! `/v1/sandboxes`.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Extension, Json,
@@ -12,28 +12,23 @@ use wrenn_api::{
     CreateSandbox, ErrorBody, ForkSandbox, Invalid, Sandbox, SandboxStatus, UpdateSandbox,
 };
 use wrenn_database::{ListFilter, State as Status};
-use wrenn_ids::TeamId;
-use wrenn_rpc::hostagent::GetSandboxRequest;
 
 use super::{
     error::ApiResult,
-    extract::{JsonBody, OptionalJsonBody, PlatformAdmin, Query, SandboxOf, Teams},
+    extract::{JsonBody, OptionalJsonBody, Query, SandboxOf},
     governed::Subject,
     idempotency::{REPLAYED, idempotency},
     middleware::RequestId,
     view,
 };
 use crate::{
-    app::{TeamActor, fork as forks, pause as lifecycle, policy, sandbox},
-    hosts::pool::within,
+    app::{TeamActor, disk_use::disk_use, fork as forks, pause as lifecycle, policy, sandbox},
     state::App,
 };
 
 const NEXT_CURSOR: HeaderName = HeaderName::from_static("x-next-cursor");
 /// Most rows of one page, and how many there are when the caller does not say.
 const PAGE: i64 = 1000;
-/// How long a read waits for the host's word on disk use.
-const DISK_USE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Create a sandbox
 ///
@@ -47,7 +42,6 @@ const DISK_USE_WITHIN: Duration = Duration::from_secs(1);
         (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
         (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
         (status = 413, body = ErrorBody), (status = 415, body = ErrorBody),
-        (status = 429, body = ErrorBody), (status = 503, body = ErrorBody),
     )
 )]
 pub(super) async fn create(
@@ -59,15 +53,20 @@ pub(super) async fn create(
 ) -> ApiResult<Response> {
     let idempotency = idempotency(&headers, body.hash())?;
     let created = sandbox::create(&app, &actor, body.value, idempotency, request_id.0).await?;
+    Ok(made(created, &actor))
+}
+
+/// What a create led to.
+pub(super) fn made(created: sandbox::Created, actor: &TeamActor) -> Response {
     let subject = Subject::of(created.row.id());
-    let body = Json(view::sandbox(created.row));
+    let body = Json(view::sandbox(created.row, actor));
     let mut response = (StatusCode::CREATED, Extension(subject), body).into_response();
     if created.replayed {
         response
             .headers_mut()
             .insert(REPLAYED, HeaderValue::from_static("true"));
     }
-    Ok(response)
+    response
 }
 
 /// List sandboxes
@@ -94,11 +93,11 @@ pub(super) async fn list(
 ) -> ApiResult<Response> {
     let (filter, limit) = asked(&query)?;
     let rows = sandbox::list(&app, &actor, &filter).await?;
-    Ok(page(rows, limit))
+    Ok(page(rows, limit, &actor))
 }
 
 /// Which sandboxes the query asks for, with one more than a page, and how many a page has.
-fn asked(query: &Query) -> ApiResult<(ListFilter, i64)> {
+pub(super) fn asked(query: &Query) -> ApiResult<(ListFilter, i64)> {
     let mut wanted: Vec<SandboxStatus> = query.list("status")?;
     if wanted.is_empty() {
         wanted = SandboxStatus::ALL.to_vec();
@@ -127,7 +126,11 @@ fn asked(query: &Query) -> ApiResult<(ListFilter, i64)> {
 }
 
 /// A page of sandboxes, and where the next one begins.
-fn page(mut rows: Vec<wrenn_database::SandboxRow>, limit: i64) -> Response {
+pub(super) fn page(
+    mut rows: Vec<wrenn_database::SandboxRow>,
+    limit: i64,
+    actor: &TeamActor,
+) -> Response {
     let more = rows.len() as i64 > limit;
     rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     let cursor = if more {
@@ -135,40 +138,13 @@ fn page(mut rows: Vec<wrenn_database::SandboxRow>, limit: i64) -> Response {
     } else {
         None
     };
-    let page: Vec<Sandbox> = rows.into_iter().map(view::sandbox).collect();
+    let rows = rows.into_iter();
+    let page: Vec<Sandbox> = rows.map(|row| view::sandbox(row, actor)).collect();
     let mut response = Json(page).into_response();
     if let Some(value) = cursor.and_then(|cursor| HeaderValue::from_str(&cursor).ok()) {
         response.headers_mut().insert(NEXT_CURSOR, value);
     }
     response
-}
-
-/// List sandboxes of all teams
-///
-/// Newest first. What is in them stays their teams'.
-#[utoipa::path(
-    get, path = "/v1/admin/sandboxes", tag = "administration", security(("user_token" = [])),
-    params(
-        ("team_id" = Option<String>, Query),
-        ("status" = Option<String>, Query, description = "One or more statuses; repeat or separate by commas"),
-        ("limit" = Option<i64>, Query, minimum = 1, maximum = 1000),
-        ("cursor" = Option<String>, Query, description = "Value of `x-next-cursor` of the page before"),
-    ),
-    responses(
-        (status = 200, body = Vec<Sandbox>),
-        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 429, body = ErrorBody),
-    )
-)]
-pub(super) async fn list_all(
-    State(app): State<Arc<App>>,
-    _: PlatformAdmin<Teams>,
-    query: Query,
-) -> ApiResult<Response> {
-    let team: Option<TeamId> = query.parsed("team_id")?;
-    let (filter, limit) = asked(&query)?;
-    let rows = sandbox::list_all(&app, team, &filter).await?;
-    Ok(page(rows, limit))
 }
 
 /// Read one sandbox
@@ -184,36 +160,18 @@ pub(super) async fn list_all(
 )]
 pub(super) async fn get(
     State(app): State<Arc<App>>,
-    SandboxOf { row }: SandboxOf,
+    SandboxOf { row, actor }: SandboxOf,
 ) -> Json<Sandbox> {
     let disk_used_mb = disk_use(&app, &row).await;
     Json(Sandbox {
         disk_used_mb,
-        ..view::sandbox(row)
+        ..view::sandbox(row, &actor)
     })
-}
-
-/// What a running sandbox has written, in MiB; absent when its host does not say so quickly.
-async fn disk_use(app: &App, row: &wrenn_database::SandboxRow) -> Option<u64> {
-    if row.status != Status::Running {
-        return None;
-    }
-    let client = app.pool.client(row.host_id()?).await.ok()??;
-    let request = GetSandboxRequest {
-        sandbox_id: row.id().to_string(),
-        ..Default::default()
-    };
-    let answer = client
-        .get_sandbox_with_options(request, within(DISK_USE_WITHIN))
-        .await
-        .ok()?;
-    let bytes = answer.into_owned().sandbox.as_option()?.disk_used_bytes;
-    Some(bytes.div_ceil(1 << 20))
 }
 
 /// Change settings of a sandbox
 #[utoipa::path(
-    patch, path = "/v1/sandboxes/{id}", tag = "sandboxes", security(("api_key" = []), ("user_token" = [])),
+    patch, path = "/{id}", tag = "sandboxes", security(("api_key" = []), ("user_token" = [])),
     params(("id" = String, Path)), request_body = UpdateSandbox,
     responses(
         (status = 200, body = Sandbox),
@@ -223,12 +181,11 @@ async fn disk_use(app: &App, row: &wrenn_database::SandboxRow) -> Option<u64> {
 )]
 pub(super) async fn update(
     State(app): State<Arc<App>>,
-    SandboxOf { row }: SandboxOf,
+    SandboxOf { row, actor }: SandboxOf,
     JsonBody(request): JsonBody<UpdateSandbox>,
 ) -> ApiResult<Json<Sandbox>> {
-    Ok(Json(view::sandbox(
-        policy::update(&app, &row, &request).await?,
-    )))
+    let row = policy::update(&app, &row, &request).await?;
+    Ok(Json(view::sandbox(row, &actor)))
 }
 
 /// Destroy a sandbox
@@ -244,10 +201,10 @@ pub(super) async fn update(
 )]
 pub(super) async fn delete(
     State(app): State<Arc<App>>,
-    SandboxOf { row }: SandboxOf,
+    SandboxOf { row, actor }: SandboxOf,
     Extension(request_id): Extension<RequestId>,
 ) -> ApiResult<StatusCode> {
-    sandbox::destroy(&app, row, request_id.0).await?;
+    sandbox::destroy(&app, &actor, row, request_id.0).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -255,85 +212,84 @@ pub(super) async fn delete(
 ///
 /// Answers when its memory and disk are safe on its host. One that is paused already stays so.
 #[utoipa::path(
-    post, path = "/v1/sandboxes/{id}/pause", tag = "sandboxes", security(("api_key" = []), ("user_token" = [])),
+    post, path = "/{id}/pause", tag = "sandboxes", security(("api_key" = []), ("user_token" = [])),
     params(("id" = String, Path)),
     responses(
         (status = 200, body = Sandbox),
         (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody),
-        (status = 409, body = ErrorBody), (status = 502, body = ErrorBody), (status = 503, body = ErrorBody),
+        (status = 409, body = ErrorBody), (status = 502, body = ErrorBody),
         (status = 504, body = ErrorBody),
     )
 )]
 pub(super) async fn pause(
     State(app): State<Arc<App>>,
-    SandboxOf { row }: SandboxOf,
+    SandboxOf { row, actor }: SandboxOf,
     Extension(request_id): Extension<RequestId>,
 ) -> ApiResult<Json<Sandbox>> {
-    let row = lifecycle::pause(&app, row, request_id.0).await?;
-    Ok(Json(view::sandbox(row)))
+    let row = lifecycle::pause(&app, &actor, row, request_id.0).await?;
+    Ok(Json(view::sandbox(row, &actor)))
 }
 
 /// Resume a sandbox
 ///
 /// Answers `running` when it is ready within 4.5 s, else `starting`, and the work goes on.
 #[utoipa::path(
-    post, path = "/v1/sandboxes/{id}/resume", tag = "sandboxes", security(("api_key" = []), ("user_token" = [])),
+    post, path = "/{id}/resume", tag = "sandboxes", security(("api_key" = []), ("user_token" = [])),
     params(("id" = String, Path)),
     responses(
         (status = 200, body = Sandbox),
         (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody),
-        (status = 409, body = ErrorBody), (status = 429, body = ErrorBody), (status = 502, body = ErrorBody),
-        (status = 503, body = ErrorBody),
+        (status = 409, body = ErrorBody), (status = 502, body = ErrorBody),
     )
 )]
 pub(super) async fn resume(
     State(app): State<Arc<App>>,
-    SandboxOf { row }: SandboxOf,
+    SandboxOf { row, actor }: SandboxOf,
     Extension(request_id): Extension<RequestId>,
 ) -> ApiResult<Json<Sandbox>> {
-    let row = lifecycle::resume(&app, row, request_id.0).await?;
-    Ok(Json(view::sandbox(row)))
+    let row = lifecycle::resume(&app, &actor, row, request_id.0).await?;
+    Ok(Json(view::sandbox(row, &actor)))
 }
 
 /// Fork a sandbox
 ///
 /// Makes sandboxes with its memory, programs and files as they are; all or none. It ends as it was.
 #[utoipa::path(
-    post, path = "/v1/sandboxes/{id}/fork", tag = "sandboxes", security(("api_key" = []), ("user_token" = [])),
+    post, path = "/{id}/fork", tag = "sandboxes", security(("api_key" = []), ("user_token" = [])),
     params(("id" = String, Path)), request_body(content = Option<ForkSandbox>),
     responses(
         (status = 201, body = Vec<Sandbox>),
         (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody),
-        (status = 409, body = ErrorBody), (status = 415, body = ErrorBody), (status = 429, body = ErrorBody),
-        (status = 502, body = ErrorBody), (status = 503, body = ErrorBody),
+        (status = 409, body = ErrorBody), (status = 415, body = ErrorBody),
+        (status = 502, body = ErrorBody),
     )
 )]
 pub(super) async fn fork(
     State(app): State<Arc<App>>,
-    actor: TeamActor,
-    SandboxOf { row }: SandboxOf,
+    SandboxOf { row, actor }: SandboxOf,
     Extension(request_id): Extension<RequestId>,
     body: OptionalJsonBody<ForkSandbox>,
 ) -> ApiResult<(StatusCode, Extension<Subject>, Json<Vec<Sandbox>>)> {
     let children = forks::fork(&app, &actor, row, body.value, request_id.0).await?;
     let subject = Subject::default().fact("count", children.len());
-    let children = children.into_iter().map(view::sandbox).collect();
+    let children = children.into_iter();
+    let children = children.map(|row| view::sandbox(row, &actor)).collect();
     Ok((StatusCode::CREATED, Extension(subject), Json(children)))
 }
 
 /// Reset the idle timer
 #[utoipa::path(
-    post, path = "/v1/sandboxes/{id}/ping", tag = "sandboxes", security(("api_key" = []), ("user_token" = [])),
+    post, path = "/{id}/ping", tag = "sandboxes", security(("api_key" = []), ("user_token" = [])),
     params(("id" = String, Path)),
     responses(
         (status = 204),
         (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-        (status = 404, body = ErrorBody), (status = 409, body = ErrorBody), (status = 503, body = ErrorBody),
+        (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
     )
 )]
 pub(super) async fn ping(
     State(app): State<Arc<App>>,
-    SandboxOf { row }: SandboxOf,
+    SandboxOf { row, .. }: SandboxOf,
 ) -> ApiResult<StatusCode> {
     sandbox::ping(&app, &row).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -38,7 +38,7 @@ use crate::{
         (status = 201, body = Template),
         (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody),
         (status = 409, body = ErrorBody), (status = 415, body = ErrorBody), (status = 502, body = ErrorBody),
-        (status = 503, body = ErrorBody), (status = 504, body = ErrorBody),
+        (status = 504, body = ErrorBody),
     )
 )]
 pub(super) async fn create(
@@ -49,6 +49,18 @@ pub(super) async fn create(
     query: Query,
     JsonBody(request): JsonBody<CreateSnapshot>,
 ) -> ApiResult<Response> {
+    make(&app, &actor, request, &headers, &query, request_id).await
+}
+
+/// Makes it, as the query and the headers say.
+pub(super) async fn make(
+    app: &Arc<App>,
+    actor: &TeamActor,
+    request: CreateSnapshot,
+    headers: &HeaderMap,
+    query: &Query,
+    request_id: RequestId,
+) -> ApiResult<Response> {
     let existing = match query.text("overwrite") {
         None | Some("false") => Existing::Keep,
         Some("true") => Existing::Replace,
@@ -56,8 +68,8 @@ pub(super) async fn create(
     };
     let source = request.sandbox_id;
     let body = serde_json::to_vec(&request).map_err(app::Error::internal)?;
-    let repeated = idempotency(&headers, sha256(&body))?;
-    let made = snapshot::create(&app, &actor, request, existing, repeated, request_id.0).await?;
+    let repeated = idempotency(headers, sha256(&body))?;
+    let made = snapshot::create(app, actor, request, existing, repeated, request_id.0).await?;
     let subject = Subject::of(&made.template.name).fact("sandbox_id", source);
     let body = Json(view::template(made.template));
     let mut response = (StatusCode::CREATED, Extension(subject), body).into_response();
@@ -98,7 +110,7 @@ pub(super) async fn list(
     params(("name" = String, Path, description = "Name or id")),
     responses(
         (status = 204), (status = 400, body = ErrorBody),
-        (status = 401, body = ErrorBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody),
+        (status = 401, body = ErrorBody), (status = 404, body = ErrorBody),
         (status = 409, body = ErrorBody), (status = 502, body = ErrorBody),
     )
 )]

@@ -25,7 +25,7 @@ use crate::{
     get, path = "/v1/teams", tag = "teams", security(("user_token" = [])),
     responses(
         (status = 200, body = Vec<Team>),
-        (status = 401, body = ErrorBody), (status = 403, body = ErrorBody), (status = 429, body = ErrorBody),
+        (status = 401, body = ErrorBody),
     )
 )]
 pub(super) async fn list(
@@ -43,7 +43,7 @@ pub(super) async fn list(
     post, path = "/v1/teams", tag = "teams", security(("user_token" = [])), request_body = TeamName,
     responses(
         (status = 201, body = Team), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody), (status = 413, body = ErrorBody), (status = 415, body = ErrorBody),
+        (status = 413, body = ErrorBody), (status = 415, body = ErrorBody),
     )
 )]
 pub(super) async fn create(
@@ -67,7 +67,7 @@ pub(super) async fn create(
     params(("team_id" = String, Path)),
     responses(
         (status = 200, body = TeamDetail), (status = 400, body = ErrorBody),
-        (status = 401, body = ErrorBody), (status = 403, body = ErrorBody), (status = 429, body = ErrorBody),
+        (status = 401, body = ErrorBody),
     )
 )]
 pub(super) async fn get(
@@ -87,7 +87,7 @@ pub(super) async fn get(
     params(("team_id" = String, Path)), request_body = TeamName,
     responses(
         (status = 204), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody), (status = 413, body = ErrorBody), (status = 415, body = ErrorBody),
+        (status = 413, body = ErrorBody), (status = 415, body = ErrorBody),
     )
 )]
 pub(super) async fn rename(
@@ -107,7 +107,7 @@ pub(super) async fn rename(
     params(("team_id" = String, Path)),
     responses(
         (status = 204), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody), (status = 409, body = ErrorBody),
+        (status = 409, body = ErrorBody),
     )
 )]
 pub(super) async fn delete(
@@ -124,7 +124,7 @@ pub(super) async fn delete(
     params(("team_id" = String, Path)),
     responses(
         (status = 200, body = Vec<Member>), (status = 400, body = ErrorBody),
-        (status = 401, body = ErrorBody), (status = 403, body = ErrorBody), (status = 429, body = ErrorBody),
+        (status = 401, body = ErrorBody),
     )
 )]
 pub(super) async fn members(
@@ -143,7 +143,7 @@ pub(super) async fn members(
     params(("team_id" = String, Path)), request_body = AddMember,
     responses(
         (status = 201, body = Member), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
+        (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
         (status = 413, body = ErrorBody), (status = 415, body = ErrorBody),
     )
 )]
@@ -167,7 +167,7 @@ pub(super) async fn add(
     params(("team_id" = String, Path), ("user_id" = String, Path)), request_body = ChangeRole,
     responses(
         (status = 204), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody), (status = 404, body = ErrorBody),
+        (status = 404, body = ErrorBody),
         (status = 413, body = ErrorBody), (status = 415, body = ErrorBody),
     )
 )]
@@ -193,7 +193,7 @@ pub(super) async fn change_role(
     ),
     responses(
         (status = 204), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody), (status = 404, body = ErrorBody),
+        (status = 404, body = ErrorBody),
     )
 )]
 pub(super) async fn remove(
@@ -217,7 +217,7 @@ pub(super) async fn remove(
     params(("team_id" = String, Path)),
     responses(
         (status = 204), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody), (status = 409, body = ErrorBody),
+        (status = 409, body = ErrorBody),
     )
 )]
 pub(super) async fn leave(
@@ -239,7 +239,7 @@ pub(super) async fn leave(
     params(("team_id" = String, Path)), request_body = TransferTeam,
     responses(
         (status = 204), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
+        (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
         (status = 413, body = ErrorBody), (status = 415, body = ErrorBody),
     )
 )]
@@ -259,7 +259,7 @@ pub(super) async fn transfer(
     params(("team_id" = String, Path)),
     responses(
         (status = 200, body = Quota), (status = 400, body = ErrorBody),
-        (status = 401, body = ErrorBody), (status = 403, body = ErrorBody), (status = 429, body = ErrorBody),
+        (status = 401, body = ErrorBody),
     )
 )]
 pub(super) async fn quota(

@@ -14,6 +14,8 @@ use wrenn_database::{
 };
 use wrenn_ids::{AuditId, HostId, KeyId, TeamId, TemplateId, UserId};
 
+use crate::app::{HostsSeen, TeamActor};
+
 /// The database holds milliseconds of `timestamptz`, which ends before what a [`Time`] can hold.
 fn time(milliseconds: i64) -> Time {
     Time::from_unix_ms(milliseconds).expect("a timestamptz within the range of RFC 3339")
@@ -23,8 +25,9 @@ fn unsigned<T: TryFrom<i64> + Default>(value: i64) -> T {
     T::try_from(value).unwrap_or_default()
 }
 
-/// A sandbox as its team sees it.
-pub(super) fn sandbox(row: SandboxRow) -> Sandbox {
+/// A sandbox as this actor sees it.
+pub(super) fn sandbox(row: SandboxRow, actor: &TeamActor) -> Sandbox {
+    let host_id = row.host_id().filter(|_| actor.sees_hosts());
     let versions = row.versions.map(|versions| versions.0);
     let mut metadata = row.metadata.0;
     if let Some(versions) = &versions {
@@ -56,8 +59,7 @@ pub(super) fn sandbox(row: SandboxRow) -> Sandbox {
         on_idle: row.on_idle.parse().unwrap_or(OnIdle::Pause),
         metadata,
         network: row.network.0,
-        // Shown to administrators and owners of hosts, who have no accounts yet.
-        host_id: None,
+        host_id,
         guest_ip: row.guest_ip,
         host_ip: row.host_ip,
         created_at: time(row.created_at),
@@ -85,7 +87,7 @@ pub(super) fn template(row: TemplateView) -> Template {
     }
 }
 
-/// A host.
+/// A host as it itself and its team see it: whose it is they know.
 pub(super) fn host(row: HostRow) -> Host {
     Host {
         id: HostId::from_uuid(row.id),
@@ -116,6 +118,15 @@ pub(super) fn host(row: HostRow) -> Host {
         ),
         created_at: time(row.created_at),
         updated_at: time(row.updated_at),
+    }
+}
+
+/// A host as this caller sees it.
+pub(super) fn host_seen(row: HostRow, seen: HostsSeen) -> Host {
+    let team_name = row.team_name.clone().filter(|_| seen == HostsSeen::All);
+    Host {
+        team_name,
+        ..host(row)
     }
 }
 

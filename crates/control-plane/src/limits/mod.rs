@@ -6,6 +6,7 @@
 
 mod local;
 mod rates;
+mod turns;
 
 use std::{
     fmt::Display,
@@ -19,7 +20,8 @@ use std::{
 pub use rates::{Rate, RateClass, RateLimits};
 use redis::Script;
 
-use self::local::LocalBuckets;
+pub(crate) use self::turns::Turn;
+use self::{local::LocalBuckets, turns::Turns};
 use crate::{auth::sha256, bus::Bus};
 
 /// How long a request waits for Redis before it is counted here.
@@ -72,6 +74,7 @@ pub(crate) struct Limiter {
     take: Script,
     count: Script,
     local: LocalBuckets,
+    logins: Turns,
     started: Instant,
     /// Milliseconds after `started` until which Redis is not asked.
     break_until: AtomicU64,
@@ -93,6 +96,7 @@ impl Limiter {
             take: Script::new(TAKE),
             count: Script::new(COUNT),
             local: LocalBuckets::default(),
+            logins: Turns::default(),
             started: Instant::now(),
             break_until: AtomicU64::new(0),
         }
@@ -121,20 +125,34 @@ impl Limiter {
         })
     }
 
-    /// Whether the account takes no logins now, and until when. Asked before a password is judged, and again
-    /// after it was right: guesses at once gain nothing.
-    pub(crate) async fn login_blocked(&self, email: &str) -> Option<Duration> {
-        let (count, left, most) = self.logins(email, 0).await?;
-        (count >= most).then_some(left)
+    /// The turn of a login to an account, held while its password is judged: of a thousand guesses at once no
+    /// more are judged than one after the other would be. `None`: logins are not limited.
+    ///
+    /// # Errors
+    /// The account takes no logins now; after this time it may.
+    pub(crate) async fn login_turn(&self, email: &str) -> Result<Option<Turn>, Duration> {
+        /// For whoever finds too many before them.
+        const SOON: Duration = Duration::from_secs(1);
+        let blocked = async || match self.count_logins(email, 0).await {
+            Some((count, left, most)) if count >= most => Err(left),
+            counted => Ok(counted.is_some()),
+        };
+        if !blocked().await? {
+            return Ok(None);
+        }
+        let turn = self.logins.take(email.to_owned()).await.ok_or(SOON)?;
+        // Those before may have used up what there was.
+        blocked().await?;
+        Ok(Some(turn))
     }
 
     /// Counts a refused login; answers until when the account takes none, if this one was too many.
     pub(crate) async fn login_failed(&self, email: &str) -> Option<Duration> {
-        let (count, left, most) = self.logins(email, 1).await?;
+        let (count, left, most) = self.count_logins(email, 1).await?;
         (count > most).then_some(left)
     }
 
-    async fn logins(&self, email: &str, more: u32) -> Option<(u32, Duration, u32)> {
+    async fn count_logins(&self, email: &str, more: u32) -> Option<(u32, Duration, u32)> {
         let rate = self.rates.of(RateClass::Account)?;
         // Addresses are of people: Redis sees their hashes.
         let address = hex::encode(sha256(email.trim().to_lowercase().as_bytes()));

@@ -500,6 +500,38 @@ async fn wrong_passwords_are_slowed_for_their_account_alone() {
 }
 
 #[tokio::test]
+async fn of_a_thousand_wrong_passwords_five_are_judged_and_another_account_does_not_wait() {
+    let limits = "credential=100000/100000".to_owned();
+    let (_world, replica, nobody) = start(vec![("WRENN_RATE_LIMITS", limits)]).await;
+    let ada = Person::sign_up(&replica, "ada").await.unwrap();
+    let eve = Person::sign_up(&replica, "eve").await.unwrap();
+    let login = async |email: &str, password: &str| {
+        let body = json!({ "email": email, "password": password });
+        nobody.post("/v1/auth/login", body).await
+    };
+    let guess = async |n: usize| {
+        login(&ada.email, &format!("wrong password {n}"))
+            .await
+            .status
+    };
+    let mut judged = 0;
+    // Fifty at once: no one of them knows yet what became of the others.
+    for batch in 0..20 {
+        let guesses = futures::future::join_all((0..50).map(|n| guess(batch * 50 + n)));
+        let (statuses, other) = tokio::join!(guesses, login(&eve.email, PASSWORD));
+        assert_eq!(other.status, 200, "{other:?}");
+        judged += statuses.iter().filter(|status| **status == 401).count();
+        let refused = statuses.iter().filter(|status| **status == 429).count();
+        let here = statuses.iter().filter(|status| **status == 401).count();
+        assert_eq!(refused + here, 50, "{statuses:?}");
+    }
+    assert_eq!(judged, 5, "each of the others cost no hash");
+    // The right one is a guess too, until the time is over; whoever is in stays in.
+    check(&login(&ada.email, PASSWORD).await, 429, "rate_limited");
+    assert_eq!(ada.client.get("/v1/me").await.status, 200);
+}
+
+#[tokio::test]
 async fn what_identified_a_deleted_person_is_erased_after_15_days() {
     let (world, replica, _nobody) = start(Vec::new()).await;
     for name in ["ada", "eve"] {

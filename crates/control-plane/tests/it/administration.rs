@@ -14,15 +14,9 @@ fn check(answer: &Answer, status: u16, code: &str) {
     assert_eq!((answer.status, answer.code()), (status, code), "{answer:?}");
 }
 
-/// Somebody who administers everything.
 async fn administrator(setup: &Setup, name: &str) -> Person {
-    let person = Person::sign_up(&setup.replica, name).await.unwrap();
-    sqlx::query("UPDATE users SET is_admin = true WHERE id = $1")
-        .bind(person.id.as_uuid())
-        .execute(&setup.world.db)
-        .await
-        .unwrap();
-    person
+    let person = Person::administrator(&setup.world, &setup.replica, name).await;
+    person.unwrap()
 }
 
 async fn put(by: &Person, user: UserId, what: &str, body: Value) -> Answer {
@@ -74,11 +68,8 @@ async fn whoever_is_shut_out_is_out_with_the_next_request_and_may_come_back() {
     let setup = Setup::new().await;
     let root = administrator(&setup, "Root").await;
     let eve = Person::sign_up(&setup.replica, "Eve").await.unwrap();
-    let key = eve
-        .client
-        .post("/v1/api-keys", json!({ "name": "k" }))
-        .await;
-    let key = Client::new(setup.replica.base_url(), key.json["key"].as_str());
+    let (_, key) = eve.key().await.unwrap();
+    let key = Client::new(setup.replica.base_url(), Some(&key));
     let sandbox = eve.client.create().await;
     assert_eq!(
         put(&root, eve.id, "active", json!({ "active": false }))
@@ -277,14 +268,7 @@ async fn the_log_is_read_page_by_page_by_those_who_may() {
     let setup = Setup::new().await;
     let ada = Person::sign_up(&setup.replica, "Ada").await.unwrap();
     let bob = Person::sign_up(&setup.replica, "Bob").await.unwrap();
-    let members = format!("/v1/teams/{}/members", ada.team);
-    assert_eq!(
-        ada.client
-            .post(&members, json!({ "email": bob.email }))
-            .await
-            .status,
-        201
-    );
+    let member = bob.joining(&ada).await.unwrap().client;
     for _ in 0..5 {
         let sandbox = ada.client.create().await;
         ada.client
@@ -365,17 +349,6 @@ async fn the_log_is_read_page_by_page_by_those_who_may() {
         check(&page, 400, "invalid_request");
     }
     // A member does not see what concerns keys.
-    let switched = bob
-        .client
-        .post(
-            "/v1/auth/switch-team",
-            json!({ "team_id": ada.team.to_string() }),
-        )
-        .await;
-    let member = Client::with_token(
-        setup.replica.base_url(),
-        switched.json["token"].as_str().unwrap(),
-    );
     assert_eq!(count(&member, "").await, 11);
     assert_eq!(count(&member, "resource_type=api_key").await, 0);
     assert_eq!(count(&bob.client, "").await, 0);

@@ -130,8 +130,15 @@ async fn what_cannot_be_written_down_is_not_done() {
 }
 
 #[tokio::test]
-async fn a_kill_between_an_action_and_its_record_leaves_a_row_that_says_unknown() {
-    let (checkpoint, reached) = hold_at("audit.before_completion");
+async fn a_kill_between_the_record_an_action_and_its_end_leaves_a_row_that_says_unknown() {
+    for (point, made) in [("audit.started", 0), ("audit.before_completion", 1)] {
+        killed_at(point, made).await;
+    }
+}
+
+/// A replica dies at `point` of a create, by which so many sandboxes are made.
+async fn killed_at(point: &'static str, made: i64) {
+    let (checkpoint, reached) = hold_at(point);
     let world = wrenn_testkit::control_plane::World::new().await.unwrap();
     let first = world.replica(Options::default()).unwrap();
     let _agent = world.agent(&first, Capacity::default()).await.unwrap();
@@ -140,16 +147,19 @@ async fn a_kill_between_an_action_and_its_record_leaves_a_row_that_says_unknown(
         ..Options::default()
     };
     let second = world.replica(options).unwrap();
-    assert_eq!(
-        world
-            .client(&second)
-            .post("/v1/sandboxes", json!({}))
-            .await
-            .status,
-        201
-    );
+    let client = world.client(&second);
+    let caller = tokio::spawn(async move {
+        let request = client.request(reqwest::Method::POST, "/v1/sandboxes");
+        request.json(&json!({})).send().await
+    });
     reached.notified().await;
     second.kill();
+    caller.abort();
+    let sandboxes: i64 = sqlx::query_scalar("SELECT count(*) FROM sandboxes")
+        .fetch_one(&world.db)
+        .await
+        .unwrap();
+    assert_eq!(sandboxes, made, "{point}");
     let started: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM audit_logs WHERE action = 'create' AND status = 'info'
              AND metadata = '{\"phase\": \"started\"}'",
@@ -157,7 +167,7 @@ async fn a_kill_between_an_action_and_its_record_leaves_a_row_that_says_unknown(
     .fetch_one(&world.db)
     .await
     .unwrap();
-    assert_eq!(started, 1);
+    assert_eq!(started, 1, "{point}");
     // Ten minutes pass: the table itself lets nobody say so.
     for statement in [
         "ALTER TABLE audit_logs DISABLE TRIGGER audit_logs_keep",

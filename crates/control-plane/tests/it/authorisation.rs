@@ -3,7 +3,7 @@
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
-use wrenn_ids::TeamId;
+use wrenn_ids::{SandboxId, TeamId};
 use wrenn_testkit::{
     client::Client,
     control_plane::{Options, eventually},
@@ -137,6 +137,39 @@ const TABLE: &[(&str, &str, Access, Log)] = &[
     ("GET", "/v1/admin/audit-logs", Other, No),
     ("GET", "/v1/admin/teams", Teams, No),
     ("GET", "/v1/admin/sandboxes", Teams, No),
+    ("POST", "/v1/admin/sandboxes", Teams, Row),
+    ("GET", "/v1/admin/sandboxes/{id}", Teams, No),
+    ("PATCH", "/v1/admin/sandboxes/{id}", Teams, Row),
+    ("POST", "/v1/admin/sandboxes/{id}/ping", Teams, No),
+    ("POST", "/v1/admin/sandboxes/{id}/fork", Teams, Row),
+    ("POST", "/v1/admin/sandboxes/{id}/exec", Teams, No),
+    ("GET", "/v1/admin/sandboxes/{id}/exec/stream", Teams, Row),
+    ("GET", "/v1/admin/sandboxes/{id}/processes", Teams, No),
+    (
+        "DELETE",
+        "/v1/admin/sandboxes/{id}/processes/{process}",
+        Teams,
+        No,
+    ),
+    ("POST", "/v1/admin/sandboxes/{id}/files/write", Teams, No),
+    (
+        "POST",
+        "/v1/admin/sandboxes/{id}/files/stream/write",
+        Teams,
+        No,
+    ),
+    ("POST", "/v1/admin/sandboxes/{id}/files/read", Teams, No),
+    (
+        "POST",
+        "/v1/admin/sandboxes/{id}/files/stream/read",
+        Teams,
+        No,
+    ),
+    // A template of the platform needs more than its sandboxes.
+    ("POST", "/v1/admin/sandboxes/{id}/snapshot", Other, Row),
+    ("POST", "/v1/admin/sandboxes/{id}/pause", Teams, Row),
+    ("POST", "/v1/admin/sandboxes/{id}/resume", Teams, Row),
+    ("DELETE", "/v1/admin/sandboxes/{id}", Teams, Row),
     ("PUT", "/v1/admin/teams/{id}/byoc", Teams, Row),
     ("PUT", "/v1/admin/teams/{id}/quota", Teams, Row),
     ("DELETE", "/v1/admin/teams/{id}", Teams, Row),
@@ -146,7 +179,8 @@ const TABLE: &[(&str, &str, Access, Log)] = &[
     ("PUT", "/v1/admin/users/{id}/permissions", Other, Row),
     ("POST", "/v1/sandboxes", Team, Row),
     ("GET", "/v1/sandboxes", Team, No),
-    ("GET", "/v1/hosts", Team, No),
+    ("GET", "/v1/hosts", Member, No),
+    ("GET", "/v1/hosts/{id}", Member, No),
     ("GET", "/v1/sandboxes/{id}", Sandbox, No),
     ("PATCH", "/v1/sandboxes/{id}", Sandbox, Row),
     ("POST", "/v1/sandboxes/{id}/ping", Sandbox, No),
@@ -316,6 +350,8 @@ struct People {
     tokens: Vec<(Identity, String)>,
     team: TeamId,
     key: String,
+    /// A sandbox of the platform's own.
+    of_platform: SandboxId,
 }
 
 async fn people(setup: &Setup) -> People {
@@ -333,14 +369,7 @@ async fn people(setup: &Setup) -> People {
     ];
     for (identity, name) in inside {
         let person = Person::sign_up(&setup.replica, name).await.unwrap();
-        let added = owner
-            .client
-            .post(&members, json!({ "email": person.email }))
-            .await;
-        assert_eq!(added.status, 201, "{added:?}");
-        let to = json!({ "team_id": team.to_string() });
-        let switched = person.client.post("/v1/auth/switch-team", to).await;
-        let token = switched.json["token"].as_str().unwrap().to_owned();
+        let person = person.joining(&owner).await.unwrap();
         let path = format!("{members}/{}", person.id);
         match identity {
             I::Admin => {
@@ -352,50 +381,33 @@ async fn people(setup: &Setup) -> People {
                 let answer = person.client.post("/v1/auth/logout-all", json!({})).await;
                 assert_eq!(answer.status, 204);
             }
-            I::Deactivated => set(setup, "status = 'disabled'", &person).await,
-            _ => {}
-        }
-        tokens.push((identity, token));
-    }
-    for (identity, name) in [
-        (I::ForeignOwner, "Foreign"),
-        (I::PartialAdmin, "Partial"),
-        (I::PlatformAdmin, "Platform"),
-    ] {
-        let person = Person::sign_up(&setup.replica, name).await.unwrap();
-        match identity {
-            I::PlatformAdmin => set(setup, "is_admin = true", &person).await,
-            I::PartialAdmin => {
-                sqlx::query(
-                    "INSERT INTO admin_permissions (user_id, permission) VALUES ($1, 'teams')",
-                )
-                .bind(person.id.as_uuid())
-                .execute(&setup.world.db)
-                .await
-                .unwrap();
+            I::Deactivated => {
+                sqlx::query("UPDATE users SET status = 'disabled' WHERE id = $1")
+                    .bind(person.id.as_uuid())
+                    .execute(&setup.world.db)
+                    .await
+                    .unwrap();
             }
             _ => {}
         }
         tokens.push((identity, person.token));
     }
-    let key = owner
-        .client
-        .post("/v1/api-keys", json!({ "name": "k" }))
-        .await;
-    let key = key.json["key"].as_str().unwrap().to_owned();
-    People { tokens, team, key }
-}
-
-async fn set(setup: &Setup, what: &'static str, person: &Person) {
-    let statement = match what {
-        "is_admin = true" => "UPDATE users SET is_admin = true WHERE id = $1",
-        _ => "UPDATE users SET status = 'disabled' WHERE id = $1",
-    };
-    sqlx::query(statement)
-        .bind(person.id.as_uuid())
-        .execute(&setup.world.db)
-        .await
-        .unwrap();
+    let foreign = Person::sign_up(&setup.replica, "Foreign").await.unwrap();
+    tokens.push((I::ForeignOwner, foreign.token));
+    let partial = Person::sign_up(&setup.replica, "Partial").await.unwrap();
+    partial.may_administer(&setup.world, "teams").await.unwrap();
+    tokens.push((I::PartialAdmin, partial.token));
+    let root = Person::administrator(&setup.world, &setup.replica, "Platform");
+    let root = root.await.unwrap();
+    let of_platform = root.client.post("/v1/admin/sandboxes", json!({})).await;
+    assert_eq!(of_platform.status, 201, "{of_platform:?}");
+    tokens.push((I::PlatformAdmin, root.token));
+    People {
+        tokens,
+        team,
+        key: owner.key().await.unwrap().1,
+        of_platform: of_platform.sandbox().id,
+    }
 }
 
 #[tokio::test]
@@ -443,6 +455,8 @@ async fn every_operation_admits_exactly_whom_it_should_and_is_written_down_once(
         let id = match (*access, *path) {
             (Access::Host, _) => setup.agent.host_id().to_string(),
             (Access::Sandbox, _) => sandbox.id.to_string(),
+            (_, path) if path.starts_with("/v1/admin/sandboxes/") => people.of_platform.to_string(),
+            (_, "/v1/hosts/{id}") => wrenn_ids::HostId::new().to_string(),
             (_, "/v1/api-keys/{id}") => wrenn_ids::KeyId::new().to_string(),
             (_, "/v1/me/sessions/{id}") => wrenn_ids::SessionId::new().to_string(),
             (Access::Teams, _) => TeamId::new().to_string(),

@@ -36,6 +36,21 @@ fn the_document_is_the_agreed_one() {
 }
 
 #[test]
+fn no_two_operations_have_one_name() {
+    let document = wrenn_control_plane::openapi().to_json().unwrap();
+    let document: Value = serde_json::from_str(&document).unwrap();
+    let paths = document["paths"].as_object().unwrap().values();
+    let operations = paths.flat_map(|path| path.as_object().unwrap().values());
+    let mut names: Vec<_> = operations
+        .map(|operation| operation["operationId"].as_str().unwrap())
+        .collect();
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count);
+}
+
+#[test]
 fn every_error_code_has_its_status() {
     let lines: String = ErrorCode::ALL
         .iter()

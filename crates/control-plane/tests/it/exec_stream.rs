@@ -40,10 +40,17 @@ impl Socket {
         query: &str,
         header: Option<(&'static str, &str)>,
     ) -> Result<Self, Error> {
-        let url = format!(
-            "ws://{}/v1/sandboxes/{id}/exec/stream{query}",
-            setup.replica.address()
-        );
+        let path = format!("/v1/sandboxes/{id}/exec/stream{query}");
+        Self::open_at(setup, &path, header).await
+    }
+
+    /// Opens at this path, query included.
+    pub(crate) async fn open_at(
+        setup: &Setup,
+        path: &str,
+        header: Option<(&'static str, &str)>,
+    ) -> Result<Self, Error> {
+        let url = format!("ws://{}{path}", setup.replica.address());
         let mut request = url.into_client_request().unwrap();
         if let Some((name, value)) = header {
             request.headers_mut().insert(name, value.parse().unwrap());

@@ -61,31 +61,11 @@ async fn members_revoke_their_own_keys_and_administrators_all() {
     let setup = Setup::new().await;
     let ada = Person::sign_up(&setup.replica, "Ada").await.unwrap();
     let bob = Person::sign_up(&setup.replica, "Bob").await.unwrap();
-    let members = format!("/v1/teams/{}/members", ada.team);
-    assert_eq!(
-        ada.client
-            .post(&members, json!({ "email": bob.email }))
-            .await
-            .status,
-        201
-    );
-    let switch = json!({ "team_id": ada.team.to_string() });
-    let switched = bob.client.post("/v1/auth/switch-team", switch).await;
-    let member = Client::with_token(
-        setup.replica.base_url(),
-        switched.json["token"].as_str().unwrap(),
-    );
-    let make = async |client: &Client| {
-        let made = client.post("/v1/api-keys", json!({ "name": "k" })).await;
-        let text = made.json["key"].as_str().unwrap().to_owned();
-        (
-            format!("/v1/api-keys/{}", made.json["id"].as_str().unwrap()),
-            text,
-        )
-    };
-    let (of_ada, ada_text) = make(&ada.client).await;
-    let (of_bob, _) = make(&member).await;
-    let (other_of_bob, _) = make(&member).await;
+    let bob_there = bob.joining(&ada).await.unwrap();
+    let member = &bob_there.client;
+    let (of_ada, ada_text) = ada.key().await.unwrap();
+    let (of_bob, _) = bob_there.key().await.unwrap();
+    let (other_of_bob, _) = bob_there.key().await.unwrap();
     check(&member.delete(&of_ada).await, 403, "forbidden");
     assert_eq!(member.delete(&of_bob).await.status, 204);
     assert_eq!(member.delete(&of_bob).await.status, 204);
@@ -108,12 +88,8 @@ async fn a_key_that_is_revoked_during_requests_has_one_outcome_for_each() {
     let setup = Setup::new().await;
     let ada = Person::sign_up(&setup.replica, "Ada").await.unwrap();
     for _ in 0..5 {
-        let made = ada
-            .client
-            .post("/v1/api-keys", json!({ "name": "k" }))
-            .await;
-        let path = format!("/v1/api-keys/{}", made.json["id"].as_str().unwrap());
-        let with_key = Client::new(setup.replica.base_url(), made.json["key"].as_str());
+        let (path, key) = ada.key().await.unwrap();
+        let with_key = Client::new(setup.replica.base_url(), Some(&key));
         let creations = join_all((0..8).map(|_| with_key.post("/v1/sandboxes", json!({}))));
         let (created, revoked) = tokio::join!(creations, ada.client.delete(&path));
         assert_eq!(revoked.status, 204);

@@ -48,8 +48,8 @@ async fn a_bucket_is_the_teams_whichever_replica_is_asked() {
     for path in [
         "/v1/sandboxes",
         "/api/v1/capsules",
-        "/v1/hosts",
         "/v1/snapshots",
+        "/v1/snapshots?type=base",
     ] {
         assert_eq!(setup.client.get(path).await.status, 200, "{path}");
     }

@@ -141,6 +141,102 @@ async fn an_account_waits_for_the_link_in_its_mail() {
 }
 
 #[tokio::test]
+async fn mail_goes_out_at_the_word_of_the_database() {
+    let mailing = start().await;
+    let mut told = sqlx::postgres::PgListener::connect_with(&mailing.world.db)
+        .await
+        .unwrap();
+    told.listen("wrenn_mail").await.unwrap();
+    // Without the word of it the next look would come a minute later, which nobody waits for here.
+    for n in 1..=3 {
+        let signed_up = mailing.sign_up(&format!("ada{n}@example.com")).await;
+        assert_eq!(signed_up.status, 201);
+        told.recv().await.unwrap();
+        mailing.mail(n).await;
+    }
+}
+
+#[tokio::test]
+async fn whoever_signs_up_with_somebodys_address_gains_nothing() {
+    const THEIRS: &str = "the attacker's password";
+    let mailing = start().await;
+    let sign_up = async |email: &str, password: &str, name: &str| {
+        let body = json!({ "email": email, "password": password, "name": name });
+        mailing.nobody.post("/v1/auth/signup", body).await
+    };
+    let later = async || {
+        sqlx::query("UPDATE users SET updated_at = now() - interval '31 min'")
+            .execute(&mailing.world.db)
+            .await
+            .unwrap();
+    };
+    let activate = async |mail: &Mail| {
+        let body = json!({ "token": token(mail, "/activate") });
+        mailing.nobody.post("/v1/auth/activate", body).await
+    };
+    let nobodys = async |email: &str, activated: Answer, name: &str| {
+        assert_eq!(activated.status, 200, "{activated:?}");
+        for password in [THEIRS, PASSWORD] {
+            check(&mailing.login(email, password).await, 401, "unauthorized");
+        }
+        // Whoever opened the mail is in, and chooses a password.
+        let client = Client::with_token(
+            mailing.replica.base_url(),
+            activated.json["token"].as_str().unwrap(),
+        );
+        let me = client.get("/v1/me").await.json;
+        assert_eq!(
+            (&me["has_password"], &me["name"]),
+            (&json!(false), &json!(name))
+        );
+        let team = client.get("/v1/teams").await.json[0]["name"].clone();
+        assert_eq!(team, json!(format!("{name}'s team")));
+        let body = json!({ "new_password": PASSWORD, "confirm_password": PASSWORD });
+        assert_eq!(client.post("/v1/me/password", body).await.status, 200);
+        assert_eq!(mailing.login(email, PASSWORD).await.status, 200);
+    };
+
+    // The attacker was first; whose address it is is told of a mail that is on its way, and opens that one.
+    assert_eq!(sign_up("ada@example.com", THEIRS, "Eve").await.status, 201);
+    let early = sign_up("ada@example.com", PASSWORD, "Ada").await;
+    check(&early, 409, "signup_cooldown");
+    let opened = activate(&mailing.mail(1).await).await;
+    nobodys("ada@example.com", opened, "Eve").await;
+
+    // The attacker was first, and half an hour passes.
+    assert_eq!(sign_up("bob@example.com", THEIRS, "Eve").await.status, 201);
+    mailing.mail(2).await;
+    later().await;
+    assert_eq!(
+        sign_up("bob@example.com", PASSWORD, "Bob").await.status,
+        201
+    );
+    let opened = activate(&mailing.mail(3).await).await;
+    nobodys("bob@example.com", opened, "Bob").await;
+
+    // The attacker was second: the second mail carries nothing of theirs either.
+    assert_eq!(sign_up("cy@example.com", PASSWORD, "Cy").await.status, 201);
+    mailing.mail(4).await;
+    later().await;
+    assert_eq!(sign_up("cy@example.com", THEIRS, "Cyrus").await.status, 201);
+    let opened = activate(&mailing.mail(5).await).await;
+    nobodys("cy@example.com", opened, "Cyrus").await;
+
+    // Who tries again with the same password is the same person.
+    assert_eq!(
+        sign_up("dan@example.com", PASSWORD, "Dan").await.status,
+        201
+    );
+    check(
+        &sign_up("dan@example.com", PASSWORD, "Dan").await,
+        409,
+        "signup_cooldown",
+    );
+    assert_eq!(activate(&mailing.mail(6).await).await.status, 200);
+    assert_eq!(mailing.login("dan@example.com", PASSWORD).await.status, 200);
+}
+
+#[tokio::test]
 async fn whoever_lost_the_first_mail_signs_up_again_later() {
     let mailing = start().await;
     assert_eq!(mailing.sign_up("ada@example.com").await.status, 201);
@@ -245,7 +341,8 @@ async fn a_mail_that_was_refused_is_sent_later() {
     .unwrap();
     eventually("the next attempt is due", async || {
         let due = "UPDATE mail_outbox SET next_attempt_at = now() WHERE attempts = 1
-                   AND next_attempt_at < now() + interval '30 s'";
+                   AND next_attempt_at < now() + interval '30 s'
+                   RETURNING pg_notify('wrenn_mail', '')";
         sqlx::query(due)
             .execute(&mailing.world.db)
             .await

@@ -3,16 +3,19 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod accounts;
+mod admin_sandboxes;
 mod administration;
 mod audit;
 mod authorisation;
 mod bad_input;
 mod contract;
+mod cors;
 mod crash;
 mod device;
 mod exec_stream;
 mod files;
 mod fork;
+mod hosts;
 mod keys;
 mod lifecycle;
 mod limits;

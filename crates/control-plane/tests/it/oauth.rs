@@ -9,6 +9,7 @@ use wrenn_testkit::{
     control_plane::{Options, Replica, World},
     github_stub::{GithubStub, GithubUser},
     person::Person,
+    smtp_sink::SmtpSink,
 };
 
 const PUBLIC: &str = "https://wrenn.example.com";
@@ -175,6 +176,34 @@ async fn somebody_new_gets_an_account_and_finds_it_again() {
     let client = Client::with_token(oauth.replica.base_url(), token);
     assert_eq!(client.delete("/v1/me/providers/github").await.status, 204);
     assert_eq!(client.delete("/v1/me/providers/github").await.status, 404);
+}
+
+#[tokio::test]
+async fn an_account_that_waits_at_somebodys_address_is_theirs_when_the_provider_says_so() {
+    let sink = SmtpSink::start().await.unwrap();
+    let url = sink.url();
+    let oauth = start(&[
+        ("WRENN_SMTP_URL", &url),
+        ("WRENN_MAIL_FROM", "wrenn@example.com"),
+    ])
+    .await;
+    let nobody = Browser::new(&oauth).client;
+    let body = json!({ "email": "octo@example.com", "password": "the attacker's", "name": "Eve" });
+    assert_eq!(nobody.post("/v1/auth/signup", body).await.status, 201);
+    let octo = GithubUser::new(1, "octo", "octo@example.com");
+    let first = Browser::new(&oauth).sign_in(&oauth, &octo).await;
+    assert_eq!(first.status, 200, "{first:?}");
+    let token = first.json["token"].as_str().unwrap();
+    let client = Client::with_token(oauth.replica.base_url(), token);
+    let me = client.get("/v1/me").await.json;
+    assert_eq!(
+        (&me["name"], &me["has_password"]),
+        (&json!("octo"), &json!(false))
+    );
+    let teams = client.get("/v1/teams").await.json;
+    assert_eq!(teams[0]["name"], "octo's team");
+    let login = json!({ "email": "octo@example.com", "password": "the attacker's" });
+    assert_eq!(nobody.post("/v1/auth/login", login).await.status, 401);
 }
 
 #[tokio::test]

@@ -66,6 +66,9 @@ fn each_bad_setting_is_one_sentence_that_names_it() {
     check("WRENN_CPU_OVERCOMMIT", "0");
     check("WRENN_MEM_OVERCOMMIT", "x");
     check("WRENN_LOG_FORMAT", "xml");
+    check("WRENN_CORS_ORIGINS", "*");
+    check("WRENN_CORS_ORIGINS", "https://a.example.com/path");
+    check("WRENN_CORS_ORIGINS", "https://a.example.com,");
     check("WRENN_DB_MAX_CONNECTIONS", "1");
     // A key of another authority is a fault of the pair.
     check("WRENN_CA_CERT", &ca::generate().unwrap().cert_pem);

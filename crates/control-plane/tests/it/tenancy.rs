@@ -49,29 +49,19 @@ async fn team(setup: &Setup, random: &mut Random, number: usize) -> Team {
     for extra in 0..random.below(3) {
         let name = format!("Member{number}x{extra}");
         let person = Person::sign_up(&setup.replica, &name).await.unwrap();
-        let members = format!("/v1/teams/{id}/members");
-        let added = owner
-            .client
-            .post(&members, json!({ "email": person.email }))
-            .await;
-        assert_eq!(added.status, 201);
+        let there = person.joining(&owner).await.unwrap();
         let role = ["member", "admin"][random.below(2)];
-        let path = format!("{members}/{}", person.id);
+        let path = format!("/v1/teams/{id}/members/{}", person.id);
         owner.client.patch(&path, json!({ "role": role })).await;
-        let to = json!({ "team_id": id.to_string() });
-        let switched = person.client.post("/v1/auth/switch-team", to).await;
-        let token = switched.json["token"].as_str().unwrap();
-        let client = Client::with_token(setup.replica.base_url(), token);
+        let client = there.client;
         team.actors.push((format!("{role} {number}"), client));
         team.people.push(person.id.to_string());
     }
     for _ in 0..=random.below(2) {
-        let made = owner
-            .client
-            .post("/v1/api-keys", json!({ "name": "k" }))
-            .await;
-        team.keys.push(made.json["id"].as_str().unwrap().to_owned());
-        let client = Client::new(setup.replica.base_url(), made.json["key"].as_str());
+        let (path, key) = owner.key().await.unwrap();
+        let id = path.strip_prefix("/v1/api-keys/").unwrap();
+        team.keys.push(id.to_owned());
+        let client = Client::new(setup.replica.base_url(), Some(&key));
         team.actors.push((format!("key {number}"), client));
     }
     for _ in 0..=random.below(3) {
@@ -138,6 +128,7 @@ fn probes(kind: &str, id: &str) -> Vec<(Method, String, Option<Value>)> {
                 get(format!("/v1/sandboxes?cursor={id}&status=paused")),
             ]
         }
+        "host" => vec![get(format!("/v1/hosts/{id}"))],
         "template" => vec![
             (Method::DELETE, format!("/v1/snapshots/{id}"), None),
             post("/v1/sandboxes".to_owned(), json!({ "template": id })),

@@ -32,7 +32,7 @@ async fn create_op(db: &PgPool, sandbox: SandboxId, owner: Uuid) -> Result<OpRow
         generation: 1,
         step: "first",
         params: OpParams::default(),
-        actor: "test",
+        actor: &wrenn_database::OpActor::SYSTEM,
         request_id: "r",
         owner,
         deadline_sec: Some(60),

@@ -80,6 +80,22 @@ impl HostIdentity {
         })
     }
 
+    /// Asks for the next credentials, and leaves them where they are; answers the HTTP status.
+    ///
+    /// # Errors
+    /// When the key cannot be made, or nothing is answered.
+    pub async fn refresh(&self, base_url: &str) -> Result<u16> {
+        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
+        let request = rcgen::CertificateParams::new(Vec::new())?.serialize_request(&key)?;
+        let answer = reqwest::Client::new()
+            .post(format!("{base_url}/v1/hosts/auth/refresh"))
+            .json(&json!({ "refresh_token": self.refresh_token, "csr_pem": request.pem()? }))
+            .send()
+            .await
+            .context("ask for the next credentials")?;
+        Ok(answer.status().as_u16())
+    }
+
     /// Reports that the host lives.
     ///
     /// # Errors

@@ -113,9 +113,74 @@ pub(crate) fn from_answer(status: u16, body: &[u8], request_id: Option<String>) 
     error
 }
 
+/// Next steps that fit what was asked about, where those of the code are about sandboxes.
+fn hints_about(path: &str, code: &str) -> &'static [(&'static str, &'static str)] {
+    let below = path.split_once("/v1/").map_or("", |(_, below)| below);
+    let noun = below.split('/').next().unwrap_or_default();
+    match (noun, code) {
+        ("auth", "unauthorized") if below == "auth/login" => &[
+            ("again", "wrenn login --email ADDRESS"),
+            (
+                "forgot",
+                "wrenn admin reset-link ADDRESS, on the server's machine",
+            ),
+        ],
+        ("auth" | "me", "invalid_request") => &[("see", "wrenn login --help")],
+        ("teams", "not_found" | "conflict") => {
+            &[("see", "wrenn team members"), ("or", "wrenn team ls")]
+        }
+        ("teams", "invalid_request") => &[("see", "wrenn team --help")],
+        ("api-keys", "not_found" | "conflict") => &[("see", "wrenn key ls")],
+        ("api-keys", "invalid_request") => &[("see", "wrenn key create --help")],
+        ("audit-logs", "invalid_request") => &[("see", "wrenn audit --help")],
+        ("templates" | "snapshots", "not_found") => &[("see", "wrenn template ls")],
+        _ => &[],
+    }
+}
+
+/// `error` with the next steps that fit the request of `path`.
+pub(crate) fn about(error: CliError, path: &str) -> CliError {
+    match hints_about(path, &error.code) {
+        [] => error,
+        hints => hints.iter().fold(
+            CliError {
+                hints: Vec::new(),
+                ..error
+            },
+            |error, (verb, command)| error.hint(verb, command),
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn next_steps_fit_what_was_asked_about() {
+        let check = |path: &str, code: &str, expected: &str| {
+            let body = format!(r#"{{"error":{{"code":"{code}","message":"because"}}}}"#);
+            let error = about(from_answer(404, body.as_bytes(), None), path);
+            assert_eq!(error.hints[0].command, expected, "{path} {code}");
+        };
+        check(
+            "/v1/teams/team-1/members",
+            "not_found",
+            "wrenn team members",
+        );
+        check(
+            "/api/v1/api-keys",
+            "invalid_request",
+            "wrenn key create --help",
+        );
+        check(
+            "/v1/auth/login",
+            "unauthorized",
+            "wrenn login --email ADDRESS",
+        );
+        check("/v1/auth/refresh", "unauthorized", "wrenn login");
+        check("/v1/sandboxes/sb-1", "not_found", "wrenn sandbox ls --all");
+    }
 
     #[test]
     fn every_code_has_a_hint_and_its_exit_code() {

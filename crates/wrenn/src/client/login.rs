@@ -2,20 +2,25 @@
 //!
 //! The refresh token is in the configuration file. Renewing happens under a lock file, so that parallel
 //! commands do not race: whoever comes second finds what the first one stored.
+//!
+//! A token acts for one team. Where the command, or the context, means another one, the token is exchanged for one
+//! of that team first, which is kept in memory: other commands go on with theirs.
 
 use std::{
     fs::{File, OpenOptions},
     os::unix::fs::OpenOptionsExt,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, OnceLock, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use reqwest::Method;
 use serde::Deserialize;
-use wrenn_api::{AuthResponse, account::Refresh};
+use serde_json::json;
+use wrenn_api::{AuthResponse, account::Refresh, team::Team};
+use wrenn_ids::TeamId;
 
-use super::Client;
+use super::{Client, team};
 use crate::{
     config::ConfigFile,
     error::{Attempt, CliError, Exit},
@@ -40,6 +45,7 @@ impl std::fmt::Debug for Login {
 #[derive(Deserialize)]
 struct Claims {
     exp: u64,
+    team_id: Option<TeamId>,
 }
 
 impl Login {
@@ -51,11 +57,20 @@ impl Login {
         })
     }
 
-    /// Whether the token will still be good when it arrives. Its signature is the server's affair.
-    fn is_fresh(&self) -> bool {
+    /// What the token says. Its signature is the server's affair.
+    fn claims(&self) -> Option<Claims> {
         let payload = self.token.split('.').nth(1).unwrap_or_default();
-        let payload = URL_SAFE_NO_PAD.decode(payload).unwrap_or_default();
-        let Ok(claims) = serde_json::from_slice::<Claims>(&payload) else {
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()
+    }
+
+    /// The team that the token acts for.
+    pub(crate) fn team(&self) -> Option<TeamId> {
+        self.claims()?.team_id
+    }
+
+    /// Whether the token will still be good when it arrives.
+    fn is_fresh(&self) -> bool {
+        let Some(claims) = self.claims() else {
             return false;
         };
         let now = SystemTime::now()
@@ -67,33 +82,82 @@ impl Login {
 
 /// The login of a client, as far as it was renewed.
 #[derive(Debug)]
-pub(super) struct Held(Mutex<Login>);
+pub(super) struct Held {
+    login: Mutex<Login>,
+    /// By id, slug or name.
+    wanted: Option<String>,
+    /// The same by id, once it is known.
+    team: OnceLock<TeamId>,
+}
 
 impl Held {
-    pub(super) fn new(login: Login) -> Self {
-        Self(Mutex::new(login))
+    pub(super) fn new(login: Login, wanted: Option<String>) -> Self {
+        Self {
+            login: Mutex::new(login),
+            wanted,
+            team: OnceLock::new(),
+        }
     }
 
     fn get(&self) -> Login {
-        self.0
+        self.login
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
     fn set(&self, login: Login) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = login;
+        *self.login.lock().unwrap_or_else(PoisonError::into_inner) = login;
     }
 
-    /// A token that is good for a while.
+    /// A token that is good for a while, of the team that is meant.
     pub(super) async fn token(&self, client: &Client) -> Result<String, CliError> {
-        let login = self.get();
-        if login.is_fresh() {
-            return Ok(login.token);
+        let mut login = self.get();
+        if !login.is_fresh() {
+            login = renew(client).await?;
         }
-        let renewed = renew(client).await?;
-        self.set(renewed.clone());
-        Ok(renewed.token)
+        if let Some(wanted) = &self.wanted {
+            let team = match (self.team.get(), wanted.parse()) {
+                (Some(team), _) => *team,
+                (None, Ok(team)) => team,
+                (None, Err(_)) => lookup(client, &login, wanted).await?,
+            };
+            let _ = self.team.set(team);
+            if login.team() != Some(team) {
+                login.token = switch(client, &login, team).await?.token;
+            }
+        }
+        self.set(login.clone());
+        Ok(login.token)
+    }
+}
+
+async fn lookup(client: &Client, login: &Login, wanted: &str) -> Result<TeamId, CliError> {
+    let request = client.open_request(Method::GET, "/v1/teams");
+    let answer = client.dispatch(request.bearer_auth(&login.token)).await?;
+    let teams: Vec<Team> = client.answer(answer).await?;
+    team::choose(&teams, wanted)
+}
+
+/// A token of the same session that acts for `team`.
+pub(crate) async fn switch(
+    client: &Client,
+    login: &Login,
+    team: TeamId,
+) -> Result<AuthResponse, CliError> {
+    let request = client
+        .open_request(Method::POST, "/v1/auth/switch-team")
+        .bearer_auth(&login.token)
+        .json(&json!({ "team_id": team }));
+    match client.dispatch(request).await {
+        Ok(answer) => client.answer(answer).await,
+        Err(error) if error.exit == Exit::Forbidden => Err(CliError {
+            hints: Vec::new(),
+            ..error
+        }
+        .hint("see", "wrenn team ls")
+        .hint("choose", "wrenn team use TEAM")),
+        Err(error) => Err(error),
     }
 }
 

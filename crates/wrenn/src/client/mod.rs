@@ -8,6 +8,7 @@ pub(crate) mod exec;
 pub(crate) mod file;
 pub(crate) mod login;
 pub(crate) mod sandbox;
+pub(crate) mod team;
 
 use std::time::{Duration, Instant};
 
@@ -62,7 +63,8 @@ impl Client {
         // A key in the environment is the nearer choice; a login can do more than a stored key.
         let by_key = target.api_key.is_some()
             && (target.login.is_none() || std::env::var_os("WRENN_API_KEY").is_some());
-        let login = target.login.clone().filter(|_| !by_key).map(Held::new);
+        let login = target.login.clone().filter(|_| !by_key);
+        let login = login.map(|login| Held::new(login, target.team.clone()));
         Ok(Self {
             http,
             login,
@@ -80,6 +82,11 @@ impl Client {
     /// The context that named the server.
     pub(crate) fn context(&self) -> &str {
         &self.target.context
+    }
+
+    /// Whether a person asks, and no key.
+    pub(crate) fn is_login(&self) -> bool {
+        self.login.is_some()
     }
 
     /// The header that says who asks.
@@ -193,6 +200,7 @@ impl Client {
         let request = request
             .build()
             .map_err(|error| self.transport_error(&error))?;
+        let path = request.url().path().to_owned();
         let label = format!("{} {}", request.method(), request.url());
         if let Some(body) = request.body().and_then(reqwest::Body::as_bytes) {
             self.out
@@ -224,7 +232,8 @@ impl Client {
         let body = response.bytes().await.unwrap_or_default();
         self.out
             .detail(2, &format!("< {}", String::from_utf8_lossy(&body)));
-        Err(error::from_answer(status.as_u16(), &body, request_id))
+        let error = error::from_answer(status.as_u16(), &body, request_id);
+        Err(error::about(error, &path))
     }
 
     /// The object of an answer.

@@ -289,7 +289,7 @@ mod tests {
             context: "test".to_owned(),
             base_url,
             api_key: Some("wrn_0".to_owned()),
-            login: None,
+            ..Target::default()
         };
         let out = Out::new(OutFlags::default());
         let client = Client::new(target, Duration::from_secs(30), out).expect("a client");

@@ -254,7 +254,7 @@ pub(super) fn local_client(
         context: LOCAL.to_owned(),
         base_url: url.to_owned(),
         api_key,
-        login: None,
+        ..Target::default()
     };
     Client::new(
         target,

@@ -50,6 +50,7 @@ Their own failures are 125 (Wrenn failed), 126 (found, not executable), 127 (not
   WRENN_API_KEY    key to use; without WRENN_BASE_URL it is for the local instance
   WRENN_BASE_URL   server to talk to
   WRENN_CONTEXT    context of the configuration file
+  WRENN_TEAM       team to act for, by id, slug or name
   WRENN_CONFIG     configuration file [default: ~/.config/wrenn/config.toml]
   WRENN_STATE_DIR  state of the local instance [default: /var/lib/wrenn, or ~/.local/state/wrenn]
   WRENN_CACHE_DIR  downloads and built images [default: ~/.cache/wrenn]
@@ -67,6 +68,7 @@ Their own failures are 125 (Wrenn failed), 126 (found, not executable), 127 (not
         text: "\
   durations   30s, 5m, 2h, 1d, or a number of seconds
   sizes       512 or 512M (MiB), 1G, 5Gi
+  times       2026-01-31T09:30:00Z, or how long ago: 30s, 10m, 2h, 3d
   labels      KEY=VALUE
   addresses   HOST:PORT
 ",

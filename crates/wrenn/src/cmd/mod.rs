@@ -5,6 +5,7 @@ pub(crate) mod api;
 pub(crate) mod audit;
 pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod context;
 pub(crate) mod control_plane;
 pub(crate) mod debug;
 pub(crate) mod doctor;
@@ -59,6 +60,7 @@ pub(crate) fn run(context: &Context, command: Command) -> Outcome {
         Command::Login(arguments) => login::run(context, &arguments),
         Command::Logout(arguments) => login::logout(context, &arguments),
         Command::Whoami(arguments) => login::whoami(context, &arguments),
+        Command::Context(command) => context::run(context, &command),
         Command::Api(arguments) => api::run(context, arguments),
         Command::Config(command) => config::run(context, &command),
         Command::ControlPlane(arguments) => control_plane::run(&arguments),

@@ -1,18 +1,22 @@
 //! `wrenn team`: teams, and who is in them.
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::json;
 use wrenn_api::{
-    AuthResponse, Role,
+    Role,
+    account::Me,
     team::{Member, Team, TeamDetail},
 };
 use wrenn_ids::{TeamId, UserId};
 
 use crate::{
     DONE, Outcome,
-    client::{Client, login::Login},
+    client::{
+        Client,
+        login::{self, Login},
+        team::choose,
+    },
     config::ConfigFile,
     context::Context,
     error::{CliError, Exit},
@@ -47,14 +51,6 @@ pub(crate) enum Command {
     Leave(Leave),
 }
 
-/// Which team a command is about.
-#[derive(Debug, Args)]
-pub(crate) struct Which {
-    /// Id, slug or name of the team [default: the one that you act for]
-    #[arg(long, value_name = "TEAM")]
-    team: Option<String>,
-}
-
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  wrenn team ls\n  wrenn team ls --json\n\nSee also: wrenn team use"
@@ -76,7 +72,8 @@ pub(crate) struct Create {
 )]
 pub(crate) struct Use {
     /// Id, slug or name
-    team: String,
+    #[arg(value_name = "TEAM")]
+    wanted: String,
 }
 
 #[derive(Debug, Args)]
@@ -86,8 +83,6 @@ pub(crate) struct Use {
 pub(crate) struct Rename {
     /// 1 to 128 letters, digits, spaces or _-@'
     name: String,
-    #[command(flatten)]
-    which: Which,
 }
 
 #[derive(Debug, Args)]
@@ -96,17 +91,15 @@ pub(crate) struct Rename {
 )]
 pub(crate) struct Rm {
     /// Id, slug or name
-    team: String,
+    #[arg(value_name = "TEAM")]
+    wanted: String,
 }
 
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  wrenn team members\n  wrenn team members --team Engines --json\n\nSee also: wrenn team add"
 )]
-pub(crate) struct Members {
-    #[command(flatten)]
-    which: Which,
-}
+pub(crate) struct Members {}
 
 #[derive(Debug, Args)]
 #[command(
@@ -115,8 +108,6 @@ pub(crate) struct Members {
 pub(crate) struct Person {
     /// Address of their account
     email: String,
-    #[command(flatten)]
-    which: Which,
 }
 
 #[derive(Debug, Args)]
@@ -128,8 +119,6 @@ pub(crate) struct ChangeRole {
     email: String,
     /// admin or member
     role: Role,
-    #[command(flatten)]
-    which: Which,
 }
 
 #[derive(Debug, Args)]
@@ -142,41 +131,34 @@ pub(crate) struct Remove {
     /// Let the API keys go on that they made
     #[arg(long)]
     keep_keys: bool,
-    #[command(flatten)]
-    which: Which,
 }
 
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  wrenn team leave\n  wrenn team leave --team Engines\n\nSee also: wrenn team transfer"
 )]
-pub(crate) struct Leave {
-    #[command(flatten)]
-    which: Which,
-}
+pub(crate) struct Leave {}
 
 /// Runs `command`.
 pub(crate) fn run(context: &Context, command: Command) -> Outcome {
     interruptible(async {
-        let client = context.login_client()?;
+        let client = context.person_client()?;
         match command {
             Command::Ls(_) => list(context, &client).await,
             Command::Create(arguments) => create(context, &client, &arguments.name).await,
-            Command::Use(arguments) => switch(context, &client, &arguments.team).await,
+            Command::Use(arguments) => switch(context, &client, &arguments.wanted).await,
             Command::Rename(arguments) => {
-                let team = find(context, &client, arguments.which.team.as_deref()).await?;
+                let team = find(context, &client, None).await?;
                 let body = json!({ "name": arguments.name });
                 client.tell(Method::PATCH, &path(team, ""), &body).await?;
                 context.out.note(&format!("renamed to {}", arguments.name));
                 Ok(DONE)
             }
             Command::Transfer(arguments) => {
-                let team = find(context, &client, arguments.which.team.as_deref()).await?;
+                let team = find(context, &client, None).await?;
                 let member = member(&client, team, &arguments.email).await?;
-                confirm(
-                    context,
-                    &format!("Hand the team over to {}?", arguments.email),
-                )?;
+                let question = format!("Hand the team over to {}?", arguments.email);
+                context.confirm(&question, "only its new owner can give it back")?;
                 let body = json!({ "user_id": member.to_string() });
                 client
                     .tell(Method::POST, &path(team, "/transfer"), &body)
@@ -187,19 +169,20 @@ pub(crate) fn run(context: &Context, command: Command) -> Outcome {
                 Ok(DONE)
             }
             Command::Rm(arguments) => {
-                let team = find(context, &client, Some(&arguments.team)).await?;
+                let team = find(context, &client, Some(&arguments.wanted)).await?;
                 let question = format!(
                     "Delete {} with its sandboxes, snapshots and keys?",
-                    arguments.team
+                    arguments.wanted
                 );
-                confirm(context, &question)?;
+                context.confirm(&question, "this cannot be undone")?;
                 client.delete(&path(team, "")).await?;
                 context.out.line(&team.to_string())?;
+                without(context, team)?;
                 Ok(DONE)
             }
-            Command::Members(arguments) => members(context, &client, &arguments).await,
+            Command::Members(_) => members(context, &client).await,
             Command::Add(arguments) => {
-                let team = find(context, &client, arguments.which.team.as_deref()).await?;
+                let team = find(context, &client, None).await?;
                 let body = json!({ "email": arguments.email });
                 let added: Member = client.post(&path(team, "/members"), &body).await?;
                 show(
@@ -209,7 +192,7 @@ pub(crate) fn run(context: &Context, command: Command) -> Outcome {
                 )
             }
             Command::Role(arguments) => {
-                let team = find(context, &client, arguments.which.team.as_deref()).await?;
+                let team = find(context, &client, None).await?;
                 let member = member(&client, team, &arguments.email).await?;
                 let body = json!({ "role": arguments.role });
                 let target = path(team, &format!("/members/{member}"));
@@ -220,7 +203,7 @@ pub(crate) fn run(context: &Context, command: Command) -> Outcome {
                 Ok(DONE)
             }
             Command::Remove(arguments) => {
-                let team = find(context, &client, arguments.which.team.as_deref()).await?;
+                let team = find(context, &client, None).await?;
                 let member = member(&client, team, &arguments.email).await?;
                 let keep = if arguments.keep_keys {
                     "?keep_api_keys=true"
@@ -235,12 +218,13 @@ pub(crate) fn run(context: &Context, command: Command) -> Outcome {
                     .note(&format!("{} is not in the team any more", arguments.email));
                 Ok(DONE)
             }
-            Command::Leave(arguments) => {
-                let team = find(context, &client, arguments.which.team.as_deref()).await?;
+            Command::Leave(_) => {
+                let team = find(context, &client, None).await?;
                 client
                     .tell(Method::POST, &path(team, "/leave"), &json!({}))
                     .await?;
                 context.out.note("you are not in the team any more");
+                without(context, team)?;
                 Ok(DONE)
             }
         }
@@ -260,72 +244,38 @@ fn show(context: &Context, object: &impl serde::Serialize, text: &str) -> Outcom
     Ok(DONE)
 }
 
-/// Asks, unless `--yes` was said; without a terminal that is needed.
-fn confirm(context: &Context, question: &str) -> Result<(), CliError> {
-    if context.global.yes {
-        return Ok(());
-    }
-    if !context.out.may_ask() {
-        return Err(
-            CliError::usage("this cannot be undone and there is no terminal to ask on")
-                .hint("try", "the same with --yes"),
-        );
-    }
-    let answer = context.out.ask(&format!("{question} [y/N]"))?;
-    match answer.trim() {
-        "y" | "Y" | "yes" => Ok(()),
-        _ => Err(CliError::silent(Exit::Failure)),
-    }
-}
-
-/// The team that the login acts for.
-fn current(context: &Context) -> Result<Option<TeamId>, CliError> {
-    #[derive(serde::Deserialize)]
-    struct Claims {
-        team_id: Option<TeamId>,
-    }
-    let login = context.target()?.login;
-    let payload = login
-        .as_ref()
-        .and_then(|login| login.token.split('.').nth(1));
-    let payload = URL_SAFE_NO_PAD.decode(payload.unwrap_or_default());
-    let claims = serde_json::from_slice::<Claims>(&payload.unwrap_or_default());
-    Ok(claims.ok().and_then(|claims| claims.team_id))
-}
-
-/// The team that is meant by an id, a slug or a name; without any the one that the login acts for.
+/// The team that is meant by an id, a slug or a name; without any the one that the command acts for.
 async fn find(
     context: &Context,
     client: &Client,
     wanted: Option<&str>,
 ) -> Result<TeamId, CliError> {
-    let Some(wanted) = wanted else {
-        return current(context)?.ok_or_else(|| {
+    let target = context.target()?;
+    let acting = target.login.as_ref().and_then(Login::team);
+    let Some(wanted) = wanted.or(target.team.as_deref()) else {
+        return acting.ok_or_else(|| {
             CliError::usage("your login acts for no team").hint("choose", "wrenn team use TEAM")
         });
     };
     if let Ok(id) = wanted.parse() {
         return Ok(id);
     }
-    let teams: Vec<Team> = client.get("/v1/teams").await?;
-    let mut found = teams
-        .iter()
-        .filter(|team| team.slug == wanted || team.name == wanted);
-    match (found.next(), found.next()) {
-        (Some(team), None) => Ok(team.id),
-        (None, _) => Err(CliError::new(
-            Exit::NotFound,
-            "not_found",
-            format_args!("you are in no team `{wanted}`"),
-        )
-        .hint("see", "wrenn team ls")),
-        _ => Err(CliError::new(
-            Exit::NotFound,
-            "ambiguous",
-            format_args!("you are in several teams `{wanted}`; say which by its slug"),
-        )
-        .hint("see", "wrenn team ls")),
+    choose(&client.get::<Vec<Team>>("/v1/teams").await?, wanted)
+}
+
+/// The context does not act for `team` any more; a login that does is told to choose.
+fn without(context: &Context, team: TeamId) -> Result<(), CliError> {
+    let target = context.target()?;
+    let path = ConfigFile::path()?;
+    let mut file = ConfigFile::load(&path)?;
+    if file.text(&target.context, "team") == Some(&team.to_string()) {
+        file.forget_team(&target.context);
+        file.store(&path)?;
     }
+    if target.login.and_then(|login| login.team()) == Some(team) {
+        context.out.note("\n  next  wrenn team use TEAM");
+    }
+    Ok(())
 }
 
 /// The member with this address.
@@ -362,7 +312,7 @@ async fn list(context: &Context, client: &Client) -> Outcome {
             .note("No teams.\n\n  next  wrenn team create NAME");
         return Ok(DONE);
     }
-    let current = current(context)?;
+    let current = find(context, client, None).await.ok();
     let mut table = Table::new(&["", "NAME", "SLUG", "ROLE", "AGE", "ID"]);
     for team in &teams {
         table.row(vec![
@@ -391,8 +341,8 @@ async fn create(context: &Context, client: &Client, name: &str) -> Outcome {
     Ok(DONE)
 }
 
-async fn members(context: &Context, client: &Client, arguments: &Members) -> Outcome {
-    let team = find(context, client, arguments.which.team.as_deref()).await?;
+async fn members(context: &Context, client: &Client) -> Outcome {
+    let team = find(context, client, None).await?;
     let detail: TeamDetail = client.get(&path(team, "")).await?;
     if context.out.is_json() {
         context.out.json(&detail.members)?;
@@ -414,21 +364,20 @@ async fn members(context: &Context, client: &Client, arguments: &Members) -> Out
 /// Another token for the same session, kept in the configuration.
 async fn switch(context: &Context, client: &Client, wanted: &str) -> Outcome {
     let team = find(context, client, Some(wanted)).await?;
-    let body = json!({ "team_id": team.to_string() });
-    let answer: AuthResponse = client.post("/v1/auth/switch-team", &body).await?;
+    let name = client.context();
+    // Renewed, if need be, by the question that found the team; a full id asks nothing.
+    let _: Me = client.get("/v1/me").await?;
     let path = ConfigFile::path()?;
+    let known = ConfigFile::load(&path)?.context(name);
+    let Some(known) = known.and_then(|target| target.login) else {
+        return Err(CliError::local("the login vanished from the configuration"));
+    };
+    let token = login::switch(client, &known, team).await?.token;
     let mut file = ConfigFile::load(&path)?;
-    let known = file
-        .context(client.context())
-        .and_then(|target| target.login);
-    if let Some(known) = known {
-        let login = Login {
-            token: answer.token,
-            refresh_token: known.refresh_token,
-        };
-        file.set_login(client.context(), &login);
-        file.store(&path)?;
-    }
+    let login = Login { token, ..known };
+    file.set_login(name, &login);
+    file.set(name, &[("team", &team.to_string())]);
+    file.store(&path)?;
     context.out.note(&format!("you act for {wanted} now"));
     Ok(DONE)
 }

@@ -75,7 +75,7 @@ impl Binaries {
     }
 }
 
-fn major_version(postgres: &Path) -> Option<u32> {
+pub(super) fn major_version(postgres: &Path) -> Option<u32> {
     let output = std::process::Command::new(postgres)
         .arg("--version")
         .output()
@@ -272,9 +272,9 @@ impl Postgres {
 }
 
 /// The line that says why a program of PostgreSQL failed; what it does about it comes after.
-fn reason(said: &str) -> &str {
+pub(super) fn reason(said: &str) -> &str {
     let is_fault = |line: &&str| {
-        ["error:", "FATAL:", "PANIC:"]
+        ["error:", "ERROR:", "FATAL:", "PANIC:"]
             .iter()
             .any(|word| line.contains(word))
     };

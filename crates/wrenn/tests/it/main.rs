@@ -3,11 +3,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod audit;
+mod contexts;
 mod copies;
 mod debug;
 mod governance;
 mod help;
 mod login;
+mod operator;
 mod sandbox;
 mod sleeping;
 mod streams;

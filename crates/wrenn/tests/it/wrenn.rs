@@ -37,18 +37,10 @@ impl Installation {
 
     /// The binary with `arguments`, as a user of this installation.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wrenn"));
+        let mut command = binary(self.home.path(), arguments);
         command
-            .args(arguments)
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .env("HOME", self.home.path())
             .env("WRENN_BASE_URL", self.replica.base_url())
-            .env("WRENN_API_KEY", &self.world.api_key)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
+            .env("WRENN_API_KEY", &self.world.api_key);
         command
     }
 
@@ -67,21 +59,41 @@ impl Installation {
     }
 
     /// Runs `command` with `input` on standard input.
-    pub(crate) async fn pipe_to(&self, mut command: Command, input: &[u8]) -> Ran {
-        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        let input = input.to_vec();
-        let write = tokio::spawn(async move {
-            // A command that does not read its input closes it.
-            let _ = stdin.write_all(&input).await;
-        });
-        let output = tokio::time::timeout(LIMIT, child.wait_with_output())
-            .await
-            .unwrap()
-            .unwrap();
-        write.await.unwrap();
-        Ran::of(output)
+    pub(crate) async fn pipe_to(&self, command: Command, input: &[u8]) -> Ran {
+        pipe_to(command, input).await
     }
+}
+
+/// The binary with `arguments` and nothing else in its environment than a home.
+pub(crate) fn binary(home: &std::path::Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wrenn"));
+    command
+        .args(arguments)
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("HOME", home)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+/// Runs `command` with `input` on standard input.
+pub(crate) async fn pipe_to(mut command: Command, input: &[u8]) -> Ran {
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_vec();
+    let write = tokio::spawn(async move {
+        // A command that does not read its input closes it.
+        let _ = stdin.write_all(&input).await;
+    });
+    let output = tokio::time::timeout(LIMIT, child.wait_with_output())
+        .await
+        .unwrap()
+        .unwrap();
+    write.await.unwrap();
+    Ran::of(output)
 }
 
 pub(crate) async fn finish(mut command: Command) -> Ran {

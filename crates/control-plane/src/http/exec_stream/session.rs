@@ -8,13 +8,13 @@ use wrenn_api::{
     Encoding, ErrorCode, Signal,
     stream::{ClientFrame, ServerFrame, Start, close_code},
 };
-use wrenn_database::{State as Status, sandbox_get};
+use wrenn_database::sandbox_get;
 use wrenn_ids::SandboxId;
 use wrenn_rpc::{connectrpc::ConnectError, hostagent::__buffa::oneof::exec_stream_response::Event};
 
 use super::{
     super::{
-        extract::{api_key_actor, sandbox_of, token_actor},
+        extract::{ActsFor, sandbox_of},
         governed::{Governed, Who, admit_late},
     },
     Opening, Proof,
@@ -27,6 +27,7 @@ use crate::{
     },
     hosts::error::{Call, from_rpc},
     state::App,
+    streams::{Ended, Open},
 };
 
 /// How long a client may take for its credential or its first frame.
@@ -35,8 +36,6 @@ const FIRST_FRAME: Duration = Duration::from_secs(5);
 const INPUT_QUEUE: usize = 1 << 20;
 /// How often the client is asked for a sign of life.
 const PING: Duration = Duration::from_secs(30);
-/// How often the credential is proven again.
-const RECHECK: Duration = Duration::from_secs(4);
 /// Time between the polite and the final signal.
 const KILL_AFTER: Duration = Duration::from_secs(2);
 /// Normal end, and a peer that went silent (RFC 6455).
@@ -55,16 +54,18 @@ async fn serve(app: &Arc<App>, opening: Opening, socket: &mut Socket) {
     let Opening { id, proof } = opening;
     let actor = match proof {
         Proof::Given(actor) => actor,
-        Proof::Awaited(governed) => match authenticate(app, id, receiver, governed).await {
-            Ok(actor) => actor,
-            Err(error) => {
-                let code = match error.code {
-                    ErrorCode::Unauthorized | ErrorCode::Forbidden => close_code::UNAUTHORIZED,
-                    _ => POLICY,
-                };
-                return sender.fail(&error.message, code).await;
+        Proof::Awaited(acts_for, governed) => {
+            match authenticate(app, id, receiver, acts_for, governed).await {
+                Ok(actor) => actor,
+                Err(error) => {
+                    let code = match error.code {
+                        ErrorCode::Unauthorized | ErrorCode::Forbidden => close_code::UNAUTHORIZED,
+                        _ => POLICY,
+                    };
+                    return sender.fail(&error.message, code).await;
+                }
             }
-        },
+        }
     };
     let start = match tokio::time::timeout(FIRST_FRAME, receiver.next()).await {
         Ok(Incoming::Frame(ClientFrame::Start(start))) => start,
@@ -73,15 +74,11 @@ async fn serve(app: &Arc<App>, opening: Opening, socket: &mut Socket) {
         _ => return sender.fail("the first frame must be `start`", POLICY).await,
     };
     let encoding = start.encoding.unwrap_or(Encoding::Utf8);
+    let open = app.streams.enter(actor.stream_into(id));
     match begin(app, &actor, id, start).await {
         Ok(running) => {
-            let session = Session {
-                app,
-                id,
-                actor,
-                encoding,
-            };
-            session.relay(running, sender, receiver).await;
+            let session = Session { app, id, encoding };
+            session.relay(running, open, sender, receiver).await;
         }
         Err(error) => {
             let code = match error.code {
@@ -98,6 +95,7 @@ async fn authenticate(
     app: &App,
     id: SandboxId,
     receiver: &mut Receiver,
+    acts_for: ActsFor,
     governed: Option<Arc<Governed>>,
 ) -> app::Result<TeamActor> {
     let refused = |text: &str| app::Error::new(ErrorCode::Unauthorized, text);
@@ -106,8 +104,8 @@ async fn authenticate(
         return Err(refused("the first frame must be `auth`, within 5 s"));
     };
     let actor = match (auth.api_key, auth.token) {
-        (Some(key), _) => api_key_actor(app, &key).await,
-        (None, Some(token)) => token_actor(app, &token).await,
+        (Some(key), _) => acts_for.key_actor(app, &key).await,
+        (None, Some(token)) => acts_for.token_actor(app, &token).await,
         (None, None) => return Err(refused("`auth` needs `token` or `api_key`")),
     };
     let actor = actor.map_err(|error| error.0)?;
@@ -131,8 +129,20 @@ async fn begin(
 struct Session<'a> {
     app: &'a Arc<App>,
     id: SandboxId,
-    actor: TeamActor,
     encoding: Encoding,
+}
+
+/// What a client is told, and with which code the socket closes.
+const fn farewell(ended: Ended) -> (&'static str, u16) {
+    match ended {
+        Ended::Unauthorized => (
+            "the credential is not valid any more",
+            close_code::UNAUTHORIZED,
+        ),
+        Ended::Deleted => ("the sandbox was deleted", close_code::DELETED),
+        Ended::Paused => ("the sandbox was paused", close_code::PAUSED),
+        Ended::HostLost => ("its host was lost", close_code::HOST_LOST),
+    }
 }
 
 /// What waits for the program, with its share of the queue.
@@ -144,7 +154,13 @@ struct Input {
 
 impl Session<'_> {
     /// Output to the socket and input to the program, until one of them ends.
-    async fn relay(&self, mut running: Running, sender: &mut Sender, receiver: &mut Receiver) {
+    async fn relay(
+        &self,
+        mut running: Running,
+        mut open: Open,
+        sender: &mut Sender,
+        receiver: &mut Receiver,
+    ) {
         let control = running.control();
         let (pids, pid) = tokio::sync::watch::channel(None);
         let input = self.take_input(receiver, control.clone(), pid.clone());
@@ -152,8 +168,6 @@ impl Session<'_> {
         let (mut stdout, mut stderr) = (Pieces::default(), Pieces::default());
         let mut pings = tokio::time::interval(PING);
         pings.tick().await;
-        let mut rechecks = tokio::time::interval(RECHECK);
-        rechecks.tick().await;
         let watch = self.app.bus.watch(self.id);
         let mut stopping = false;
         loop {
@@ -180,17 +194,9 @@ impl Session<'_> {
                     if sender.ping().await.is_err() { return; }
                     continue;
                 }
-                _ = rechecks.tick() => {
-                    if let Some((text, code)) = self.must_end().await {
-                        return sender.fail(text, code).await;
-                    }
-                    continue;
-                }
-                () = self.app.bus.revocations.notified() => {
-                    if let Some((text, code)) = self.must_end().await {
-                        return sender.fail(text, code).await;
-                    }
-                    continue;
+                ended = open.ended() => {
+                    let (text, code) = farewell(ended);
+                    return sender.fail(text, code).await;
                 }
                 () = watch.notified() => {
                     if let Some((text, code)) = self.must_end().await {
@@ -265,29 +271,10 @@ impl Session<'_> {
         sender.fail(&error.message, code).await;
     }
 
-    /// Why the socket may not stay open: the sandbox is of no more use, or the authority ended. A database
-    /// that is away proves nothing.
+    /// Why the sandbox is of no more use to the socket, if it is not. A database that is away proves nothing.
     async fn must_end(&self) -> Option<(&'static str, u16)> {
-        let Ok(row) = sandbox_get(&self.app.db, self.id).await else {
-            return None;
-        };
-        match row.map(|row| row.status) {
-            Some(Status::Stopping | Status::Stopped) | None => {
-                return Some(("the sandbox was deleted", close_code::DELETED));
-            }
-            Some(Status::Paused | Status::Hibernating | Status::Hibernated) => {
-                return Some(("the sandbox was paused", close_code::PAUSED));
-            }
-            Some(Status::Missing) => return Some(("its host was lost", close_code::HOST_LOST)),
-            Some(_) => {}
-        }
-        match self.actor.still_holds(self.app).await {
-            Ok(false) => Some((
-                "the credential is not valid any more",
-                close_code::UNAUTHORIZED,
-            )),
-            _ => None,
-        }
+        let row = sandbox_get(&self.app.db, self.id).await.ok()?;
+        Ended::by_status(row.map(|row| row.status)).map(farewell)
     }
 
     /// Reads the socket into the queue and the queue into the program.

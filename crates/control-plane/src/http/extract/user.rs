@@ -1,4 +1,4 @@
-//! People: `User`, `TeamMember`, `TeamAdmin`, `TeamOwner` and `PlatformAdmin`.
+//! People: `User`, `TeamMember`, `TeamAdmin`, `TeamOwner`, `PlatformAdmin`, and whose hosts they see.
 //!
 //! Each is one statement. What a token claims is only who came and which team they mean; whether they
 //! may is what the database says now.
@@ -15,7 +15,7 @@ use wrenn_ids::TeamId;
 
 use super::super::error::{ApiError, ApiResult};
 use crate::{
-    app::{Caller, Member},
+    app::{Caller, HostsSeen, Member},
     http::governed::{Who, admit},
     state::App,
 };
@@ -53,10 +53,9 @@ macro_rules! parts {
 
 parts! {
     /// Hosts.
-    #[expect(dead_code, reason = "routes of hosts ask for it when they join")]
+    #[expect(dead_code, reason = "routes that change hosts ask for it when they join")]
     Hosts = Some(Permission::Hosts);
     /// Platform templates and builds.
-    #[expect(dead_code, reason = "routes of builds ask for it when they join")]
     Templates = Some(Permission::Templates);
     /// Teams, their quotas and their sandboxes.
     Teams = Some(Permission::Teams);
@@ -86,12 +85,15 @@ pub(crate) fn presented_token(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
+/// A person, and what they are in the team that was asked about, if one was.
+struct Proven {
+    caller: Caller,
+    place: Option<(TeamId, Option<Role>)>,
+    is_byoc: bool,
+}
+
 /// The person behind a token and their role in `team`, or where that is absent in the token's team.
-async fn prove(
-    app: &App,
-    token: &str,
-    team: Option<TeamId>,
-) -> ApiResult<(Caller, Option<(TeamId, Option<Role>)>)> {
+async fn prove(app: &App, token: &str, team: Option<TeamId>) -> ApiResult<Proven> {
     let claims = app.user_tokens.verify(token).ok_or_else(unauthorized)?;
     let team = team.or(claims.team_id);
     let proof = user_proof(&app.db, claims.sub, claims.sid, team)
@@ -116,13 +118,20 @@ async fn prove(
         is_admin: proof.is_admin,
         permissions: proof.permissions,
     };
-    Ok((caller, team.map(|team| (team, proof.role))))
+    Ok(Proven {
+        caller,
+        place: team.map(|team| (team, proof.role)),
+        is_byoc: proof.is_byoc,
+    })
 }
 
 /// The member behind a token, of `team` or of the token's team.
 pub(crate) async fn member(app: &App, token: &str, team: Option<TeamId>) -> ApiResult<Member> {
-    let (caller, place) = prove(app, token, team).await?;
-    let (team, role) = place.ok_or_else(|| {
+    as_member(prove(app, token, team).await?)
+}
+
+fn as_member(proven: Proven) -> ApiResult<Member> {
+    let (team, role) = proven.place.ok_or_else(|| {
         ApiError::new(
             ErrorCode::NoTeam,
             "the token names no team; switch to one first",
@@ -130,7 +139,25 @@ pub(crate) async fn member(app: &App, token: &str, team: Option<TeamId>) -> ApiR
     })?;
     // One text for teams of others and teams that do not exist.
     let role = role.ok_or_else(|| forbidden("you are not a member of this team"))?;
-    Ok(Member { caller, team, role })
+    Ok(Member {
+        caller: proven.caller,
+        team,
+        role,
+        is_byoc: proven.is_byoc,
+    })
+}
+
+/// The person behind a token, who administers this part of the platform, or with `None` all of it.
+pub(crate) async fn administrator(
+    app: &App,
+    token: &str,
+    part: Option<Permission>,
+) -> ApiResult<Caller> {
+    let caller = prove(app, token, None).await?.caller;
+    if caller.administers(part) {
+        return Ok(caller);
+    }
+    Err(forbidden("this needs an administrator of the platform"))
 }
 
 /// The `team_id` of the path, where it has one; malformed is 400.
@@ -146,14 +173,16 @@ async fn path_team(parts: &mut Parts, app: &Arc<App>) -> ApiResult<Option<TeamId
         .transpose()
 }
 
-async fn at_least(parts: &mut Parts, app: &Arc<App>, least: Role) -> ApiResult<Member> {
-    // A key has none of these rights, and it wins over a token beside it.
-    if super::presented_key(&parts.headers).is_some() {
-        return Err(unauthorized());
+/// The user token that a request presents. A key has none of these rights, and it wins over a token beside it.
+fn token_alone(headers: &HeaderMap) -> ApiResult<&str> {
+    match super::presented_key(headers) {
+        Some(_) => Err(unauthorized()),
+        None => presented_token(headers).ok_or_else(unauthorized),
     }
-    let token = presented_token(&parts.headers)
-        .ok_or_else(unauthorized)?
-        .to_owned();
+}
+
+async fn at_least(parts: &mut Parts, app: &Arc<App>, least: Role) -> ApiResult<Member> {
+    let token = token_alone(&parts.headers)?.to_owned();
     let team = path_team(parts, app).await?;
     let member = member(app, &token, team).await?;
     // Before the role is judged: what a member may not do is written down too.
@@ -164,20 +193,11 @@ async fn at_least(parts: &mut Parts, app: &Arc<App>, least: Role) -> ApiResult<M
     Ok(member)
 }
 
-/// The person that a request's token proves.
-async fn caller(parts: &Parts, app: &App) -> ApiResult<Caller> {
-    if super::presented_key(&parts.headers).is_some() {
-        return Err(unauthorized());
-    }
-    let token = presented_token(&parts.headers).ok_or_else(unauthorized)?;
-    Ok(prove(app, token, None).await?.0)
-}
-
 impl FromRequestParts<Arc<App>> for User {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> ApiResult<Self> {
-        let caller = caller(parts, app).await?;
+        let caller = prove(app, token_alone(&parts.headers)?, None).await?.caller;
         admit(parts, app, Who::caller(&caller)).await?;
         Ok(Self(caller))
     }
@@ -211,11 +231,23 @@ impl<P: Part> FromRequestParts<Arc<App>> for PlatformAdmin<P> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> ApiResult<Self> {
-        let caller = caller(parts, app).await?;
-        if !caller.administers(P::PERMISSION) {
-            return Err(forbidden("this needs an administrator of the platform"));
-        }
+        let caller = administrator(app, token_alone(&parts.headers)?, P::PERMISSION).await?;
         admit(parts, app, Who::caller(&caller)).await?;
         Ok(Self(caller, PhantomData))
+    }
+}
+
+impl FromRequestParts<Arc<App>> for HostsSeen {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> ApiResult<Self> {
+        let proven = prove(app, token_alone(&parts.headers)?, None).await?;
+        if proven.caller.administers(Some(Permission::Hosts)) {
+            admit(parts, app, Who::caller(&proven.caller)).await?;
+            return Ok(Self::All);
+        }
+        let member = as_member(proven)?;
+        admit(parts, app, Who::member(&member)).await?;
+        Ok(Self::OfTeam(member.team))
     }
 }

@@ -8,39 +8,36 @@
 //!
 //! Refused credentials leave no row: whoever cannot prove anything cannot fill the log.
 
+mod record;
 mod table;
 
 use std::{
-    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use axum::{
     extract::{FromRequestParts, MatchedPath, RawPathParams, Request, State},
-    http::{HeaderName, HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderName, HeaderValue, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use tracing::Instrument;
-use wrenn_api::{
-    ErrorCode,
-    audit::{AuditAction, AuditActor, AuditResource, AuditStatus},
-    grammar,
-};
-use wrenn_database::{
-    AuditEnd, AuditFacts, NewAudit, Principal, audit_complete, audit_insert, audit_start,
-};
-use wrenn_ids::{AuditId, HostId, TeamId};
+use wrenn_api::{audit::AuditResource, grammar};
+use wrenn_ids::AuditId;
 
-use self::table::{Rule, Written};
+pub(super) use self::record::{Subject, Who};
+use self::{
+    record::{Answered, What},
+    table::{Rule, Written},
+};
 use super::{
     client_ip::{ClientIp, client_ip},
     error::{ApiError, ApiResult},
     middleware::RequestId,
 };
 use crate::{
-    app::{self, Caller, Member, TeamActor},
+    app,
     limits::{Allowance, RateClass},
     state::App,
 };
@@ -48,93 +45,6 @@ use crate::{
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
-
-/// Who is proven to act, as limits and records know them.
-#[derive(Debug, Clone)]
-pub(super) struct Who {
-    actor: AuditActor,
-    id: String,
-    name: Option<String>,
-    /// Whose log it goes into; `None`: the platform's.
-    team: Option<TeamId>,
-}
-
-impl Who {
-    pub(super) fn actor(actor: &TeamActor) -> Self {
-        let (kind, id) = match actor.principal() {
-            Principal::User(id) => (AuditActor::User, id.to_string()),
-            Principal::ApiKey(id) => (AuditActor::ApiKey, id.to_string()),
-        };
-        Self {
-            actor: kind,
-            id,
-            name: Some(actor.name().to_owned()),
-            team: Some(actor.team()),
-        }
-    }
-
-    pub(super) fn member(member: &Member) -> Self {
-        Self {
-            team: Some(member.team),
-            ..Self::caller(&member.caller)
-        }
-    }
-
-    pub(super) fn caller(caller: &Caller) -> Self {
-        Self {
-            actor: AuditActor::User,
-            id: caller.id.to_string(),
-            name: Some(caller.name.clone()),
-            team: None,
-        }
-    }
-
-    pub(super) fn host(host: HostId) -> Self {
-        Self {
-            actor: AuditActor::Host,
-            id: host.to_string(),
-            name: None,
-            team: None,
-        }
-    }
-}
-
-/// What only the handler knows of what it did; a part of its answer that is not sent.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Subject {
-    resource_id: Option<String>,
-    actor: Option<(String, String)>,
-    team: Option<TeamId>,
-    facts: BTreeMap<String, String>,
-}
-
-impl Subject {
-    /// It was done to this.
-    pub(super) fn of(id: impl ToString) -> Self {
-        Self {
-            resource_id: Some(id.to_string()),
-            ..Self::default()
-        }
-    }
-
-    /// It belongs into the log of this team.
-    pub(super) fn in_team(mut self, team: TeamId) -> Self {
-        self.team = Some(team);
-        self
-    }
-
-    /// This one did it.
-    pub(super) fn by(mut self, id: impl ToString, name: &str) -> Self {
-        self.actor = Some((id.to_string(), name.to_owned()));
-        self
-    }
-
-    /// A fact; never a secret, a body or an address.
-    pub(super) fn fact(mut self, name: &str, value: impl ToString) -> Self {
-        self.facts.insert(name.to_owned(), value.to_string());
-        self
-    }
-}
 
 /// One request's rule and what came of it so far.
 pub(super) struct Governed {
@@ -166,66 +76,24 @@ impl Governed {
         }
     }
 
-    async fn start(&self, app: &App, new: NewAudit<'_>) -> ApiResult<()> {
-        audit_start(&app.db, &new)
-            .await
-            .map_err(app::Error::unavailable)?;
-        self.progress().audit = Some(new.id);
-        app.checkpoint("audit.started").await;
+    /// Writes that it begins.
+    async fn start(
+        &self,
+        app: &App,
+        who: Option<&Who>,
+        what: What,
+        target: Option<&str>,
+    ) -> ApiResult<()> {
+        let id = record::start(app, who, what, target, &self.request_id).await?;
+        self.progress().audit = Some(id);
         Ok(())
     }
 
     /// Completes the row by the answer.
     async fn complete(&self, app: &App, answer: &Answered) {
-        let Some(id) = self.progress().audit.take() else {
-            return;
-        };
-        app.checkpoint("audit.before_completion").await;
-        let subject = &answer.subject;
-        let mut facts: AuditFacts = subject.facts.clone();
-        facts.insert("phase".to_owned(), "completed".to_owned());
-        facts.insert("http_status".to_owned(), answer.status.as_u16().to_string());
-        if let Some(code) = answer.code {
-            facts.insert("code".to_owned(), code.to_string());
-        }
-        let opened = matches!(
-            self.rule.written,
-            Written::Once(_, AuditAction::ExecOpen | AuditAction::PtyOpen, _)
-        );
-        let status = match answer.status {
-            status if status.is_client_error() || status.is_server_error() => AuditStatus::Error,
-            _ if opened => AuditStatus::Info,
-            _ => AuditStatus::Success,
-        };
-        let actor = subject.actor.as_ref();
-        let end = AuditEnd {
-            status,
-            facts: &facts,
-            resource_id: subject.resource_id.as_deref(),
-            actor: actor.map(|(id, name)| (id.as_str(), name.as_str())),
-            team: subject.team,
-        };
-        // Without a completion the row says so, and the sweeper writes that its end is unknown.
-        if let Err(error) = audit_complete(&app.db, id, &end).await {
-            tracing::warn!(audit_id = %id, cause = ?error, "an audit row was not completed");
-        }
-    }
-}
-
-/// What the record needs of an answer.
-struct Answered {
-    status: StatusCode,
-    code: Option<ErrorCode>,
-    subject: Subject,
-}
-
-impl Answered {
-    fn of(response: &Response) -> Self {
-        let extensions = response.extensions();
-        Self {
-            status: response.status(),
-            code: extensions.get().copied(),
-            subject: extensions.get().cloned().unwrap_or_default(),
+        let id = self.progress().audit.take();
+        if let (Some(id), Some((_, action, _))) = (id, self.rule.written.what()) {
+            record::complete(app, id, action, answer).await;
         }
     }
 }
@@ -234,7 +102,7 @@ impl Answered {
 ///
 /// # Errors
 /// `rate_limited`, or the record cannot be written.
-pub(super) async fn admit(parts: &mut Parts, app: &Arc<App>, who: Who) -> ApiResult<()> {
+pub(super) async fn admit(parts: &mut Parts, app: &Arc<App>, mut who: Who) -> ApiResult<()> {
     let Some(governed) = parts.extensions.get::<Arc<Governed>>().cloned() else {
         return Ok(());
     };
@@ -250,27 +118,16 @@ pub(super) async fn admit(parts: &mut Parts, app: &Arc<App>, who: Who) -> ApiRes
         }
         (Some(class), _) => governed.take(app, class, &who.id).await?,
     }
-    let Written::Once(resource, action, scope) = governed.rule.written else {
+    let Written::Once(what) = governed.rule.written else {
         return Ok(());
     };
-    let target = target(parts, app, resource).await;
-    let team = who.team.or_else(|| {
-        let of_team = governed.rule.path.starts_with("/v1/admin/teams/");
-        of_team.then(|| target.as_deref()?.parse().ok()).flatten()
-    });
-    let new = NewAudit {
-        id: AuditId::new(),
-        team: team.unwrap_or(TeamId::ZERO),
-        actor: who.actor,
-        actor_id: Some(&who.id),
-        actor_name: who.name.as_deref(),
-        resource,
-        resource_id: target.as_deref(),
-        action,
-        scope,
-        request_id: &governed.request_id,
-    };
-    governed.start(app, new).await
+    let target = target(parts, app, what.0).await;
+    if who.team.is_none() && governed.rule.path.starts_with("/v1/admin/teams/") {
+        who.team = target.as_deref().and_then(|team| team.parse().ok());
+    }
+    governed
+        .start(app, Some(&who), what, target.as_deref())
+        .await
 }
 
 /// The most particular thing that the path names. Ids that are none are nothing to remember.
@@ -332,26 +189,10 @@ async fn before(app: &Arc<App>, governed: &Governed, client: ClientIp) -> ApiRes
         let key = client.0.to_string();
         governed.take(app, RateClass::Credential, &key).await?;
     }
-    let Written::Unproven(resource, action, scope) = governed.rule.written else {
-        return Ok(());
-    };
-    let actor = match resource {
-        AuditResource::Host => AuditActor::Host,
-        _ => AuditActor::User,
-    };
-    let new = NewAudit {
-        id: AuditId::new(),
-        team: TeamId::ZERO,
-        actor,
-        actor_id: None,
-        actor_name: None,
-        resource,
-        resource_id: None,
-        action,
-        scope,
-        request_id: &governed.request_id,
-    };
-    governed.start(app, new).await
+    match governed.rule.written {
+        Written::Unproven(what) => governed.start(app, None, what, None).await,
+        Written::Once(_) | Written::Not(_) => Ok(()),
+    }
 }
 
 /// Runs an operation that is written down, to its end whatever becomes of the client.
@@ -409,23 +250,8 @@ pub(super) async fn admit_late(
             .await
             .map_err(|refused| refused.0)?;
     }
-    let Written::Once(resource, action, scope) = governed.rule.written else {
-        return Ok(());
-    };
-    let new = NewAudit {
-        id: AuditId::new(),
-        team: who.team.unwrap_or(TeamId::ZERO),
-        actor: who.actor,
-        actor_id: Some(&who.id),
-        actor_name: who.name.as_deref(),
-        resource,
-        resource_id: Some(target),
-        action,
-        scope,
-        request_id: &governed.request_id,
-    };
-    let facts = AuditFacts::from([("phase".to_owned(), "completed".to_owned())]);
-    audit_insert(&app.db, &new, AuditStatus::Info, &facts)
-        .await
-        .map_err(app::Error::unavailable)
+    match governed.rule.written {
+        Written::Once(what) => record::note(app, who, what, target, &governed.request_id).await,
+        Written::Unproven(_) | Written::Not(_) => Ok(()),
+    }
 }

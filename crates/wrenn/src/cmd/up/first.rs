@@ -68,7 +68,7 @@ async fn client_with_key(
             context: LOCAL.to_owned(),
             base_url: url.clone(),
             api_key,
-            login: None,
+            ..Target::default()
         };
         Client::new(target, Duration::from_secs(60), context.out.clone())
     };

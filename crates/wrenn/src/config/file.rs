@@ -1,8 +1,7 @@
-//! Contexts: which server with which key (cli.md §2.2).
+//! The configuration file: `config.toml` in `$XDG_CONFIG_HOME/wrenn`.
 //!
-//! The file is `config.toml` in `$XDG_CONFIG_HOME/wrenn`, mode 0600, refused when others can read it, replaced
-//! by rename; keys that this version does not know are kept. Precedence: flag, environment, the chosen or
-//! current context, the local instance that `wrenn up` started.
+//! Mode 0600, refused when others can read it, replaced by rename. It is edited as a table: keys that this version
+//! does not know are kept.
 
 use std::{
     fs,
@@ -13,104 +12,11 @@ use std::{
 
 use toml::{Table, Value};
 
+use super::Target;
 use crate::{
     client::login::Login,
-    context::Global,
-    error::{Attempt, CliError, Exit},
-    local::state::StateDir,
+    error::{Attempt, CliError},
 };
-
-/// The context that `wrenn up` writes.
-pub(crate) const LOCAL: &str = "local";
-
-/// One server with credentials.
-#[derive(Clone)]
-pub(crate) struct Target {
-    /// The context it came from; `@last` is remembered under this name.
-    pub(crate) context: String,
-    /// Without a trailing slash; a path prefix is kept.
-    pub(crate) base_url: String,
-    /// An API key.
-    pub(crate) api_key: Option<String>,
-    /// A person's login.
-    pub(crate) login: Option<Login>,
-}
-
-impl std::fmt::Debug for Target {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Target")
-            .field("context", &self.context)
-            .field("base_url", &self.base_url)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Target {
-    /// Chooses by flag, environment, context file and local instance.
-    pub(crate) fn choose(global: &Global) -> Result<Self, CliError> {
-        let file = ConfigFile::load(&ConfigFile::path()?)?;
-        let env_key = std::env::var("WRENN_API_KEY")
-            .ok()
-            .filter(|key| !key.is_empty());
-        let name = global.context.clone().or_else(|| file.current());
-        let stored = match (&name, global.context.is_some()) {
-            (Some(name), chosen) => match file.context(name) {
-                Some(context) => Some(context),
-                None if chosen => {
-                    return Err(CliError::new(
-                        Exit::NotFound,
-                        "not_found",
-                        format_args!("no context is named `{name}`"),
-                    )
-                    .hint("see", ConfigFile::path()?.display()));
-                }
-                None => None,
-            },
-            (None, _) => None,
-        };
-        let base_url = match (&global.base_url, &stored) {
-            (Some(url), _) => url.clone(),
-            // A key from the environment belongs to the local instance unless an address was named with it.
-            (None, _) if env_key.is_some() && global.context.is_none() => local_url().ok_or_else(|| {
-                CliError::new(Exit::Usage, "usage", "WRENN_API_KEY is set, but neither an address nor a local instance is known")
-                    .hint("set", "WRENN_BASE_URL=https://…")
-                    .hint("or", "wrenn up")
-            })?,
-            (None, Some(context)) => context.base_url.clone(),
-            (None, None) => local_url().ok_or_else(|| {
-                CliError::new(Exit::Credentials, "no_server", "no server is known: nothing was started here and no context is stored")
-                    .hint("start", "wrenn up")
-                    .hint("or", "WRENN_BASE_URL=https://… WRENN_API_KEY=… wrenn …")
-            })?,
-        };
-        // What is stored goes to no other server than its own.
-        let own = stored
-            .as_ref()
-            .filter(|context| same_server(&context.base_url, &base_url));
-        let login = own.and_then(|context| context.login.clone());
-        let api_key = env_key.or_else(|| own.and_then(|context| context.api_key.clone()));
-        let context = stored.map_or_else(|| LOCAL.to_owned(), |context| context.context);
-        Ok(Self {
-            context,
-            base_url: base_url.trim_end_matches('/').to_owned(),
-            api_key,
-            login,
-        })
-    }
-}
-
-fn same_server(one: &str, other: &str) -> bool {
-    one.trim_end_matches('/') == other.trim_end_matches('/')
-}
-
-fn local_url() -> Option<String> {
-    let state = StateDir::locate(None).ok()?;
-    state
-        .settings()
-        .ok()
-        .flatten()
-        .map(|settings| settings.local_url())
-}
 
 /// The configuration file, as a table that is edited in place.
 #[derive(Debug, Default)]
@@ -169,6 +75,22 @@ impl ConfigFile {
             .map(str::to_owned)
     }
 
+    /// The names of all contexts, in order.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let contexts = self.table.get("contexts").and_then(Value::as_table);
+        let mut names: Vec<String> = contexts
+            .into_iter()
+            .flat_map(|contexts| contexts.keys().cloned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// A text that the context `name` holds.
+    pub(crate) fn text(&self, name: &str, key: &str) -> Option<&str> {
+        self.table.get("contexts")?.get(name)?.get(key)?.as_str()
+    }
+
     /// The context `name`, if it has an address.
     pub(crate) fn context(&self, name: &str) -> Option<Target> {
         let context = self.table.get("contexts")?.get(name)?;
@@ -176,6 +98,7 @@ impl ConfigFile {
         Some(Target {
             context: name.to_owned(),
             base_url: text("base_url")?,
+            team: text("team"),
             api_key: text("api_key"),
             login: text("token")
                 .zip(text("refresh_token"))
@@ -210,6 +133,16 @@ impl ConfigFile {
         self.table != before
     }
 
+    /// Has the context `name` mean this server; credentials for another one are forgotten.
+    pub(crate) fn set_server(&mut self, name: &str, base_url: &str) {
+        let before = self.text(name, "base_url");
+        if before.is_some_and(|before| !super::same_server(before, base_url)) {
+            self.forget_login(name);
+            self.drop_keys(name, &["api_key", "state_dir"]);
+        }
+        self.set(name, &[("base_url", base_url)]);
+    }
+
     /// Stores a login in the context `name`.
     pub(crate) fn set_login(&mut self, name: &str, login: &Login) {
         self.set(
@@ -223,11 +156,20 @@ impl ConfigFile {
 
     /// Forgets the login of the context `name`; its other keys stay.
     pub(crate) fn forget_login(&mut self, name: &str) {
+        self.drop_keys(name, &["token", "refresh_token", "email", "team"]);
+    }
+
+    /// Has the context `name` say nothing about its team.
+    pub(crate) fn forget_team(&mut self, name: &str) {
+        self.drop_keys(name, &["team"]);
+    }
+
+    fn drop_keys(&mut self, name: &str, keys: &[&str]) {
         let contexts = self.table.get_mut("contexts").and_then(Value::as_table_mut);
         let context = contexts.and_then(|contexts| contexts.get_mut(name)?.as_table_mut());
         if let Some(context) = context {
-            for key in ["token", "refresh_token", "email"] {
-                context.remove(key);
+            for key in keys {
+                context.remove(*key);
             }
         }
     }
@@ -240,22 +182,17 @@ impl ConfigFile {
 
     /// The state directory that the context `name` belongs to.
     pub(crate) fn state_dir(&self, name: &str) -> Option<PathBuf> {
-        self.table
-            .get("contexts")?
-            .get(name)?
-            .get("state_dir")?
-            .as_str()
-            .map(PathBuf::from)
+        self.text(name, "state_dir").map(PathBuf::from)
     }
 
-    /// Forgets the context `name`.
-    pub(crate) fn remove(&mut self, name: &str) {
-        if let Some(contexts) = self.table.get_mut("contexts").and_then(Value::as_table_mut) {
-            contexts.remove(name);
-        }
+    /// Forgets the context `name`; false when there was none.
+    pub(crate) fn remove(&mut self, name: &str) -> bool {
+        let contexts = self.table.get_mut("contexts").and_then(Value::as_table_mut);
+        let removed = contexts.is_some_and(|contexts| contexts.remove(name).is_some());
         if self.current().as_deref() == Some(name) {
             self.table.remove("current");
         }
+        removed
     }
 }
 
@@ -296,6 +233,7 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::LOCAL;
 
     #[test]
     fn unknown_keys_survive_and_the_file_is_private() {
@@ -338,6 +276,25 @@ mod tests {
     }
 
     #[test]
+    fn credentials_do_not_move_to_another_server() {
+        let mut file = ConfigFile::default();
+        file.set(
+            "a",
+            &[("api_key", "wrn_1"), ("token", "t"), ("colour", "blue")],
+        );
+        file.set_server("a", "https://one");
+        assert_eq!(file.text("a", "token"), Some("t"));
+        file.set_server("a", "https://one/");
+        assert_eq!(file.text("a", "api_key"), Some("wrn_1"));
+        file.set_server("a", "https://two");
+        assert_eq!(
+            (file.text("a", "token"), file.text("a", "api_key")),
+            (None, None)
+        );
+        assert_eq!(file.text("a", "colour"), Some("blue"));
+    }
+
+    #[test]
     fn removing_the_current_context_leaves_none() {
         let mut file = ConfigFile::default();
         file.set(
@@ -345,7 +302,7 @@ mod tests {
             &[("base_url", "http://127.0.0.1:8080"), ("state_dir", "/x")],
         );
         assert_eq!(file.state_dir(LOCAL), Some(PathBuf::from("/x")));
-        file.remove(LOCAL);
+        assert!(file.remove(LOCAL) && !file.remove(LOCAL));
         assert!(file.context(LOCAL).is_none() && file.current().is_none());
     }
 }

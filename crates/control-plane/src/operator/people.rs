@@ -1,58 +1,26 @@
-//! What an operator does on the control plane's machine, through its database, when nobody can do it through
-//! the API: make or repair administrators, let a team bring hosts, end sessions.
-//!
-//! Each use is a row of the audit log with the actor `system`, in the transaction of the change. Open streams
-//! notice within 4 s; nothing here needs Redis.
+//! Accounts and teams.
 
 use secrecy::{ExposeSecret, SecretString};
 use wrenn_api::{
-    Invalid,
-    audit::{AuditAction, AuditActor, AuditResource, AuditScope, AuditStatus},
+    audit::{AuditAction, AuditResource, AuditStatus},
     grammar,
 };
 use wrenn_database::{
-    AuditFacts, Error as DbError, NewAudit, PgConnection, PgPool, UserRow, admin_is_last,
-    audit_insert, team_by_slug, team_insert, team_member_insert, team_set_byoc, user_by_email,
-    user_insert, user_set_admin, user_void_tokens,
+    AuditFacts, Error as DbError, NewAudit, PgPool, UserRow, account_by_email, admin_is_last,
+    audit_insert, team_by_slug, team_insert, team_member_insert, team_set_byoc, user_insert,
+    user_set_admin, user_void_tokens,
 };
-use wrenn_ids::{AuditId, TeamId, UserId};
+use wrenn_ids::{TeamId, UserId};
 
+use super::{OperatorError, Result, account, redis, row, write_down};
 use crate::{
+    app::{mail::reset_link_at, password::Reset},
     auth::{
-        NoRandomness,
-        password::{self, HashError},
+        one_time::{self, Purpose},
+        password,
     },
     bootstrap::new_slug,
 };
-
-/// Why an operator's command was not done.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OperatorError {
-    /// The database is away, or a statement fails.
-    #[error("the database could not be changed")]
-    Database(#[from] DbError),
-    /// A value breaks its rule.
-    #[error(transparent)]
-    Invalid(#[from] Invalid),
-    /// No randomness for a name.
-    #[error("a name could not be made")]
-    Random(#[from] NoRandomness),
-    /// The password could not be hashed.
-    #[error("the password could not be hashed")]
-    Password(#[from] HashError),
-    /// There is no such account or team.
-    #[error("there is no {0}")]
-    Unknown(String),
-    /// The address has an account.
-    #[error("{0} has an account; promote it instead")]
-    Taken(String),
-    /// Nobody would administer the platform.
-    #[error("this is the last active administrator")]
-    Last,
-}
-
-type Result<T, E = OperatorError> = std::result::Result<T, E>;
 
 /// Makes an account that administers the platform, with a team of its own.
 ///
@@ -148,38 +116,42 @@ pub async fn byoc_set(db: &PgPool, team: &str, enabled: bool) -> Result<TeamId> 
     Ok(id)
 }
 
-async fn account(tx: &mut PgConnection, email: &str) -> Result<UserRow> {
-    let user = user_by_email(tx, email).await?;
-    user.ok_or_else(|| OperatorError::Unknown(format!("account {email}")))
-}
-
-fn row<'a>(action: AuditAction) -> NewAudit<'a> {
-    NewAudit {
-        id: AuditId::new(),
-        team: TeamId::ZERO,
-        actor: AuditActor::System,
-        actor_id: None,
-        actor_name: Some("operator"),
-        resource: AuditResource::User,
-        resource_id: None,
-        action,
-        scope: AuditScope::Admin,
-        request_id: "",
+/// A link with which whoever holds it sets the account's password, good for 15 minutes. The password until now stays
+/// good until then.
+///
+/// # Errors
+/// No such account, one that is not active, or a service is away.
+pub async fn reset_link(
+    db: &PgPool,
+    redis_url: &SecretString,
+    public_url: &str,
+    email: &str,
+) -> Result<String> {
+    let account = account_by_email(db, email).await?;
+    let account = account.ok_or_else(|| OperatorError::Unknown(format!("account {email}")))?;
+    if account.status != "active" {
+        return Err(OperatorError::NotActive {
+            email: account.email,
+            status: account.status,
+        });
     }
-}
-
-async fn write_down(
-    tx: &mut PgConnection,
-    action: AuditAction,
-    user: UserId,
-    fact: &str,
-    value: &str,
-) -> Result<()> {
-    let text = user.to_string();
-    let new = NewAudit {
-        resource_id: Some(&text),
-        ..row(action)
+    let mut redis = redis(redis_url).await?;
+    let reset = Reset {
+        user: account.id(),
+        token_version: account.token_version,
     };
-    let facts = AuditFacts::from([(fact.to_owned(), value.to_owned())]);
-    Ok(audit_insert(tx, &new, AuditStatus::Success, &facts).await?)
+    let mut tx = db.begin().await.map_err(DbError::from)?;
+    let what = "reset_link";
+    write_down(
+        &mut tx,
+        AuditAction::TokenIssued,
+        account.id(),
+        "what",
+        what,
+    )
+    .await?;
+    // Before the row is there for good: a token that nobody is told of harms nobody.
+    let token = one_time::issue(&mut redis, Purpose::Reset, &reset).await?;
+    tx.commit().await.map_err(DbError::from)?;
+    Ok(reset_link_at(public_url, &token))
 }

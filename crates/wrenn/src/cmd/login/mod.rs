@@ -1,16 +1,16 @@
 //! `wrenn login`, `wrenn logout`, `wrenn whoami`: who the commands act as.
 
-use std::{
-    io::{IsTerminal, Read},
-    time::Duration,
-};
+mod browser;
+mod device;
+
+use std::io::{IsTerminal, Read};
 
 use clap::Args;
 use reqwest::Method;
 use serde_json::json;
 use wrenn_api::{
     AuthResponse,
-    account::{DeviceCode, DeviceCodes, Login as LoginRequest, Me, StartDevice},
+    account::{Login as LoginRequest, Me},
 };
 
 use crate::{
@@ -29,7 +29,7 @@ use crate::{
                         See also: wrenn logout, wrenn whoami"
 )]
 pub(crate) struct Arguments {
-    /// Show a code to enter in a browser, on any machine; what happens without another way named
+    /// Show a code to enter in a browser on any machine, instead of opening one here
     #[arg(long, conflicts_with_all = ["email", "api_key_stdin"])]
     device: bool,
     /// Sign in with this address and a password
@@ -63,10 +63,8 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Outcome {
             .context(context.global.context.as_deref().unwrap_or_default())
         {
             None if context.global.base_url.is_some() => Target {
-                context: String::new(),
                 base_url: context.global.base_url.clone().unwrap_or_default(),
-                api_key: None,
-                login: None,
+                ..Target::default()
             },
             _ => context.target()?,
         };
@@ -75,8 +73,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Outcome {
         let bare = Target {
             context: name.clone(),
             base_url: base_url.clone(),
-            api_key: None,
-            login: None,
+            ..Target::default()
         };
         let client = context.client_of(bare)?;
         if arguments.api_key_stdin {
@@ -85,7 +82,16 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Outcome {
         }
         let answer = match &arguments.email {
             Some(email) => by_password(context, &client, email, arguments.password_stdin).await?,
-            None => by_device(context, &client).await?,
+            None if arguments.device => device::by_device(context, &client).await?,
+            None => match browser::Opener::find() {
+                Ok(opener) => browser::by_browser(context, &client, &opener).await?,
+                Err(why) => {
+                    context.out.note(&format!(
+                        "{why}; a code does it, or: wrenn login --email ADDRESS"
+                    ));
+                    device::by_device(context, &client).await?
+                }
+            },
         };
         store_login(context, &name, &base_url, &answer)
     })
@@ -145,46 +151,6 @@ async fn sign_in(
     client.answer(client.dispatch(request).await?).await
 }
 
-async fn by_device(context: &Context, client: &Client) -> Result<AuthResponse, CliError> {
-    let machine = rustix::system::uname();
-    let client_name = format!("wrenn on {}", machine.nodename().to_string_lossy());
-    let request = client
-        .open_request(Method::POST, "/v1/auth/device")
-        .json(&StartDevice { client_name });
-    let codes: DeviceCodes = client.answer(client.dispatch(request).await?).await?;
-    // Not a note: without it nobody can go on.
-    context.out.ask_for(&format!(
-        "Open {} and enter the code {}",
-        codes.verification_url, codes.user_code
-    ));
-    let mut ticks = tokio::time::interval(Duration::from_secs(codes.interval.into()));
-    ticks.tick().await;
-    let question = DeviceCode {
-        device_code: codes.device_code,
-    };
-    loop {
-        ticks.tick().await;
-        let request = client
-            .open_request(Method::POST, "/v1/auth/device/token")
-            .json(&question);
-        match client.dispatch(request).await {
-            Ok(answer) if answer.status() == reqwest::StatusCode::ACCEPTED => {}
-            Ok(answer) => return client.answer(answer).await,
-            Err(error) if error.code == "invalid_token" => {
-                return Err(CliError::new(
-                    Exit::Forbidden,
-                    "denied",
-                    "the code was refused, or nobody entered it in time",
-                )
-                .hint("again", "wrenn login --device"));
-            }
-            // A server that restarts is asked again, until the code ends.
-            Err(error) if error.exit == Exit::Unavailable => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
 fn read_stdin(what: &str) -> Result<String, CliError> {
     let mut stdin = std::io::stdin().lock();
     if stdin.is_terminal() {
@@ -210,7 +176,8 @@ fn read_stdin(what: &str) -> Result<String, CliError> {
 fn store_key(context: &Context, name: &str, base_url: &str, key: &str) -> Outcome {
     let path = ConfigFile::path()?;
     let mut file = ConfigFile::load(&path)?;
-    file.set(name, &[("base_url", base_url), ("api_key", key)]);
+    file.set_server(name, base_url);
+    file.set(name, &[("api_key", key)]);
     file.choose(name);
     file.store(&path)?;
     context.out.note(&format!(
@@ -230,7 +197,12 @@ fn store_login(context: &Context, name: &str, base_url: &str, answer: &AuthRespo
     })?;
     let path = ConfigFile::path()?;
     let mut file = ConfigFile::load(&path)?;
-    file.set(name, &[("base_url", base_url), ("email", &answer.email)]);
+    file.set_server(name, base_url);
+    file.forget_login(name);
+    file.set(name, &[("email", &answer.email)]);
+    if let Some(team) = answer.team_id {
+        file.set(name, &[("team", &team.to_string())]);
+    }
     file.set_login(name, &login);
     file.choose(name);
     file.store(&path)?;
@@ -267,7 +239,7 @@ pub(crate) fn logout(context: &Context, _: &Logout) -> Outcome {
             return Ok(DONE);
         };
         let (name, base_url) = (target.context.clone(), target.base_url.clone());
-        let client = context.login_client()?;
+        let client = context.person_client()?;
         let request = client.request(Method::POST, "/v1/auth/logout")?;
         if let Err(error) = client.send(request).await
             && error.exit != Exit::Credentials
@@ -308,7 +280,9 @@ pub(crate) fn whoami(context: &Context, _: &Whoami) -> Outcome {
             }
             return Ok(DONE);
         }
-        let me: Me = context.login_client()?.get("/v1/me").await?;
+        let acting = target.login.as_ref().and_then(Login::team);
+        let team = target.team.or(acting.map(|team| team.to_string()));
+        let me: Me = context.person_client()?.get("/v1/me").await?;
         if context.out.is_json() {
             context.out.json(&me)?;
         } else {
@@ -316,6 +290,7 @@ pub(crate) fn whoami(context: &Context, _: &Whoami) -> Outcome {
                 ("name", me.name),
                 ("email", me.email),
                 ("id", me.id.to_string()),
+                ("team", team.unwrap_or_else(|| "none".to_owned())),
                 ("server", server),
                 ("context", name),
             ];

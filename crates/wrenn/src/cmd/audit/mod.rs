@@ -1,16 +1,24 @@
-//! `wrenn audit`: who did what in the team, newest first.
+//! `wrenn audit`: who did what in the team, newest first, or as it happens.
+
+mod follow;
 
 use clap::Args;
-use wrenn_api::audit::{AuditAction, AuditItem, AuditPage, AuditResource, AuditStatus};
+use wrenn_api::{
+    Time,
+    audit::{AuditAction, AuditItem, AuditPage, AuditResource, AuditStatus},
+};
 
-use crate::{DONE, Outcome, context::Context, interruptible, out::Table, units};
+use crate::{
+    DONE, Outcome, client::Client, context::Context, error::CliError, interruptible, out::Table,
+    units,
+};
 
 /// Rows of a page of the server.
 const PAGE: usize = 200;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  wrenn audit\n  wrenn audit --type sandbox --action create,destroy --limit 20\n  wrenn audit --status error --since 2026-01-31T00:00:00Z --all --json\n\nSee also: wrenn team members, wrenn key ls"
+    after_help = "Examples:\n  wrenn audit\n  wrenn audit --type sandbox --action create,destroy --limit 20\n  wrenn audit --status error --since 2h --all\n  wrenn audit --since 2026-01-31T00:00:00Z --all --json\n  wrenn audit -f --type sandbox\n\nSee also: wrenn team members, wrenn key ls"
 )]
 pub(crate) struct Arguments {
     /// Only about this kind of thing; several separated by commas
@@ -28,20 +36,24 @@ pub(crate) struct Arguments {
     /// Only about this thing, by id
     #[arg(long, value_name = "ID")]
     resource: Option<String>,
-    /// Not before this time (RFC 3339)
-    #[arg(long, value_name = "TIME")]
-    since: Option<wrenn_api::Time>,
+    /// Not before this time: 10m, 2h, 3d ago, or RFC 3339
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    since: Option<Time>,
     /// At most so many rows
     #[arg(long, value_name = "N", default_value_t = 50, conflicts_with = "all")]
     limit: usize,
     /// All rows
     #[arg(long)]
     all: bool,
+    /// Go on with what happens, oldest first, until Ctrl-C
+    #[arg(short, long)]
+    follow: bool,
     /// Leave the headings out
     #[arg(long)]
     no_headers: bool,
 }
 
+/// All that the server is asked for but the time.
 fn query(arguments: &Arguments) -> String {
     let mut query = String::new();
     let mut add = |name: &str, value: &str| {
@@ -69,10 +81,12 @@ fn query(arguments: &Arguments) -> String {
     if let Some(resource) = &arguments.resource {
         add("resource_id", resource);
     }
-    if let Some(since) = arguments.since {
-        add("since", &since.to_string());
-    }
     query
+}
+
+fn since(text: &str) -> Result<Time, String> {
+    let moment = units::moment(text)?;
+    Time::from_unix_ms(moment.as_millisecond()).ok_or_else(|| "is out of range".to_owned())
 }
 
 /// Runs it.
@@ -84,19 +98,39 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Outcome {
         } else {
             arguments.limit
         };
-        let (asked, mut rows, mut place) = (query(arguments), Vec::new(), String::new());
-        while rows.len() < most {
-            let limit = PAGE.min(most - rows.len());
-            let path = format!("/v1/audit-logs?limit={limit}{asked}{place}");
-            let page: AuditPage = client.get(&path).await?;
-            rows.extend(page.items);
-            let (Some(before), Some(id)) = (page.next_before, page.next_before_id) else {
-                break;
-            };
-            place = format!("&before={before}&before_id={id}");
+        if arguments.follow {
+            return follow::run(context, &client, arguments, most).await;
         }
+        let asked = format!("{}{}", query(arguments), not_before(arguments.since));
+        let rows = rows(&client, &asked, most).await?;
         show(context, arguments, &rows)
     })
+}
+
+fn not_before(since: Option<Time>) -> String {
+    since.map_or_else(String::new, |since| format!("&since={since}"))
+}
+
+/// The newest `most` rows that `asked` selects, newest first, page by page.
+async fn rows(client: &Client, asked: &str, most: usize) -> Result<Vec<AuditItem>, CliError> {
+    let (mut rows, mut place) = (Vec::new(), String::new());
+    while rows.len() < most {
+        let limit = PAGE.min(most - rows.len());
+        let path = format!("/v1/audit-logs?limit={limit}{asked}{place}");
+        let page: AuditPage = client.get(&path).await?;
+        rows.extend(page.items);
+        let (Some(before), Some(id)) = (page.next_before, page.next_before_id) else {
+            break;
+        };
+        place = format!("&before={before}&before_id={id}");
+    }
+    Ok(rows)
+}
+
+/// Who acted, as people call them.
+fn who(row: &AuditItem) -> String {
+    let name = row.actor_name.as_ref().or(row.actor_id.as_ref());
+    name.cloned().unwrap_or_else(|| row.actor_type.to_string())
 }
 
 fn show(context: &Context, arguments: &Arguments, rows: &[AuditItem]) -> Outcome {
@@ -113,11 +147,10 @@ fn show(context: &Context, arguments: &Arguments, rows: &[AuditItem]) -> Outcome
         table.without_headings();
     }
     for row in rows {
-        let who = row.actor_name.clone().or_else(|| row.actor_id.clone());
         table.row(vec![
             units::age_of(&row.created_at.to_string()),
             row.status.to_string(),
-            who.unwrap_or_else(|| row.actor_type.to_string()),
+            who(row),
             row.action.to_string(),
             format!(
                 "{} {}",
