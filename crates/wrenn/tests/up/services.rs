@@ -76,3 +76,30 @@ fn databases_and_an_address_of_the_users_own_are_used_and_remembered() {
     user.run(&["down"], 0);
     user.assert_nothing_runs();
 }
+
+#[test]
+fn what_an_operator_does_while_the_platform_is_down_is_there_when_it_comes_up() {
+    let user = User::new();
+    user.run(&["up", "--host", "none", "--listen", &user.listen], 0);
+    let file = user.home().join("backup").display().to_string();
+    user.run(&["admin", "backup", &file], 0);
+    let password = user.file("password", "correct horse battery");
+    let create = ["admin", "create", "late@example.com", "--password-stdin"];
+    let mut create = user.command(&create);
+    create.stdin(std::fs::File::open(password).unwrap());
+    assert!(create.output().unwrap().status.success());
+    user.try_run(&["admin", "restore", &file, "--yes"])
+        .failed(6, &["control plane", "wrenn down"]);
+    user.run(&["down"], 0);
+    // The private PostgreSQL serves as long as each of these takes.
+    user.run(&["admin", "promote", "late@example.com"], 0);
+    user.run(&["admin", "restore", &file, "--yes"], 0);
+    user.assert_nothing_runs();
+    user.try_run(&["admin", "promote", "late@example.com"])
+        .failed(5, &["late@example.com"]);
+    user.assert_nothing_runs();
+    user.run(&["up"], 0);
+    user.run(&["ls"], 0);
+    user.run(&["down"], 0);
+    user.assert_nothing_runs();
+}

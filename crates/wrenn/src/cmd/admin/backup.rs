@@ -21,7 +21,6 @@ use crate::{
     local::{
         backup::{Backup, Header, Writer},
         pg_tools::{Environment, Tools},
-        standby::Standby,
     },
 };
 
@@ -68,14 +67,7 @@ async fn tools(db: &PgPool) -> Result<(Tools, i32), CliError> {
 
 /// Writes a backup.
 pub(super) async fn make(context: &Context, config: &Config, arguments: &Make) -> Outcome {
-    let url = config.database_url.expose_secret();
-    let standby = Standby::start(url).await?;
-    let done = write(context, config, url, &arguments.file).await;
-    standby.stop().await;
-    done
-}
-
-async fn write(context: &Context, config: &Config, url: &str, path: &Path) -> Outcome {
+    let (url, path) = (config.database_url.expose_secret(), &arguments.file);
     let db = connect(url).await?;
     let (tools, postgres) = tools(&db).await?;
     let (place, text) = KEY_CHECK;
@@ -139,11 +131,7 @@ pub(super) async fn restore(context: &Context, config: &Config, arguments: &Rest
     );
     let stakes = "a restore replaces everything in the database";
     context.confirm(&question, stakes)?;
-    let url = config.database_url.expose_secret();
-    let standby = Standby::start(url).await?;
-    let done = replace(context, url, path, backup).await;
-    standby.stop().await;
-    done
+    replace(context, config.database_url.expose_secret(), path, backup).await
 }
 
 /// Fails when sealed values of the backup could not be opened.

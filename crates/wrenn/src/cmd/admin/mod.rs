@@ -23,6 +23,7 @@ use crate::{
     context::Context,
     error::{Attempt, CliError, Exit, chain},
     interruptible,
+    local::standby::Standby,
     out::Table,
 };
 
@@ -141,71 +142,74 @@ pub(crate) fn run(context: &Context, command: Command) -> Outcome {
     }
     let config = load(&Flags::default())?;
     interruptible(async {
-        match &command {
-            Command::Backup(arguments) => return backup::make(context, &config, arguments).await,
-            Command::Restore(arguments) => {
-                return backup::restore(context, &config, arguments).await;
-            }
-            _ => {}
-        }
-        let db = connect(config.database_url.expose_secret()).await?;
-        match command {
-            Command::ResetLink(arguments) => {
-                let base = config.base_of_links();
-                let link =
-                    operator::reset_link(&db, &config.redis_url, &base, &arguments.email).await;
-                context.out.line(&link.map_err(failed)?)?;
-                context
-                    .out
-                    .note("good for 15 minutes, once; hand it to nobody else");
-            }
-            Command::RevokeHost(arguments) => {
-                revoke_host(context, &config, &db, &arguments.id).await?
-            }
-            Command::Reseal(_) => return reseal(context, &config, &db).await,
-            Command::Gc(arguments) => gc(context, &db, &arguments).await?,
-            Command::Backup(_) | Command::Restore(_) | Command::SystemdUnits(_) => {}
-            Command::Create(arguments) => {
-                let name = arguments.name.as_deref();
-                let name = name
-                    .or_else(|| arguments.email.split('@').next())
-                    .unwrap_or_default();
-                let password = password(context, arguments.password_stdin)?;
-                let id = operator::admin_create(&db, &arguments.email, name, password).await;
-                context.out.line(&id.map_err(failed)?.to_string())?;
-            }
-            Command::Promote(account) => {
-                operator::admin_set(&db, &account.email, true)
-                    .await
-                    .map_err(failed)?;
-                context
-                    .out
-                    .note(&format!("{} administers the platform", account.email));
-            }
-            Command::Demote(account) => {
-                operator::admin_set(&db, &account.email, false)
-                    .await
-                    .map_err(failed)?;
-                context.out.note(&format!(
-                    "{} does not administer the platform",
-                    account.email
-                ));
-            }
-            Command::SetByoc(arguments) => {
-                let team = operator::byoc_set(&db, &arguments.wanted, !arguments.off).await;
-                context.out.line(&team.map_err(failed)?.to_string())?;
-            }
-            Command::RevokeSessions(account) => {
-                operator::sessions_revoke(&db, &account.email)
-                    .await
-                    .map_err(failed)?;
-                context
-                    .out
-                    .note(&format!("{} is signed out everywhere", account.email));
-            }
-        }
-        Ok(DONE)
+        // A platform that does not come up any more may be what is to be repaired.
+        let standby = Standby::start(config.database_url.expose_secret()).await?;
+        let done = act(context, &config, command).await;
+        standby.stop().await;
+        done
     })
+}
+
+async fn act(context: &Context, config: &Config, command: Command) -> Outcome {
+    match &command {
+        Command::Backup(arguments) => return backup::make(context, config, arguments).await,
+        Command::Restore(arguments) => return backup::restore(context, config, arguments).await,
+        _ => {}
+    }
+    let db = connect(config.database_url.expose_secret()).await?;
+    match command {
+        Command::ResetLink(arguments) => {
+            let base = config.base_of_links();
+            let link = operator::reset_link(&db, &config.redis_url, &base, &arguments.email).await;
+            context.out.line(&link.map_err(failed)?)?;
+            context
+                .out
+                .note("good for 15 minutes, once; hand it to nobody else");
+        }
+        Command::RevokeHost(arguments) => revoke_host(context, config, &db, &arguments.id).await?,
+        Command::Reseal(_) => return reseal(context, config, &db).await,
+        Command::Gc(arguments) => gc(context, &db, &arguments).await?,
+        Command::Backup(_) | Command::Restore(_) | Command::SystemdUnits(_) => {}
+        Command::Create(arguments) => {
+            let name = arguments.name.as_deref();
+            let name = name
+                .or_else(|| arguments.email.split('@').next())
+                .unwrap_or_default();
+            let password = password(context, arguments.password_stdin)?;
+            let id = operator::admin_create(&db, &arguments.email, name, password).await;
+            context.out.line(&id.map_err(failed)?.to_string())?;
+        }
+        Command::Promote(account) => {
+            operator::admin_set(&db, &account.email, true)
+                .await
+                .map_err(failed)?;
+            context
+                .out
+                .note(&format!("{} administers the platform", account.email));
+        }
+        Command::Demote(account) => {
+            operator::admin_set(&db, &account.email, false)
+                .await
+                .map_err(failed)?;
+            context.out.note(&format!(
+                "{} does not administer the platform",
+                account.email
+            ));
+        }
+        Command::SetByoc(arguments) => {
+            let team = operator::byoc_set(&db, &arguments.wanted, !arguments.off).await;
+            context.out.line(&team.map_err(failed)?.to_string())?;
+        }
+        Command::RevokeSessions(account) => {
+            operator::sessions_revoke(&db, &account.email)
+                .await
+                .map_err(failed)?;
+            context
+                .out
+                .note(&format!("{} is signed out everywhere", account.email));
+        }
+    }
+    Ok(DONE)
 }
 
 async fn revoke_host(
