@@ -77,7 +77,7 @@ const TIERS: [Tier; 9] = [
         proves: "no bytes make a parser of the guest agent panic, hang or grow",
         work: |run| {
             fuzz::run(match run.length {
-                Length::Short => Duration::from_secs(10),
+                Length::Short => Duration::from_secs(6),
                 Length::Whole => Duration::from_secs(600),
             })
         },

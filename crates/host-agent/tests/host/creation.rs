@@ -60,7 +60,7 @@ fn points(count: usize) -> Vec<(&'static str, &'static str)> {
 fn a_creation_that_fails_at_any_step_leaves_nothing_behind() {
     let host = host();
     let before = host.census().expect("count");
-    for (at, (way, step)) in points(4).into_iter().enumerate() {
+    for (at, (way, step)) in points(3).into_iter().enumerate() {
         let both = ["fail", "fail-twice"];
         let whole = std::env::var_os("WRENN_SOAK").is_some();
         let actions = if whole {
@@ -94,7 +94,7 @@ fn a_creation_that_fails_at_any_step_leaves_nothing_behind() {
 fn an_agent_that_dies_at_any_step_starts_again_and_knows_what_is_done() {
     let host = host();
     let before = host.census().expect("count");
-    for (way, step) in points(3) {
+    for (way, step) in points(2) {
         host.arm(&format!("create.after.{step}=abort\n{way}"))
             .expect("arm");
         let request = create_request(&host, SandboxId::new());
