@@ -4,6 +4,7 @@ use std::{
     fmt, fs,
     net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _, UdpSocket},
     path::PathBuf,
+    time::Duration,
 };
 
 use crate::{checks::KvmProbe, identity::Token};
@@ -50,6 +51,9 @@ pub struct Config {
     /// `WRENN_PREFETCH`: `on` (default) or `off`: whether a page server brings what was used after the last
     /// resumption ahead of the guest.
     pub prefetch: Prefetch,
+    /// `WRENN_DISCONNECT_PAUSE_SEC`: how long the control plane may be lost before everything is paused; 900 by
+    /// default, 0 = never.
+    pub disconnect_pause: Option<Duration>,
     /// The program that serves the pages of a restored VM, with its first arguments: this program's own
     /// `page-server` command.
     pub page_server: (PathBuf, Vec<String>),
@@ -146,6 +150,10 @@ impl Config {
             "off" => Ok(Prefetch::Off),
             _ => Err("must be on or off"),
         });
+        let disconnect_pause = source.parse("WRENN_DISCONNECT_PAUSE_SEC", "900", |text| {
+            let seconds: u32 = text.parse().map_err(|_| "must be a number of seconds")?;
+            Ok((seconds > 0).then(|| Duration::from_secs(seconds.into())))
+        });
         let registration_token = source.secret("WRENN_REGISTRATION_TOKEN");
         let guest_ca = source.file("WRENN_GUEST_CA");
         let firecracker_dir = source.text("WRENN_FIRECRACKER_DIR").map(PathBuf::from);
@@ -164,6 +172,7 @@ impl Config {
             ready_vms,
             spares,
             prefetch,
+            disconnect_pause,
         ) {
             (
                 Some(control_plane_url),
@@ -178,6 +187,7 @@ impl Config {
                 Some(ready_vms),
                 Some(spares),
                 Some(prefetch),
+                Some(disconnect_pause),
             ) if source.faults.is_empty() => Ok(Self {
                 control_plane_url,
                 registration_token: registration_token.map(Token::new),
@@ -195,6 +205,7 @@ impl Config {
                 ready_vms,
                 spares,
                 prefetch,
+                disconnect_pause,
                 // The running program, also after its file was replaced by a newer one.
                 page_server: ("/proc/self/exe".into(), vec!["page-server".to_owned()]),
                 kvm_probe,
@@ -387,6 +398,7 @@ mod tests {
                 ("WRENN_READY_VMS", "65"),
                 ("WRENN_SPARES", "two"),
                 ("WRENN_PREFETCH", "perhaps"),
+                ("WRENN_DISCONNECT_PAUSE_SEC", "soon"),
             ],
             Err(&[
                 "WRENN_CP_URL",
@@ -401,6 +413,7 @@ mod tests {
                 "WRENN_READY_VMS",
                 "WRENN_SPARES",
                 "WRENN_PREFETCH",
+                "WRENN_DISCONNECT_PAUSE_SEC",
             ]),
         );
     }

@@ -12,6 +12,7 @@
 pub mod backoff;
 pub mod checks;
 pub mod config;
+mod contact;
 pub mod durable;
 pub mod envd;
 pub mod events;
@@ -104,8 +105,14 @@ pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), Error>
     tasks.spawn(Arc::clone(&host).keep_ready());
     let server = rpc::Server::bind(Arc::clone(&registry), Arc::clone(&identity)).await?;
     tracing::info!(host_id = %identity.host_id(), address = %config.listen, "host agent serves");
-    let report = move || heartbeat(&registry);
-    tasks.spawn(Heartbeats::new(identity, report).run(cancel.clone()));
+    let report = {
+        let registry = Arc::clone(&registry);
+        move || heartbeat(&registry)
+    };
+    let (heartbeats, contact) = Heartbeats::new(identity, report);
+    tasks.spawn(heartbeats.run(cancel.clone()));
+    let limit = config.disconnect_pause;
+    tasks.spawn(contact::keep(registry, contact, limit, cancel.clone()));
     server.run(cancel).await?;
 
     host.tasks.close();

@@ -57,6 +57,8 @@ pub struct Calls {
     pub heartbeats: AtomicU32,
     /// The next heartbeats are refused until a refresh.
     pub refuse_heartbeats: AtomicBool,
+    /// Refreshes are refused, as of a host that was revoked.
+    pub refuse_refreshes: AtomicBool,
 }
 
 /// The stub: runs until dropped with its runtime.
@@ -253,10 +255,9 @@ async fn register(State(stub): State<Stub>, Json(request): Json<Value>) -> Answe
 }
 
 async fn refresh(State(stub): State<Stub>, Json(request): Json<Value>) -> Answer {
-    if !request["refresh_token"]
-        .as_str()
-        .is_some_and(|token| token.starts_with("refresh-"))
-    {
+    let refused = stub.calls.refuse_refreshes.load(Ordering::SeqCst);
+    let token = request["refresh_token"].as_str();
+    if refused || !token.is_some_and(|token| token.starts_with("refresh-")) {
         return (StatusCode::UNAUTHORIZED, Json(json!({})));
     }
     stub.calls.refreshes.fetch_add(1, Ordering::SeqCst);

@@ -20,7 +20,7 @@ use wrenn_ids::SandboxId;
 
 use super::{Error, Result, TeamActor, admission, sandbox::ANSWER_WITHIN, wake};
 use crate::{
-    background::{pause, resume},
+    background::{orders::REUNION, pause, resume},
     state::App,
 };
 
@@ -177,7 +177,10 @@ pub(crate) async fn begin_pause(
 
 /// Commits the intent to resume, with the quota and the host's room for it, unless it runs or is being
 /// resumed.
-async fn begin_resume(app: &Arc<App>, id: SandboxId, by: &By) -> Result<Begun> {
+///
+/// # Errors
+/// 409, quota, no room on its host, or the database is away.
+pub(crate) async fn begin_resume(app: &Arc<App>, id: SandboxId, by: &By) -> Result<Begun> {
     let mut tx = app.db.begin().await.map_err(DbError::from)?;
     let Some(row) = sandbox_lock(&mut tx, id).await? else {
         return Err(Error::not_found(format_args!("sandbox {id}")));
@@ -205,7 +208,7 @@ async fn begin_resume(app: &Arc<App>, id: SandboxId, by: &By) -> Result<Begun> {
         by,
     };
     let op = begin(app, &mut tx, &row, op).await?;
-    if by.request_id == wake::REQUEST {
+    if matches!(by.request_id.as_str(), wake::REQUEST | REUNION) {
         let (action, status) = (AuditAction::AutoResume, AuditStatus::Success);
         audit_sandbox(&mut *tx, id, action, status, None).await?;
     }

@@ -12,7 +12,7 @@ mod judgement;
 pub(crate) mod key_use;
 mod mailer;
 pub(crate) mod ops;
-mod orders;
+pub(crate) mod orders;
 pub(crate) mod pause;
 mod prune;
 mod purge;

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     app::{
         Error, Result,
-        pause::{By, begin_pause},
+        pause::{By, begin_pause, begin_resume},
         policy, sandbox, snapshot,
     },
     hosts::{
@@ -29,6 +29,10 @@ use crate::{
 
 /// What the operations are written down with.
 const REQUEST: &str = "reconciliation";
+/// The same for what runs again because its host is back.
+pub(crate) const REUNION: &str = "host-reconnected";
+/// How long a sandbox that did not run again then is left alone, in microseconds.
+const REUNION_AGAIN_US: i64 = 600_000_000;
 /// How long the host may take.
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -38,6 +42,8 @@ pub(super) enum Order {
     FinishDestroy(SandboxId),
     /// An order that came late has woken it.
     Pause(SandboxId, Reason),
+    /// It was paused because the host had lost us, and would run otherwise.
+    Resume(SandboxId),
     /// Its idle policy there is not the row's.
     SetIdle(SandboxId, i64, u32, OnIdle),
     /// Its copy of a template that is being deleted.
@@ -56,6 +62,30 @@ pub(super) fn order(verdict: Verdict, row: &JudgedRow) -> Option<Order> {
         }
         _ => None,
     }
+}
+
+/// What its host paused because it had lost us runs again now: at once when we hear of it, and again after a while
+/// when that failed or was forgotten.
+pub(super) fn reunion(
+    verdict: Verdict,
+    row: &JudgedRow,
+    reported: Reported,
+    report: &Report,
+    asked_us: i64,
+) -> Option<Order> {
+    let id = SandboxId::from_uuid(row.id);
+    let lost = Reason::HostDisconnected;
+    let is_due = match verdict {
+        Verdict::Pause => report.paused.get(&id) == Some(&lost),
+        Verdict::Leave => {
+            row.status == State::Paused
+                && matches!(reported, Reported::Present(SandboxState::Paused, _))
+                && row.reason.as_deref() == Some(lost.as_str())
+                && asked_us - row.changed_us > REUNION_AGAIN_US
+        }
+        _ => false,
+    };
+    is_due.then_some(Order::Resume(id))
 }
 
 /// What the agent was not told when the policy changed: it was away, or a resume was under way.
@@ -82,6 +112,10 @@ pub(super) async fn carry_out(app: &Arc<App>, host: HostId, order: Order) {
         Order::Pause(id, reason) => {
             tracing::warn!(sandbox_id = %id, host_id = %host, "pausing a sandbox that should be paused");
             let begun = begin_pause(app, id, State::Paused, reason, &By::system(REQUEST)).await;
+            begun.map(drop)
+        }
+        Order::Resume(id) => {
+            let begun = begin_resume(app, id, &By::system(REUNION)).await;
             begun.map(drop)
         }
         Order::SetIdle(id, generation, seconds, on_idle) => {

@@ -26,7 +26,7 @@ use wrenn_rpc::hostagent::{SyncRequest, WatchEventsRequest};
 
 use super::{
     judgement::{Reported, Verdict, judge},
-    orders::{Order, carry_out, idle_order, order},
+    orders::{Order, carry_out, idle_order, order, reunion},
     report::Report,
 };
 use crate::{
@@ -236,6 +236,7 @@ async fn apply(
         }
         orders.extend(order(verdict, row));
         orders.extend(idle_order(row, reported, report));
+        orders.extend(reunion(verdict, row, reported, report, asked_us));
     }
     let unknown = named
         .iter()

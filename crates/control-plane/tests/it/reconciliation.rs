@@ -2,7 +2,7 @@
 
 use wrenn_api::{Reason, SandboxStatus};
 use wrenn_ids::SandboxId;
-use wrenn_rpc::hostagent::PauseReason;
+use wrenn_rpc::{connectrpc::ErrorCode, hostagent::PauseReason};
 use wrenn_testkit::{control_plane::eventually, simulated_agent::Fault};
 
 use crate::setup::Setup;
@@ -175,7 +175,7 @@ async fn a_lost_snapshot_is_told_and_a_late_order_is_taken_back() {
 }
 
 #[tokio::test]
-async fn what_a_host_paused_out_of_sight_is_paused_when_it_is_back() {
+async fn what_a_host_paused_because_it_had_lost_us_runs_again_when_it_is_back() {
     let setup = Setup::new().await;
     let id = setup.client.create().await.id;
     sqlx::query("UPDATE hosts SET last_heartbeat_at = now() - interval '91 seconds'")
@@ -196,6 +196,34 @@ async fn what_a_host_paused_out_of_sight_is_paused_when_it_is_back() {
         .heartbeat(&setup.replica.base_url())
         .await
         .unwrap();
+    ends(&setup, id, SandboxStatus::Running, None).await;
+    assert!(!setup.agent.census()[0].paused, "it runs there too");
+    let written =
+        "SELECT count(*) FROM audit_logs WHERE action = 'auto_resume' AND actor_type = 'system'";
+    let written: i64 = sqlx::query_scalar(written)
+        .fetch_one(&setup.world.db)
+        .await
+        .unwrap();
+    assert_eq!(written, 1);
+}
+
+#[tokio::test]
+async fn what_could_not_run_again_is_left_alone_for_a_while() {
+    let setup = Setup::new().await;
+    let id = setup.client.create().await.id;
+    let refused = Fault::Refuse(ErrorCode::FailedPrecondition);
+    setup.agent.faults().set("ResumeSandbox", refused, 1);
+    setup.agent.pause_sandbox(id, PauseReason::HostDisconnected);
+    eventually("it was tried", async || {
+        setup.agent.calls("ResumeSandbox") == 1
+    })
+    .await
+    .unwrap();
     let reason = Some(Reason::HostDisconnected);
     ends(&setup, id, SandboxStatus::Paused, reason).await;
+    sqlx::query("UPDATE sandboxes SET status_changed_at = now() - interval '11 minutes'")
+        .execute(&setup.world.db)
+        .await
+        .unwrap();
+    ends(&setup, id, SandboxStatus::Running, None).await;
 }

@@ -3,13 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use serde::Serialize;
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{Identity, RefreshError};
 use crate::{
     backoff::{Backoff, jittered},
     chain,
+    contact::Contact,
 };
 
 /// Between two heartbeats, ± 10 %.
@@ -38,19 +39,27 @@ pub struct HeartbeatReport {
 #[derive(Debug)]
 pub struct Heartbeats<R> {
     identity: Arc<Identity>,
+    contact: watch::Sender<Contact>,
     report: R,
 }
 
 impl<R: Fn() -> HeartbeatReport> Heartbeats<R> {
-    /// Heartbeats that carry what `report` says at that moment.
-    pub fn new(identity: Arc<Identity>, report: R) -> Self {
-        Self { identity, report }
+    /// Heartbeats that carry what `report` says at that moment, and tell how each went.
+    pub(crate) fn new(identity: Arc<Identity>, report: R) -> (Self, watch::Receiver<Contact>) {
+        let (contact, told) = watch::channel(Contact::Held);
+        let heartbeats = Self {
+            identity,
+            contact,
+            report,
+        };
+        (heartbeats, told)
     }
 
     /// Runs until `cancel`; no error of the control plane ends it.
     pub async fn run(self, cancel: CancellationToken) {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
         let mut refresh_at = Instant::now() + jittered(REFRESH_PERIOD);
+        let mut answered = Instant::now();
         loop {
             let beat = async {
                 if Instant::now() >= refresh_at {
@@ -67,6 +76,8 @@ impl<R: Fn() -> HeartbeatReport> Heartbeats<R> {
                 Ok(()) => {
                     metrics::counter!("wrenn_agent_heartbeats_total", "result" => "ok")
                         .increment(1);
+                    answered = Instant::now();
+                    self.contact.send_replace(Contact::Held);
                     backoff.reset();
                     jittered(PERIOD)
                 }
@@ -74,6 +85,12 @@ impl<R: Fn() -> HeartbeatReport> Heartbeats<R> {
                     metrics::counter!("wrenn_agent_heartbeats_total", "result" => "error")
                         .increment(1);
                     tracing::warn!(error = %chain(&error), "heartbeat failed");
+                    self.contact.send_modify(|contact| {
+                        *contact = match error.is_refusal() {
+                            true => Contact::Refused,
+                            false => contact.failed(answered),
+                        };
+                    });
                     backoff.next()
                 }
             };
@@ -126,4 +143,14 @@ enum BeatError {
     Send(#[from] super::AuthorityError),
     #[error("refresh the credentials")]
     Refresh(#[from] RefreshError),
+}
+
+impl BeatError {
+    /// Whether the control plane will never again know this host by what it has.
+    fn is_refusal(&self) -> bool {
+        match self {
+            Self::Refresh(RefreshError::Authority(error)) => error.is_unauthorised(),
+            _ => false,
+        }
+    }
 }

@@ -42,6 +42,8 @@ pub(super) enum Command {
     Destroy(Operation),
     /// Pause it.
     Pause(Operation, PauseReason, Reply),
+    /// Pause it though the control plane has not asked for it.
+    PauseUnasked(PauseReason, Reply),
     /// Resume it with this idle time.
     Resume(Operation, Idle, Reply),
     /// Copy it as it is now.
@@ -291,6 +293,10 @@ impl Driver {
                     return self.pause(stack, running, reason, Some(op), told).await;
                 }
             }
+            Command::PauseUnasked(reason, reply) => {
+                let told = |paused| drop(reply.send(paused));
+                return self.pause_unasked(stack, running, reason, told).await;
+            }
             Command::Resume(op, _, reply) => drop(self.judged(Change::Resume, &op, reply)),
             Command::Copy(op, copy, reply) => {
                 if let Some(reply) = self.judged(Change::Copy, &op, reply) {
@@ -321,6 +327,7 @@ impl Driver {
         match command {
             Command::Destroy(op) => return self.destroy(stack, Some(op)).await,
             Command::Pause(op, _, reply) => drop(self.judged(Change::Pause, &op, reply)),
+            Command::PauseUnasked(_, reply) => drop(reply.send(Ok(()))),
             Command::Resume(op, idle, reply) => {
                 if let Some(reply) = self.judged(Change::Resume, &op, reply) {
                     let (life, resumed) = self.resume(stack, idle, op).await;
@@ -367,13 +374,25 @@ impl Driver {
             self.event(EventKind::IdleDestroyed);
             return self.destroy(stack, None).await;
         }
-        let pause = self.pause(stack, running, PauseReason::Idle, None, drop);
+        let pause = self.pause_unasked(stack, running, PauseReason::Idle, drop);
         let life = pause.await;
         drop(permit);
+        life
+    }
+
+    /// Pauses it on the agent's own account, and tells the control plane of that when it asks.
+    async fn pause_unasked(
+        &mut self,
+        stack: Stack,
+        running: Running,
+        reason: PauseReason,
+        told: impl FnOnce(Result<(), Refused>),
+    ) -> Life {
+        let life = self.pause(stack, running, reason, None, told).await;
         match life {
             Life::Paused(_) => {
                 self.retry = retry();
-                self.event(EventKind::Paused(PauseReason::Idle));
+                self.event(EventKind::Paused(reason));
             }
             Life::Running(..) => {
                 self.not_before = Instant::now() + self.retry.next();

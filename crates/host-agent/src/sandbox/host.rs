@@ -48,7 +48,7 @@ pub(crate) const COW: &str = "cow.img";
 pub(crate) const SCRATCH: &str = "scratch.img";
 pub(crate) const BASE: &str = "base.ext4";
 /// Sandboxes that the agent pauses at once on its own account.
-const IDLE_PAUSES: usize = 4;
+pub(super) const IDLE_PAUSES: usize = 4;
 /// Name of the cgroup that holds all VMs' cgroups.
 const CGROUP: &str = "wrenn";
 

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
+use futures::{StreamExt as _, stream};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::Instant,
@@ -15,6 +16,7 @@ use super::{
     Failure, Host, Operation, Spec,
     copies::Copy,
     driver::{Birth, Command, Driver, Idle, QUEUE, Reply, Update, retry},
+    host::IDLE_PAUSES,
     manifest::Manifest,
     policy::{Change, Known, Refusal, State, Verdict, judge},
     seed::SnapshotTemplate,
@@ -282,6 +284,27 @@ impl Registry {
     ) -> Result<View, Refused> {
         self.ask(id, |reply| Command::Pause(op.clone(), reason, reply))
             .await
+    }
+
+    /// Pauses everything that runs, a few at once, on the agent's own account; gives how many were not paused and
+    /// run on.
+    pub async fn pause_all(&self, reason: PauseReason) -> usize {
+        let ids = self.list().into_iter().filter_map(|view| {
+            let runs = matches!(
+                view.state,
+                Phase::Starting | Phase::Running(_) | Phase::Resuming
+            );
+            runs.then_some(view.sandbox_id)
+        });
+        let ids: Vec<_> = ids.collect();
+        let mut told = stream::iter(ids)
+            .map(|id| self.tell(id, move |reply| Command::PauseUnasked(reason, reply)))
+            .buffer_unordered(IDLE_PAUSES);
+        let mut failed = 0;
+        while let Some(told) = told.next().await {
+            failed += usize::from(matches!(told, Err(Refused::Failed(..))));
+        }
+        failed
     }
 
     /// Resumes a sandbox and waits until it is usable. The resumption goes on if the caller goes away.

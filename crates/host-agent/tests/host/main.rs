@@ -4,6 +4,7 @@
 mod bad_input;
 mod calls;
 mod cases;
+mod contact;
 mod contents;
 mod copies;
 mod crashes;

@@ -30,7 +30,7 @@ fn pause(host: &AgentHost, id: SandboxId) -> Sandbox {
     }
 }
 
-fn resume(host: &AgentHost, id: SandboxId) -> Sandbox {
+pub(crate) fn resume(host: &AgentHost, id: SandboxId) -> Sandbox {
     match try_resume(host, id) {
         Ok(resumed) => {
             assert_eq!(state(&resumed), SandboxState::Running);

@@ -53,12 +53,17 @@ pub fn coldly() -> Result<()> {
     std::fs::write(FAILPOINTS, "warm.lookup=fail\n").context("arm failpoints")
 }
 
-/// Ends that.
+/// Ends that, and whatever else was armed.
 ///
 /// # Errors
 /// When the file cannot be removed.
 pub fn warmly() -> Result<()> {
-    std::fs::remove_file(FAILPOINTS).context("disarm failpoints")
+    match std::fs::remove_file(FAILPOINTS) {
+        Err(fault) if fault.kind() != std::io::ErrorKind::NotFound => {
+            Err(fault).context("disarm failpoints")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Creations from a warm snapshot, which is there then.

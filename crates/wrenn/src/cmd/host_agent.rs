@@ -18,7 +18,8 @@ use crate::{
     after_help = "Settings come from the environment: WRENN_CP_URL, WRENN_REGISTRATION_TOKEN (first start only), WRENN_ADDRESS,\n\
                         WRENN_AGENT_LISTEN, WRENN_STATE_DIR, WRENN_IMAGES_DIR, WRENN_FIRECRACKER_DIR, WRENN_GUEST_DNS, WRENN_GUEST_CA,\n\
                         WRENN_WARM_MAX_MIB, WRENN_FLAT_MAX_MIB (disk for warm snapshots, for flat copies; 0 makes none),\n\
-                        WRENN_READY_VMS (started ahead), WRENN_SPARES (restored ahead), WRENN_PREFETCH (on or off).\n\
+                        WRENN_READY_VMS (started ahead), WRENN_SPARES (restored ahead), WRENN_PREFETCH (on or off),\n\
+                        WRENN_DISCONNECT_PAUSE_SEC (without a control plane, until all is paused; 0 = never).\n\
                         Sandboxes outlive a restart of the agent.\n\nExamples:\n  WRENN_CP_URL=https://cp.example wrenn host-agent --register token.txt\n  \
                         wrenn host-agent --check"
 )]
