@@ -29,7 +29,7 @@ use wrenn_memory::{Reader, SnapshotError};
 
 use super::{
     Host,
-    snapshot::{Stamp, stamp},
+    verified::{Stamp, stamp},
 };
 use crate::{chain, facts};
 

@@ -21,10 +21,11 @@ use super::{
     flat::{self, FlatCopies},
     manifest::Manifest,
     ready::{self, ReadyVms},
-    snapshot::{Verified, remove_others},
+    snapshot::remove_others,
     spare::{self, Spares},
     steps::StartError,
     tombstone::Graveyard,
+    verified::Verified,
     warm::{self, Warm},
 };
 use crate::{

@@ -44,6 +44,7 @@ mod spec;
 mod stack;
 mod steps;
 mod tombstone;
+mod verified;
 mod view;
 mod warm;
 mod working_set;
