@@ -187,7 +187,12 @@ fn service(run: &mut Run) -> Result<()> {
         "wrenn-control-plane",
         "wrenn",
     ] {
-        run.one(package, "it", &[])?;
+        // Those of the control plane wait for reports and periods most of their time.
+        let at_once: &[&str] = match package {
+            "wrenn-control-plane" => &["--test-threads=4"],
+            _ => &[],
+        };
+        run.one(package, "it", at_once)?;
     }
     let requirements = Path::new("sdk-tests/schemathesis/requirements.txt");
     let environment = [("WRENN_SCHEMATHESIS", python::environment(requirements)?)];

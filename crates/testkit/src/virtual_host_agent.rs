@@ -178,7 +178,20 @@ impl AgentHost {
             );
             std::thread::sleep(PAUSE);
         }
-        self.shell(CENSUS)
+        // What passes is not counted: an open file of the agent, a device on its way out.
+        let mut last = self.shell(CENSUS)?;
+        loop {
+            std::thread::sleep(PAUSE);
+            let now = self.shell(CENSUS)?;
+            if now == last {
+                return Ok(now);
+            }
+            ensure!(
+                Instant::now() < until,
+                "what exists changes all the time:\n{now}"
+            );
+            last = now;
+        }
     }
 
     /// Waits until what of ours exists is what existed `before`: the pool refills and the reaper works

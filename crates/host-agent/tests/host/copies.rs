@@ -57,7 +57,7 @@ fn forks_have_all_of_it_and_are_pairwise_different() {
     let host = host();
     let before = host.census().expect("count");
     let whole = std::env::var_os("WRENN_SOAK").is_some();
-    let count = if whole { 8 } else { 3 };
+    let count = if whole { 8 } else { 2 };
     let id = create(&host);
     sh(
         &host,
@@ -293,7 +293,7 @@ fn clones_share_one_disk_and_the_last_of_them_takes_it_along() {
     let count = if std::env::var_os("WRENN_SOAK").is_some() {
         20
     } else {
-        4
+        3
     };
     let clones: Vec<_> = (0..count).map(|_| SandboxId::new()).collect();
     for clone in &clones {

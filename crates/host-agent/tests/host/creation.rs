@@ -193,25 +193,28 @@ async fn begun(host: &AgentHost, id: SandboxId) {
 fn a_destroy_overtakes_a_creation() {
     let host = host();
     let before = host.census().expect("count");
-    let id = SandboxId::new();
-    let request = create_request(&host, id);
-    host.block_on(async {
-        let creating = host.client.create_sandbox(request);
-        let destroying = async {
-            begun(&host, id).await;
-            let request = DestroySandboxRequest {
-                operation: operation(&host, 2).into(),
-                sandbox_id: id.to_string(),
-                ..DestroySandboxRequest::default()
+    let whole = std::env::var_os("WRENN_SOAK").is_some();
+    for _ in 0..if whole { 30 } else { 1 } {
+        let id = SandboxId::new();
+        let request = create_request(&host, id);
+        host.block_on(async {
+            let creating = host.client.create_sandbox(request);
+            let destroying = async {
+                begun(&host, id).await;
+                let request = DestroySandboxRequest {
+                    operation: operation(&host, 2).into(),
+                    sandbox_id: id.to_string(),
+                    ..DestroySandboxRequest::default()
+                };
+                host.client.destroy_sandbox(request).await
             };
-            host.client.destroy_sandbox(request).await
-        };
-        let (created, destroyed) = tokio::join!(creating, destroying);
-        destroyed.expect("destroyed");
-        created.expect_err("overtaken");
-    });
-    assert!(get(&host, id).is_err());
-    host.await_census(&before).expect("nothing is left");
+            let (created, destroyed) = tokio::join!(creating, destroying);
+            destroyed.expect("destroyed");
+            created.expect_err("overtaken");
+        });
+        assert!(get(&host, id).is_err());
+        host.await_census(&before).expect("nothing is left");
+    }
 }
 
 #[test]
