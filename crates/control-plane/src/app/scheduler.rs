@@ -393,7 +393,8 @@ mod tests {
             draining: true,
             ..host(1)
         };
-        check(&[draining.clone()], Err((Filter::Draining, 1, 0, 1)));
+        let alone = std::slice::from_ref(&draining);
+        check(alone, Err((Filter::Draining, 1, 0, 1)));
         check(&[draining, host(2)], Ok(2));
         let arm = Demand {
             arch: Some("aarch64".to_owned()),

@@ -38,8 +38,9 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The token is good once, within an hour. Hosts of type regular run every team's sandboxes, and administrators of the\n\
-                  platform add them; those of type byoc run the sandboxes of the team that you act for, whose administrators do.\n\n\
+    after_help = "The token is good once, within an hour. Hosts of type regular run every team's sandboxes, and\n\
+                  administrators of the platform add them. Those of type byoc run the sandboxes of the team that\n\
+                  you act for, and its administrators add them.\n\n\
                   Examples:\n  wrenn host token\n  wrenn host add --type byoc --provider Hetzner --zone fsn1 --tag gpu\n  \
                   wrenn host token host-0068w3z1tm0n9dpsx57yxxxxx\n\nSee also: wrenn host-agent, wrenn host ls"
 )]
@@ -98,7 +99,7 @@ pub(crate) struct Tag {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "What runs on it goes on. What is paused on it is woken on it alone, when it takes sandboxes again.\n\nExamples:\n  \
+    after_help = "What runs on it goes on. What is paused on it wakes there alone, once it takes sandboxes again.\n\nExamples:\n  \
                   wrenn host drain host-0068\n  wrenn host drain host-0068 --pause\n  wrenn host drain host-0068 --undo\n\nSee also: wrenn host rm"
 )]
 pub(crate) struct Drain {
@@ -128,8 +129,9 @@ pub(crate) struct Rm {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A sandbox that a host has and the database does not know is stopped there and kept for a day: it may be one of after the\n\
-                  backup that was restored. This ends that day. It works through the database that the control plane's settings name.\n\n\
+    after_help = "A sandbox that a host has and the database does not know is stopped there and kept for a day:\n\
+                  it may be younger than the backup that was restored. This ends that day. It works through the\n\
+                  database that the control plane's settings name.\n\n\
                   Examples:\n  wrenn host purge-unknown\n  wrenn host purge-unknown --yes\n\nSee also: wrenn admin restore"
 )]
 pub(crate) struct PurgeUnknown {}
