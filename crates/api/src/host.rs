@@ -1,11 +1,11 @@
-//! Hosts: registration, credentials, heartbeat and how they are listed.
+//! Hosts: added and changed by people, registration, credentials, heartbeat and how they are listed.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use wrenn_ids::{HostId, TeamId};
+use wrenn_ids::{HostId, SandboxId, TeamId};
 
 use crate::{
-    Time,
+    ErrorCode, Time,
     grammar::{self, Invalid},
 };
 
@@ -116,6 +116,167 @@ pub struct Host {
     pub created_at: Time,
     /// Last change.
     pub updated_at: Time,
+}
+
+/// A host to add.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AddHost {
+    /// Whose sandboxes it runs.
+    pub r#type: HostType,
+    /// The team that brings it, for type `byoc`; without it the team that the caller acts for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub team_id: Option<TeamId>,
+    /// Where it was rented.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// Where it stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub availability_zone: Option<String>,
+    /// Labels for placement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<String>>,
+}
+
+/// Labels that a host may have.
+pub const MAX_TAGS: usize = 64;
+
+fn places(provider: Option<&str>, zone: Option<&str>) -> Result<(), Invalid> {
+    for (field, value) in [("provider", provider), ("availability_zone", zone)] {
+        if let Some(value) = value {
+            grammar::display_name(field, value)?;
+        }
+    }
+    Ok(())
+}
+
+impl AddHost {
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// The first field at fault.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        places(self.provider.as_deref(), self.availability_zone.as_deref())?;
+        let tags = self.tags.as_deref().unwrap_or_default();
+        if tags.len() > MAX_TAGS {
+            return Err(Invalid::new("tags", "must be at most 64"));
+        }
+        if self.r#type == HostType::Regular && self.team_id.is_some() {
+            return Err(Invalid::new("team_id", "goes with the type `byoc`"));
+        }
+        tags.iter()
+            .try_for_each(|tag| grammar::host_tag("tags", tag))
+    }
+}
+
+/// A host that waits for its agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HostAdded {
+    /// The host.
+    pub host: Host,
+    /// What its agent registers with: once, within an hour. It is not shown again; 64 hex.
+    pub registration_token: String,
+}
+
+/// A change of a host; what is absent stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct UpdateHost {
+    /// Whether it takes no new sandboxes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draining: Option<bool>,
+    /// With `draining`: also pauses what runs on it, in the background.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pause_sandboxes: Option<bool>,
+    /// Where it was rented.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// Where it stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub availability_zone: Option<String>,
+}
+
+impl UpdateHost {
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// The first field at fault.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        if self.pause_sandboxes == Some(true) && self.draining != Some(true) {
+            return Err(Invalid::new(
+                "pause_sandboxes",
+                "goes with `draining: true`",
+            ));
+        }
+        places(self.provider.as_deref(), self.availability_zone.as_deref())
+    }
+}
+
+/// What the deletion of a host would take with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HostDeletion {
+    /// The host.
+    pub host: Host,
+    /// Its sandboxes, which would be destroyed.
+    #[schema(value_type = Vec<String>)]
+    pub sandbox_ids: Vec<SandboxId>,
+    /// Those of them that are paused: their memory and files are on this host and nowhere else.
+    #[schema(value_type = Vec<String>)]
+    pub paused_sandbox_ids: Vec<SandboxId>,
+    /// Whether the host answers: of one that does not, what its disk holds is lost, and stays there.
+    pub reachable: bool,
+}
+
+/// The refusal to delete a host that has sandboxes. They are named twice more for clients that look for them elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HostInUse {
+    /// The error.
+    pub error: HostInUseInfo,
+    /// The sandboxes.
+    #[schema(value_type = Vec<String>)]
+    pub sandbox_ids: Vec<SandboxId>,
+    /// The same.
+    #[schema(value_type = Vec<String>)]
+    pub capsule_ids: Vec<SandboxId>,
+}
+
+/// Code, text and sandboxes of that refusal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HostInUseInfo {
+    /// `host_has_sandboxes`.
+    pub code: ErrorCode,
+    /// For people.
+    pub message: String,
+    /// The sandboxes.
+    #[schema(value_type = Vec<String>)]
+    pub sandbox_ids: Vec<SandboxId>,
+}
+
+impl HostInUse {
+    /// The refusal because of these.
+    #[must_use]
+    pub fn by(sandboxes: Vec<SandboxId>) -> Self {
+        let (count, are) = (
+            sandboxes.len(),
+            if sandboxes.len() == 1 { "is" } else { "are" },
+        );
+        Self {
+            error: HostInUseInfo {
+                code: ErrorCode::HostHasSandboxes,
+                message: format!("{count} of its sandboxes {are} left; force destroys them"),
+                sandbox_ids: sandboxes.clone(),
+            },
+            capsule_ids: sandboxes.clone(),
+            sandbox_ids: sandboxes,
+        }
+    }
+}
+
+/// A label for a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AddTag {
+    /// 1 to 32 lowercase letters, digits, `.`, `_` or `-`.
+    pub tag: String,
 }
 
 /// First message of a new agent.

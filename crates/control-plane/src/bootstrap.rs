@@ -4,9 +4,9 @@
 use redis::aio::ConnectionManager;
 use secrecy::{ExposeSecret, SecretString};
 use wrenn_database::{
-    Error as DbError, PgPool, UserRow, admin_exists, api_key_exists, api_key_insert, host_get,
-    host_insert, host_registration_insert, platform_team_exists, team_default_of_user, team_insert,
-    team_member_insert, user_by_email, user_insert,
+    Error as DbError, NewHost, PgPool, UserRow, admin_exists, api_key_exists, api_key_insert,
+    host_get, host_insert, host_registration_insert, platform_team_exists, team_default_of_user,
+    team_insert, team_member_insert, user_by_email, user_insert,
 };
 use wrenn_ids::{HostId, KeyId, TeamId, UserId};
 
@@ -181,7 +181,14 @@ pub async fn host_token(
         Some((id, _)) => id,
         None => {
             let id = HostId::new();
-            host_insert(db, id).await?;
+            let host = NewHost {
+                id,
+                team: None,
+                provider: None,
+                availability_zone: None,
+                by: None,
+            };
+            host_insert(db, &host).await?;
             id
         }
     };
@@ -190,6 +197,6 @@ pub async fn host_token(
         .await
         .map_err(BootstrapError::Redis)?;
     let token = one_time::issue_registration(&mut redis, host).await?;
-    host_registration_insert(db, host).await?;
+    host_registration_insert(db, host, None).await?;
     Ok(Some((host, token.into())))
 }

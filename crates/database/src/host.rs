@@ -94,18 +94,6 @@ macro_rules! host_select {
     };
 }
 
-/// Adds a pending host that runs every team's sandboxes.
-///
-/// # Errors
-/// The statement fails.
-pub async fn host_insert(executor: impl PgExecutor<'_>, id: HostId) -> Result<()> {
-    sqlx::query("INSERT INTO hosts (id, type, status) VALUES ($1, 'regular', 'pending')")
-        .bind(id.as_uuid())
-        .execute(executor)
-        .await?;
-    Ok(())
-}
-
 /// A host that is not deleted.
 ///
 /// # Errors
@@ -273,10 +261,16 @@ pub async fn hosts_ready(executor: impl PgExecutor<'_>) -> Result<Vec<HostId>> {
 pub struct HostUsageRow {
     /// Identity.
     pub id: Uuid,
-    /// Online, and not draining.
-    pub accepting: bool,
+    /// Online.
+    pub online: bool,
+    /// Takes no new sandboxes.
+    pub draining: bool,
     /// Its last complete report is younger than 30 s.
     pub synced: bool,
+    /// Like `x86_64`; empty before it registered.
+    pub arch: String,
+    /// Labels.
+    pub tags: Vec<String>,
     /// Logical processors.
     pub cpu_cores: i32,
     /// MiB.
@@ -292,17 +286,21 @@ pub struct HostUsageRow {
 }
 
 macro_rules! usage_select {
-    ($filter:literal) => {
+    ($hosts:literal) => {
         concat!(
-            "SELECT h.id, h.status = 'online' AND NOT h.draining AS accepting,
+            "SELECT h.id, h.status = 'online' AS online, h.draining, coalesce(h.arch, '') AS arch,
+                    ARRAY(SELECT t.tag FROM host_tags t WHERE t.host_id = h.id) AS tags,
                     coalesce(h.last_sync_at > now() - interval '30 seconds', false) AS synced,
                     coalesce(h.cpu_cores, 0) AS cpu_cores, coalesce(h.memory_mb, 0) AS memory_mb,
                     (h.metadata ->> 'disk_free_mb')::bigint AS disk_free_mb,
-                    u.vcpus_used, u.memory_mb_used,
-                    EXISTS (SELECT 1 FROM template_copies c
-                            WHERE c.host_id = h.id AND c.template_id = $1 AND c.state = 'ready')
-                        AS has_template
-             FROM hosts h CROSS JOIN LATERAL (
+                    u.vcpus_used, u.memory_mb_used, h.has_template
+             FROM (SELECT h.*, EXISTS (
+                       SELECT 1 FROM template_copies c
+                       WHERE c.host_id = h.id AND c.template_id = $1 AND c.state = 'ready')
+                       AS has_template
+                   FROM hosts h WHERE h.deleted_at IS NULL AND h.address IS NOT NULL AND ",
+            $hosts,
+            ") h CROSS JOIN LATERAL (
                  SELECT coalesce(sum(vcpus) FILTER (WHERE NOT paused), 0)::bigint AS vcpus_used,
                         coalesce(sum(CASE WHEN paused THEN (memory_mb + 1) / 2 ELSE memory_mb END),
                                  0)::bigint AS memory_mb_used
@@ -311,12 +309,23 @@ macro_rules! usage_select {
                        FROM sandboxes
                        WHERE host_id = h.id
                          AND status NOT IN ('stopped', 'error', 'hibernated')) held
-             ) u
-             WHERE h.deleted_at IS NULL AND h.address IS NOT NULL AND ",
-            $filter
+             ) u"
         )
     };
 }
+
+/// Which of the hosts that could run a sandbox are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Candidates {
+    /// All of them, also those that take none now: what a refusal is explained by.
+    All,
+    /// At most [`SAMPLE`] that take sandboxes now, by chance; holders of the template first. What each holds is summed
+    /// up for each that is looked at: of a thousand hosts some dozens are as good a choice as all.
+    Sample,
+}
+
+/// Hosts of a sample.
+pub const SAMPLE: i64 = 48;
 
 /// Hosts that could run a team's sandbox of this template, with what they hold. Filters are the
 /// scheduler's; here only hosts of other teams are left out.
@@ -327,13 +336,21 @@ pub async fn host_candidates(
     executor: impl PgExecutor<'_>,
     template: TemplateId,
     team: TeamId,
+    which: Candidates,
 ) -> Result<Vec<HostUsageRow>> {
     // A team that brings hosts runs on those and on no others.
     Ok(sqlx::query_as(usage_select!(
-        "h.team_id IS NOT DISTINCT FROM (SELECT id FROM live_teams WHERE id = $2 AND is_byoc)"
+        "h.team_id IS NOT DISTINCT FROM (SELECT id FROM live_teams WHERE id = $2 AND is_byoc)
+         AND ($3::bigint IS NULL OR h.status = 'online' AND NOT h.draining
+              AND h.last_sync_at > now() - interval '30 seconds')
+         ORDER BY has_template DESC, random() LIMIT $3"
     ))
     .bind(template.as_uuid())
     .bind(team.as_uuid())
+    .bind(match which {
+        Candidates::All => None,
+        Candidates::Sample => Some(SAMPLE),
+    })
     .fetch_all(executor)
     .await?)
 }

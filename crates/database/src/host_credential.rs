@@ -5,21 +5,26 @@
 
 use sqlx::{FromRow, PgConnection, PgExecutor};
 use uuid::Uuid;
-use wrenn_ids::HostId;
+use wrenn_ids::{HostId, UserId};
 
 use crate::{HostFacts, Result};
 
-/// Records a registration token issued for an hour.
+/// Records a registration token issued for an hour, and who asked for it.
 ///
 /// # Errors
 /// The statement fails.
-pub async fn host_registration_insert(executor: impl PgExecutor<'_>, host: HostId) -> Result<()> {
+pub async fn host_registration_insert(
+    executor: impl PgExecutor<'_>,
+    host: HostId,
+    by: Option<UserId>,
+) -> Result<()> {
     sqlx::query(
-        "INSERT INTO host_registrations (id, host_id, expires_at)
-         VALUES ($1, $2, now() + interval '1 hour')",
+        "INSERT INTO host_registrations (id, host_id, created_by, expires_at)
+         VALUES ($1, $2, $3, now() + interval '1 hour')",
     )
     .bind(Uuid::now_v7())
     .bind(host.as_uuid())
+    .bind(by.map(UserId::as_uuid))
     .execute(executor)
     .await?;
     Ok(())
@@ -41,19 +46,20 @@ pub async fn host_registration_use(executor: impl PgExecutor<'_>, host: HostId) 
     Ok(())
 }
 
-/// Writes what a registering agent says about its machine; false when the host is deleted.
+/// Writes what a registering agent says about its machine, and voids what proved the host before. Answers the version
+/// of its tokens from now on; `None` when the host is deleted or does not wait for an agent.
 ///
 /// # Errors
-/// The statement fails.
-pub async fn host_facts_set(
-    executor: impl PgExecutor<'_>,
+/// A statement fails.
+pub async fn host_register(
+    connection: &mut PgConnection,
     host: HostId,
     facts: &HostFacts<'_>,
-) -> Result<bool> {
-    let done = sqlx::query(
+) -> Result<Option<i32>> {
+    let version = sqlx::query_scalar(
         "UPDATE hosts SET address = $2, arch = $3, cpu_cores = $4, memory_mb = $5, disk_gb = $6,
-                agent_version = $7, updated_at = now()
-         WHERE id = $1 AND deleted_at IS NULL",
+                agent_version = $7, token_version = token_version + 1, updated_at = now()
+         WHERE id = $1 AND status = 'pending' AND deleted_at IS NULL RETURNING token_version",
     )
     .bind(host.as_uuid())
     .bind(facts.address)
@@ -62,9 +68,25 @@ pub async fn host_facts_set(
     .bind(facts.memory_mb)
     .bind(facts.disk_gb)
     .bind(facts.agent_version)
+    .fetch_optional(&mut *connection)
+    .await?;
+    refresh_tokens_revoke(connection, host).await?;
+    Ok(version)
+}
+
+/// Revokes every refresh token of a host.
+///
+/// # Errors
+/// The statement fails.
+async fn refresh_tokens_revoke(executor: impl PgExecutor<'_>, host: HostId) -> Result<()> {
+    sqlx::query(
+        "UPDATE host_refresh_tokens SET revoked_at = now()
+         WHERE host_id = $1 AND revoked_at IS NULL",
+    )
+    .bind(host.as_uuid())
     .execute(executor)
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(())
 }
 
 /// A freshly signed certificate.
@@ -138,8 +160,10 @@ pub struct RefreshTokenRow {
     pub host_id: Uuid,
     /// Its family.
     pub family: Uuid,
-    /// Neither expired nor revoked, and its host is not deleted.
-    pub valid: bool,
+    /// Not expired, and its host is not deleted.
+    pub live: bool,
+    /// It, or its family, was revoked, or it was replaced.
+    pub revoked: bool,
     /// The token issued for it.
     pub successor_id: Option<Uuid>,
     /// Whether that one has been used.
@@ -156,7 +180,8 @@ pub async fn refresh_token_by_hash(
 ) -> Result<Option<RefreshTokenRow>> {
     Ok(sqlx::query_as(
         "SELECT r.id, r.host_id, r.family,
-                r.expires_at > now() AND r.revoked_at IS NULL AND h.deleted_at IS NULL AS valid,
+                r.expires_at > now() AND h.deleted_at IS NULL AS live,
+                r.revoked_at IS NOT NULL AS revoked,
                 r.successor_id,
                 coalesce((SELECT s.used_at IS NOT NULL FROM host_refresh_tokens s
                           WHERE s.id = r.successor_id), false) AS successor_used
@@ -204,19 +229,19 @@ pub async fn refresh_token_set_successor(
     Ok(())
 }
 
-/// Revokes every token of a family.
+/// Revokes every token of a family; false when none was left.
 ///
 /// # Errors
 /// The statement fails.
-pub async fn refresh_family_revoke(executor: impl PgExecutor<'_>, family: Uuid) -> Result<()> {
-    sqlx::query(
+pub async fn refresh_family_revoke(executor: impl PgExecutor<'_>, family: Uuid) -> Result<bool> {
+    let done = sqlx::query(
         "UPDATE host_refresh_tokens SET revoked_at = now()
          WHERE family = $1 AND revoked_at IS NULL",
     )
     .bind(family)
     .execute(executor)
     .await?;
-    Ok(())
+    Ok(done.rows_affected() > 0)
 }
 
 /// Voids every credential of a host, which is pending from then on; false when there is no such host.
@@ -224,21 +249,16 @@ pub async fn refresh_family_revoke(executor: impl PgExecutor<'_>, family: Uuid) 
 /// # Errors
 /// A statement fails.
 pub async fn host_revoke(connection: &mut PgConnection, host: HostId) -> Result<bool> {
-    // Without a certificate nobody dials it, and its token is no sign of life.
+    // Without a certificate nobody dials it; with another version its token is none, also when it registers anew.
     let done = sqlx::query(
         "UPDATE hosts SET status = 'pending', cert_fingerprint = NULL, prev_cert_fingerprint = NULL,
-                cert_expires_at = NULL, updated_at = now()
+                cert_expires_at = NULL, token_version = token_version + 1, updated_at = now()
          WHERE id = $1 AND deleted_at IS NULL",
     )
     .bind(host.as_uuid())
     .execute(&mut *connection)
     .await?;
-    sqlx::query(
-        "UPDATE host_refresh_tokens SET revoked_at = now() WHERE host_id = $1 AND revoked_at IS NULL",
-    )
-    .bind(host.as_uuid())
-    .execute(connection)
-    .await?;
+    refresh_tokens_revoke(connection, host).await?;
     Ok(done.rows_affected() == 1)
 }
 

@@ -11,13 +11,16 @@ mod api_key;
 mod audit;
 mod error;
 mod host;
+mod host_change;
 mod host_credential;
+mod host_proof;
 mod idempotency;
 mod mail;
 mod member;
 mod migrate;
 mod oauth_identity;
 mod principal;
+mod quarantine;
 mod sandbox;
 mod sandbox_fork;
 mod sandbox_op;
@@ -50,17 +53,22 @@ pub use audit::{
 };
 pub use error::{Error, Result};
 pub use host::{
-    HostFacts, HostRow, HostSync, HostUsageRow, JudgedRow, Target, host_candidates, host_get,
-    host_heartbeat, host_insert, host_list, host_lock, host_set_address, host_sync_commit,
-    host_sync_lock, host_sync_position, host_target, host_usage, hosts_mark_unreachable,
-    hosts_online, hosts_ready, sandboxes_to_judge,
+    Candidates, HostFacts, HostRow, HostSync, HostUsageRow, JudgedRow, SAMPLE, Target,
+    host_candidates, host_get, host_heartbeat, host_list, host_lock, host_set_address,
+    host_sync_commit, host_sync_lock, host_sync_position, host_target, host_usage,
+    hosts_mark_unreachable, hosts_online, hosts_ready, sandboxes_to_judge,
+};
+pub use host_change::{
+    HeldRow, HostChange, NewHost, host_change, host_delete, host_insert, host_sandboxes,
+    host_tag_remove, host_tags, host_tags_add,
 };
 pub use host_credential::{
-    Certificate, NewRefreshToken, RefreshTokenRow, host_certificate_set, host_facts_set,
+    Certificate, NewRefreshToken, RefreshTokenRow, host_certificate_set, host_register,
     host_registration_insert, host_registration_use, host_revoke, host_tokens_prune,
     refresh_family_revoke, refresh_token_by_hash, refresh_token_insert,
     refresh_token_set_successor, refresh_token_use,
 };
+pub use host_proof::{HostProof, host_proof};
 pub use idempotency::{IdempotentOutcome, idempotency_get, idempotency_insert, idempotency_prune};
 pub use mail::{
     MailNews, MailRow, mail_claim, mail_due_in_ms, mail_insert, mail_postpone, mail_prune,
@@ -76,6 +84,7 @@ pub use oauth_identity::{
     oauth_identity_delete, oauth_identity_insert, oauth_identity_user, oauth_providers_of,
 };
 pub use principal::{OpActor, Principal};
+pub use quarantine::{Quarantined, quarantine_purge, quarantine_replace};
 pub use sandbox::{
     Generation, ListFilter, NewSandbox, PolicyChange, ReadyFacts, SandboxRow, sandbox_assign_host,
     sandbox_get, sandbox_get_of_team, sandbox_insert, sandbox_list, sandbox_list_all, sandbox_lock,
@@ -101,8 +110,9 @@ pub use sqlx::{
 };
 pub use stream_proof::{StreamOpener, StreamProof, StreamStanding, streams_standing};
 pub use team::{
-    Place, QuotaUse, TeamQuota, platform_team_exists, team_default_of_user, team_delete,
-    team_insert, team_lock_quota, team_member_insert, team_quota_use, team_role, teams_owned_lock,
+    Place, QuotaUse, TeamQuota, platform_team_exists, team_brings_hosts, team_default_of_user,
+    team_delete, team_insert, team_lock_quota, team_member_insert, team_quota_use, team_role,
+    teams_owned_lock,
 };
 pub use template::{CopyRow, TemplateRow, template_copies_replace, template_get, template_resolve};
 pub use user::{

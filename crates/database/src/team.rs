@@ -209,3 +209,19 @@ pub async fn team_delete(connection: &mut PgConnection, team: TeamId) -> Result<
         .await?;
     Ok(done.rows_affected() == 1)
 }
+
+/// Whether a team brings its own hosts; `None` when there is no such team.
+///
+/// # Errors
+/// The statement fails.
+pub async fn team_brings_hosts(
+    executor: impl PgExecutor<'_>,
+    team: TeamId,
+) -> Result<Option<bool>> {
+    Ok(
+        sqlx::query_scalar("SELECT is_byoc FROM live_teams WHERE id = $1")
+            .bind(team.as_uuid())
+            .fetch_optional(executor)
+            .await?,
+    )
+}

@@ -1,6 +1,8 @@
 //! Templates and which hosts hold them.
 
-use sqlx::{FromRow, PgConnection, PgExecutor};
+use std::collections::BTreeMap;
+
+use sqlx::{FromRow, PgConnection, PgExecutor, types::Json};
 use uuid::Uuid;
 use wrenn_ids::{HostId, TeamId, TemplateId};
 
@@ -25,6 +27,8 @@ pub struct TemplateRow {
     pub size_bytes: i64,
     /// User that programs run as.
     pub default_user: String,
+    /// What its maker says of it.
+    pub metadata: Json<BTreeMap<String, String>>,
 }
 
 impl TemplateRow {
@@ -33,11 +37,24 @@ impl TemplateRow {
     pub fn id(&self) -> TemplateId {
         TemplateId::from_uuid(self.id)
     }
+
+    /// The labels that a host of its sandboxes must have: `require_tags` of its metadata, comma-separated.
+    pub fn require_tags(&self) -> impl Iterator<Item = &str> {
+        let tags = self.metadata.0.get("require_tags");
+        let tags = tags.map_or("", String::as_str).split(',');
+        tags.map(str::trim).filter(|tag| !tag.is_empty())
+    }
+
+    /// The processor that it is made for: `arch` of its metadata; `None` where it does not say.
+    #[must_use]
+    pub fn arch(&self) -> Option<&str> {
+        self.metadata.0.get("arch").map(String::as_str)
+    }
 }
 
 macro_rules! template_columns {
     () => {
-        "id, team_id, name, vcpus, memory_mb, disk_size_mb, size_bytes, default_user"
+        "id, team_id, name, vcpus, memory_mb, disk_size_mb, size_bytes, default_user, metadata"
     };
 }
 

@@ -5,8 +5,8 @@ use clap::{Parser, Subcommand};
 use crate::{
     cmd::{
         admin, api, audit, completions, config, context, control_plane, debug, doctor, down, help,
-        host_agent, key, login, logs, machine, man, migrate, page_server, run, sandbox, setup,
-        snapshot, status, supervise, team, template, up, version,
+        host, host_agent, key, login, logs, machine, man, migrate, page_server, run, sandbox,
+        setup, snapshot, status, supervise, team, template, up, version,
     },
     context::Global,
 };
@@ -77,6 +77,9 @@ pub(crate) enum Command {
     /// Make and revoke API keys
     #[command(subcommand, arg_required_else_help = true)]
     Key(key::Command),
+    /// Add, look at, empty and delete hosts
+    #[command(subcommand, arg_required_else_help = true)]
+    Host(host::Command),
     /// Show who did what
     Audit(audit::Arguments),
     /// Repair accounts on the control plane's machine, through its database

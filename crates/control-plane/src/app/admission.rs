@@ -6,15 +6,16 @@
 
 use wrenn_api::ErrorCode;
 use wrenn_database::{
-    Error as DbError, NewOp, NewSandbox, OpActor, OpKind, OpParams, OpRow, PgConnection, PgPool,
-    QuotaUse, SandboxRow, TeamQuota, host_candidates, host_lock, host_usage, idempotency_insert,
-    op_insert, sandbox_insert, team_lock_quota, team_quota_use,
+    Candidates, Error as DbError, NewOp, NewSandbox, OpActor, OpKind, OpParams, OpRow,
+    PgConnection, PgPool, QuotaUse, SandboxRow, TeamQuota, host_candidates, host_lock, host_usage,
+    idempotency_insert, op_insert, sandbox_insert, team_brings_hosts, team_lock_quota,
+    team_quota_use,
 };
-use wrenn_ids::HostId;
+use wrenn_ids::{HostId, TeamId, TemplateId};
 
 use super::{
     Error, Result,
-    scheduler::{Demand, NoHost, Scheduler},
+    scheduler::{Demand, Filter, NoHost, Scheduler},
 };
 use crate::background::create;
 
@@ -51,10 +52,8 @@ pub(crate) async fn admit(
 ) -> Result<Admitted> {
     let template = admission.sandbox.template.id();
     for _ in 0..ROUNDS {
-        let hosts = host_candidates(db, template, admission.sandbox.team).await?;
-        let host = scheduler
-            .choose(admission.demand, &hosts)
-            .map_err(no_hosts)?;
+        let (team, demand) = (admission.sandbox.team, &admission.demand);
+        let host = choose(db, scheduler, template, team, demand, &[]).await?;
         admission.sandbox.host = host;
         let mut tx = db.begin().await.map_err(DbError::from)?;
         let quota = team_lock_quota(&mut tx, admission.sandbox.team)
@@ -70,7 +69,7 @@ pub(crate) async fn admit(
         check_quota(&quota, &used, [1, vcpus, memory_mb, disk_size_mb])?;
         host_lock(&mut tx, host).await?;
         let usage = host_usage(&mut *tx, template, host).await?;
-        if !usage.is_some_and(|usage| scheduler.fits(admission.demand, &usage)) {
+        if !usage.is_some_and(|usage| scheduler.fits(&admission.demand, &usage)) {
             continue;
         }
         if let Some((route, key, hash)) = &admission.idempotency {
@@ -113,18 +112,59 @@ pub(crate) async fn next_host(
     db: &PgPool,
     scheduler: &dyn Scheduler,
     row: &SandboxRow,
-    demand: Demand,
+    demand: &Demand,
     refused: &[uuid::Uuid],
 ) -> Result<HostId> {
-    let mut hosts = host_candidates(db, row.template_id(), row.team_id()).await?;
+    let (template, team) = (row.template_id(), row.team_id());
+    choose(db, scheduler, template, team, demand, refused).await
+}
+
+/// The host that is to take a sandbox, none of `refused`. A refusal comes from a look at all hosts.
+async fn choose(
+    db: &PgPool,
+    scheduler: &dyn Scheduler,
+    template: TemplateId,
+    team: TeamId,
+    demand: &Demand,
+    refused: &[uuid::Uuid],
+) -> Result<HostId> {
+    if scheduler.looks_at() == Candidates::Sample {
+        let mut hosts = host_candidates(db, template, team, Candidates::Sample).await?;
+        hosts.retain(|host| !refused.contains(&host.id));
+        if let Ok(host) = scheduler.choose(demand, &hosts) {
+            return Ok(host);
+        }
+    }
+    let mut hosts = host_candidates(db, template, team, Candidates::All).await?;
+    let any = !hosts.is_empty();
     hosts.retain(|host| !refused.contains(&host.id));
-    scheduler.choose(demand, &hosts).map_err(no_hosts)
+    match scheduler.choose(demand, &hosts) {
+        Ok(host) => Ok(host),
+        // Whoever has no candidates at all is told whether that is because their team brings its own hosts.
+        Err(no) if !any && team_brings_hosts(db, team).await? == Some(true) => {
+            let filter = Filter::Team;
+            Err(no_hosts(NoHost { filter, ..no }))
+        }
+        Err(no) => Err(no_hosts(no)),
+    }
 }
 
 fn no_hosts(no: NoHost) -> Error {
-    let message = match no.online {
-        0 => "no host is online".to_owned(),
-        online => format!(
+    let message = match (no.filter, no.online) {
+        (Filter::Team, _) => {
+            "the team runs on its own hosts alone, and none of them has registered".to_owned()
+        }
+        (_, 0) => "no host is online".to_owned(),
+        (Filter::Draining, online) => {
+            format!("none of {online} online hosts takes new sandboxes: they are draining")
+        }
+        (Filter::Arch | Filter::Tags, online) => {
+            format!(
+                "none of {online} online hosts is what the template needs: {}",
+                no.filter
+            )
+        }
+        (_, online) => format!(
             "none of {online} online hosts has room: {} asked {}, most free {}",
             no.filter, no.asked, no.most_free
         ),
@@ -190,7 +230,7 @@ async fn on_its_host(
     host_lock(tx, host).await?;
     let usage = host_usage(&mut *tx, row.template_id(), host).await?;
     let mut usage = usage.ok_or_else(away)?;
-    if !usage.accepting || !usage.synced {
+    if !usage.online || !usage.synced || usage.draining {
         return Err(away());
     }
     usage.memory_mb_used -= counted;
@@ -199,9 +239,9 @@ async fn on_its_host(
         vcpus,
         memory_mb,
         disk_mb,
-        template_mb: 0,
+        ..Demand::default()
     };
-    scheduler.choose(demand, &[usage]).map_err(|no| {
+    scheduler.choose(&demand, &[usage]).map_err(|no| {
         let text = format!(
             "the host that holds the sandbox has no room now: {} asked {}, free {}",
             no.filter, no.asked, no.most_free

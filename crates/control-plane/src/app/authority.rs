@@ -3,7 +3,7 @@
 
 use wrenn_api::{Permission, Role};
 use wrenn_database::{OpActor, Principal, StreamOpener, StreamProof};
-use wrenn_ids::{SandboxId, SessionId, TeamId, UserId};
+use wrenn_ids::{HostId, SandboxId, SessionId, TeamId, UserId};
 
 /// A person with a valid token.
 #[derive(Debug, Clone)]
@@ -47,6 +47,33 @@ pub(crate) enum HostsSeen {
     All,
     /// Those that their team brought.
     OfTeam(TeamId),
+}
+
+/// Somebody who looks after a host: they administer hosts, or the team that brought it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HostKeeper {
+    pub(crate) host: HostId,
+    pub(crate) by: UserId,
+    pub(crate) seen: HostsSeen,
+}
+
+/// Somebody who asks to add a host.
+#[derive(Debug, Clone)]
+pub(crate) enum HostAdder {
+    /// They administer hosts.
+    Platform(Caller),
+    /// A member of a team, in whatever role.
+    Team(Member),
+}
+
+impl HostAdder {
+    /// Whose hosts they see.
+    pub(crate) fn sees(&self) -> HostsSeen {
+        match self {
+            Self::Platform(_) => HostsSeen::All,
+            Self::Team(member) => HostsSeen::OfTeam(member.team),
+        }
+    }
 }
 
 /// Somebody who acts for a team: a key of it, or a member. For the platform's team, which has no members, whoever

@@ -31,5 +31,5 @@ pub(crate) mod snapshot;
 pub(crate) mod team;
 pub(crate) mod wake;
 
-pub(crate) use authority::{Caller, HostsSeen, Member, TeamActor};
+pub(crate) use authority::{Caller, HostAdder, HostKeeper, HostsSeen, Member, TeamActor};
 pub(crate) use error::{Error, Result};

@@ -198,6 +198,8 @@ pub(crate) fn demand(vcpus: i32, memory_mb: i32, disk_mb: i32, template: &Templa
         memory_mb: number(memory_mb),
         disk_mb: number(disk_mb),
         template_mb: u32::try_from(template.size_bytes >> 20).unwrap_or(0),
+        arch: template.arch().map(str::to_owned),
+        tags: template.require_tags().map(str::to_owned).collect(),
     }
 }
 

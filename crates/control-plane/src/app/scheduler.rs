@@ -8,13 +8,13 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use wrenn_database::HostUsageRow;
+use wrenn_database::{Candidates, HostUsageRow};
 use wrenn_ids::HostId;
 
 use crate::config::{Config, SchedulerKind};
 
 /// What a sandbox needs of a host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Demand {
     pub(crate) vcpus: u32,
     pub(crate) memory_mb: u32,
@@ -22,6 +22,10 @@ pub(crate) struct Demand {
     pub(crate) disk_mb: u32,
     /// MiB of the template.
     pub(crate) template_mb: u32,
+    /// The processor that it is made for, where that is known.
+    pub(crate) arch: Option<String>,
+    /// Labels that the host must have.
+    pub(crate) tags: Vec<String>,
 }
 
 /// Promises per real resource.
@@ -34,7 +38,12 @@ pub(crate) struct Overcommit {
 /// The filter that removed the last host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Filter {
+    /// The team brings its own hosts, and has none.
+    Team,
     Online,
+    Draining,
+    Arch,
+    Tags,
     Memory,
     Vcpu,
     Disk,
@@ -43,7 +52,11 @@ pub(crate) enum Filter {
 impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Team => "team",
             Self::Online => "online",
+            Self::Draining => "draining",
+            Self::Arch => "arch",
+            Self::Tags => "tags",
             Self::Memory => "memory",
             Self::Vcpu => "vcpu",
             Self::Disk => "disk",
@@ -65,9 +78,11 @@ pub(crate) struct NoHost {
 
 /// Ranks hosts that passed every filter; `hosts` is never empty.
 pub(crate) trait Scheduler: Send + Sync {
-    fn choose(&self, demand: Demand, hosts: &[HostUsageRow]) -> Result<HostId, NoHost>;
+    fn choose(&self, demand: &Demand, hosts: &[HostUsageRow]) -> Result<HostId, NoHost>;
+    /// Which hosts it wants to choose among.
+    fn looks_at(&self) -> Candidates;
     /// Whether this one host still has room; asked again under its lock.
-    fn fits(&self, demand: Demand, host: &HostUsageRow) -> bool;
+    fn fits(&self, demand: &Demand, host: &HostUsageRow) -> bool;
 }
 
 /// The scheduler that the settings name.
@@ -100,32 +115,25 @@ impl Overcommit {
     }
 
     /// The hosts that pass every filter, in the order of the filters.
-    fn filter(self, demand: Demand, hosts: &[HostUsageRow]) -> Result<Vec<&HostUsageRow>, NoHost> {
-        let mut left: Vec<_> = hosts
-            .iter()
-            .filter(|host| host.accepting && host.synced)
-            .collect();
-        let online = left.len() as u64;
-        if left.is_empty() {
-            return Err(NoHost {
-                filter: Filter::Online,
-                asked: 1,
-                most_free: 0,
-                online,
-            });
-        }
-        for filter in [Filter::Memory, Filter::Vcpu, Filter::Disk] {
+    fn filter<'a>(
+        self,
+        demand: &Demand,
+        hosts: &'a [HostUsageRow],
+    ) -> Result<Vec<&'a HostUsageRow>, NoHost> {
+        let online = hosts.iter().filter(|host| is_online(host)).count() as u64;
+        let mut left: Vec<_> = hosts.iter().collect();
+        for filter in FILTERS {
             let most_free = left
                 .iter()
-                .map(|host| self.free(filter, host))
+                .map(|host| self.free(filter, demand, host))
                 .max()
                 .unwrap_or(0);
             let asked = left
                 .iter()
                 .map(|host| need(filter, demand, host))
                 .min()
-                .unwrap_or(0);
-            left.retain(|host| need(filter, demand, host) <= self.free(filter, host));
+                .unwrap_or(1);
+            left.retain(|host| need(filter, demand, host) <= self.free(filter, demand, host));
             if left.is_empty() {
                 return Err(NoHost {
                     filter,
@@ -139,9 +147,16 @@ impl Overcommit {
     }
 
     /// What a host has left of what the filter looks at.
-    fn free(self, filter: Filter, host: &HostUsageRow) -> u64 {
+    fn free(self, filter: Filter, demand: &Demand, host: &HostUsageRow) -> u64 {
         match filter {
-            Filter::Online => u64::from(host.accepting && host.synced),
+            Filter::Team => 1,
+            Filter::Online => u64::from(is_online(host)),
+            Filter::Draining => u64::from(!host.draining),
+            Filter::Arch => u64::from(demand.arch.as_ref().is_none_or(|arch| *arch == host.arch)),
+            Filter::Tags => {
+                let wanted = demand.tags.iter();
+                wanted.filter(|tag| host.tags.contains(tag)).count() as u64
+            }
             Filter::Memory => self.memory_free(host),
             Filter::Vcpu => self.vcpus_free(host),
             Filter::Disk => disk_free(host),
@@ -149,17 +164,34 @@ impl Overcommit {
     }
 }
 
+/// In this order; what depends on nothing but the host comes first. Hosts of other teams are no candidates.
+const FILTERS: [Filter; 7] = [
+    Filter::Online,
+    Filter::Draining,
+    Filter::Arch,
+    Filter::Tags,
+    Filter::Memory,
+    Filter::Vcpu,
+    Filter::Disk,
+];
+
+/// Whether it is there, and what it said is young enough to be trusted.
+fn is_online(host: &HostUsageRow) -> bool {
+    host.online && host.synced
+}
+
 /// What the sandbox would take of it.
-fn need(filter: Filter, demand: Demand, host: &HostUsageRow) -> u64 {
+fn need(filter: Filter, demand: &Demand, host: &HostUsageRow) -> u64 {
     match filter {
-        Filter::Online => 1,
+        Filter::Team | Filter::Online | Filter::Draining | Filter::Arch => 1,
+        Filter::Tags => demand.tags.len() as u64,
         Filter::Memory => demand.memory_mb.into(),
         Filter::Vcpu => demand.vcpus.into(),
         Filter::Disk => disk_need(demand, host),
     }
 }
 
-fn disk_need(demand: Demand, host: &HostUsageRow) -> u64 {
+fn disk_need(demand: &Demand, host: &HostUsageRow) -> u64 {
     let pull = if host.has_template {
         0
     } else {
@@ -196,7 +228,7 @@ fn id(host: &HostUsageRow) -> HostId {
 struct LeastLoaded(Overcommit);
 
 impl Scheduler for LeastLoaded {
-    fn choose(&self, demand: Demand, hosts: &[HostUsageRow]) -> Result<HostId, NoHost> {
+    fn choose(&self, demand: &Demand, hosts: &[HostUsageRow]) -> Result<HostId, NoHost> {
         let left = self.0.filter(demand, hosts)?;
         let hosts = preferred(&left);
         let least = hosts
@@ -213,7 +245,11 @@ impl Scheduler for LeastLoaded {
         Ok(id(tied[usize::from(byte[0]) % tied.len()]))
     }
 
-    fn fits(&self, demand: Demand, host: &HostUsageRow) -> bool {
+    fn looks_at(&self) -> Candidates {
+        Candidates::Sample
+    }
+
+    fn fits(&self, demand: &Demand, host: &HostUsageRow) -> bool {
         self.0.filter(demand, std::slice::from_ref(host)).is_ok()
     }
 }
@@ -222,7 +258,7 @@ impl Scheduler for LeastLoaded {
 struct RoundRobin(Overcommit, AtomicUsize);
 
 impl Scheduler for RoundRobin {
-    fn choose(&self, demand: Demand, hosts: &[HostUsageRow]) -> Result<HostId, NoHost> {
+    fn choose(&self, demand: &Demand, hosts: &[HostUsageRow]) -> Result<HostId, NoHost> {
         let left = self.0.filter(demand, hosts)?;
         let mut hosts = preferred(&left);
         hosts.sort_by_key(|host| host.id);
@@ -231,7 +267,12 @@ impl Scheduler for RoundRobin {
         ))
     }
 
-    fn fits(&self, demand: Demand, host: &HostUsageRow) -> bool {
+    fn looks_at(&self) -> Candidates {
+        // Of some by chance there is no next one.
+        Candidates::All
+    }
+
+    fn fits(&self, demand: &Demand, host: &HostUsageRow) -> bool {
         self.0.filter(demand, std::slice::from_ref(host)).is_ok()
     }
 }
@@ -242,12 +283,16 @@ mod tests {
 
     use super::*;
 
-    const DEMAND: Demand = Demand {
-        vcpus: 2,
-        memory_mb: 1024,
-        disk_mb: 4096,
-        template_mb: 1000,
-    };
+    fn demand() -> Demand {
+        Demand {
+            vcpus: 2,
+            memory_mb: 1024,
+            disk_mb: 4096,
+            template_mb: 1000,
+            ..Demand::default()
+        }
+    }
+
     const OVERCOMMIT: Overcommit = Overcommit {
         cpu: 4.0,
         memory: 1.0,
@@ -256,7 +301,10 @@ mod tests {
     fn host(number: u128) -> HostUsageRow {
         HostUsageRow {
             id: Uuid::from_u128(number),
-            accepting: true,
+            online: true,
+            draining: false,
+            arch: "x86_64".to_owned(),
+            tags: vec!["gpu".to_owned()],
             synced: true,
             cpu_cores: 2,
             memory_mb: 4096,
@@ -268,7 +316,15 @@ mod tests {
     }
 
     fn check(hosts: &[HostUsageRow], expected: Result<u128, (Filter, u64, u64, u64)>) {
-        let chosen = LeastLoaded(OVERCOMMIT).choose(DEMAND, hosts);
+        check_for(&demand(), hosts, expected);
+    }
+
+    fn check_for(
+        demand: &Demand,
+        hosts: &[HostUsageRow],
+        expected: Result<u128, (Filter, u64, u64, u64)>,
+    ) {
+        let chosen = LeastLoaded(OVERCOMMIT).choose(demand, hosts);
         let chosen = chosen
             .map(|id| id.as_uuid().as_u128())
             .map_err(|no| (no.filter, no.asked, no.most_free, no.online));
@@ -280,7 +336,8 @@ mod tests {
         check(&[], Err((Filter::Online, 1, 0, 0)));
         check(
             &[HostUsageRow {
-                accepting: false,
+                online: false,
+                draining: true,
                 ..host(1)
             }],
             Err((Filter::Online, 1, 0, 0)),
@@ -328,6 +385,37 @@ mod tests {
             }],
             Err((Filter::Disk, 1024, 0, 1)),
         );
+    }
+
+    #[test]
+    fn hosts_that_drain_or_are_of_another_kind_take_nothing() {
+        let draining = HostUsageRow {
+            draining: true,
+            ..host(1)
+        };
+        let alone = std::slice::from_ref(&draining);
+        check(alone, Err((Filter::Draining, 1, 0, 1)));
+        check(&[draining, host(2)], Ok(2));
+        let arm = Demand {
+            arch: Some("aarch64".to_owned()),
+            ..demand()
+        };
+        check_for(&arm, &[host(1)], Err((Filter::Arch, 1, 0, 1)));
+        let of_arm = HostUsageRow {
+            arch: "aarch64".to_owned(),
+            ..host(2)
+        };
+        check_for(&arm, &[host(1), of_arm], Ok(2));
+        let labelled = Demand {
+            tags: vec!["gpu".to_owned(), "ssd".to_owned()],
+            ..demand()
+        };
+        check_for(&labelled, &[host(1)], Err((Filter::Tags, 2, 1, 1)));
+        let both = HostUsageRow {
+            tags: ["ssd", "zone", "gpu"].map(str::to_owned).to_vec(),
+            ..host(2)
+        };
+        check_for(&labelled, &[host(1), both], Ok(2));
     }
 
     #[test]
@@ -381,7 +469,7 @@ mod tests {
         let turns: Vec<_> = (0..4)
             .map(|_| {
                 scheduler
-                    .choose(DEMAND, &hosts)
+                    .choose(&demand(), &hosts)
                     .unwrap()
                     .as_uuid()
                     .as_u128()

@@ -138,7 +138,7 @@ mod tests {
     fn tokens_of_other_kinds_algorithms_or_times_are_nothing() {
         let tokens = UserTokens::new(&secret("s"), None);
         let host = HostTokens::new(&secret("s"), None)
-            .issue(wrenn_ids::HostId::new())
+            .issue(wrenn_ids::HostId::new(), 0)
             .unwrap();
         let signed = |typ: &str, exp: u64, algorithm: Algorithm| {
             let envelope = Envelope {

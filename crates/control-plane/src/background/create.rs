@@ -32,7 +32,7 @@ use super::{
 use crate::{
     app::{Error, Result, admission, sandbox},
     hosts::{
-        error::{Call, from_rpc, reason},
+        error::{Call, from_rpc, never_sent, reason},
         pool::within,
     },
     state::App,
@@ -176,7 +176,8 @@ async fn refused(
         reason(&error),
         Some(Reason::NoCapacity | Reason::TemplateNotFound | Reason::WrongHost)
     );
-    if never_accepted {
+    // A retry does not know what became of the call before it.
+    if never_accepted || (op.attempts == 1 && never_sent(&error)) {
         return other_host(app, op, row, params).await;
     }
     if is_unknown(&error) && op.attempts < ATTEMPTS {
@@ -201,7 +202,7 @@ async fn other_host(
     };
     let demand = sandbox::demand(row.vcpus, row.memory_mb, row.disk_size_mb, &template);
     let scheduler = app.scheduler.as_ref();
-    let host = match admission::next_host(&app.db, scheduler, row, demand, &params.refused).await {
+    let host = match admission::next_host(&app.db, scheduler, row, &demand, &params.refused).await {
         Ok(host) => host,
         Err(error) if error.code == ErrorCode::NoHostsAvailable => {
             return Ok(Attempt::Undo(ErrorCode::HostUnavailable));
@@ -211,7 +212,7 @@ async fn other_host(
     let mut tx = app.db.begin().await.map_err(DbError::from)?;
     host_lock(&mut tx, host).await?;
     let usage = host_usage(&mut *tx, row.template_id(), host).await?;
-    let fits = usage.is_some_and(|usage| scheduler.fits(demand, &usage));
+    let fits = usage.is_some_and(|usage| scheduler.fits(&demand, &usage));
     let held = op_set_params(&mut *tx, op.id, app.replica, params).await?;
     if !held || !sandbox_assign_host(&mut *tx, row.id(), op.generation, host).await? {
         return Err(Error::internal("the operation was taken over"));

@@ -16,6 +16,7 @@ pub(crate) mod orders;
 pub(crate) mod pause;
 mod prune;
 mod purge;
+mod quarantine;
 mod renew;
 mod report;
 pub(crate) mod resume;

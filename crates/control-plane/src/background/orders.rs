@@ -6,7 +6,8 @@ use wrenn_api::{ErrorCode, Reason};
 use wrenn_database::{JudgedRow, State};
 use wrenn_ids::{HostId, SandboxId, TemplateId};
 use wrenn_rpc::hostagent::{
-    DestroySandboxRequest, OnIdle, Operation, SandboxState, UpdateSandboxRequest,
+    DestroySandboxRequest, OnIdle, Operation, PauseReason, PauseSandboxRequest, SandboxState,
+    UpdateSandboxRequest,
 };
 
 use super::{
@@ -46,6 +47,8 @@ pub(super) enum Order {
     Resume(SandboxId),
     /// Its idle policy there is not the row's.
     SetIdle(SandboxId, i64, u32, OnIdle),
+    /// Nobody knows it: it is stopped, and kept for now.
+    Quarantine(SandboxId, i64),
     /// Its copy of a template that is being deleted.
     DeleteCopy(TemplateId),
 }
@@ -130,11 +133,39 @@ pub(super) async fn carry_out(app: &Arc<App>, host: HostId, order: Order) {
                 outcome => outcome,
             }
         }
+        Order::Quarantine(id, generation) => stop_there(app, host, id, generation).await,
         Order::DeleteCopy(id) => snapshot::delete_copy(app, host, id).await,
     };
     if let Err(error) = outcome {
         tracing::warn!(host_id = %host, cause = ?error, "a host does not agree with its rows yet");
     }
+}
+
+fn as_operation(why: &str, host: HostId, id: SandboxId, generation: i64) -> Operation {
+    Operation {
+        op_id: format!("{why}-{id}-{generation}"),
+        generation: u64::try_from(generation).unwrap_or(0),
+        host_id: host.to_string(),
+        ..Operation::default()
+    }
+}
+
+async fn stop_there(app: &App, host: HostId, id: SandboxId, generation: i64) -> Result<()> {
+    let Some(client) = app.pool.client(host).await? else {
+        return Ok(());
+    };
+    let request = PauseSandboxRequest {
+        operation: Some(as_operation("quarantine", host, id, generation)).into(),
+        sandbox_id: id.to_string(),
+        reason: PauseReason::User.into(),
+        ..PauseSandboxRequest::default()
+    };
+    let paused = client
+        .pause_sandbox_with_options(request, within(LIMIT))
+        .await;
+    paused
+        .map(drop)
+        .map_err(|error| from_rpc(error, Call::Lifecycle))
 }
 
 async fn destroy_there(app: &App, host: HostId, id: SandboxId, generation: i64) -> Result<()> {
@@ -143,13 +174,7 @@ async fn destroy_there(app: &App, host: HostId, id: SandboxId, generation: i64) 
     };
     tracing::warn!(sandbox_id = %id, host_id = %host, "destroying a sandbox that should not be there");
     let request = DestroySandboxRequest {
-        operation: Some(Operation {
-            op_id: format!("reconcile-{id}-{generation}"),
-            generation: u64::try_from(generation).unwrap_or(0),
-            host_id: host.to_string(),
-            ..Operation::default()
-        })
-        .into(),
+        operation: Some(as_operation("reconcile", host, id, generation)).into(),
         sandbox_id: id.to_string(),
         ..DestroySandboxRequest::default()
     };

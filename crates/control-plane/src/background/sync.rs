@@ -27,6 +27,7 @@ use wrenn_rpc::hostagent::{SyncRequest, WatchEventsRequest};
 use super::{
     judgement::{Reported, Verdict, judge},
     orders::{Order, carry_out, idle_order, order, reunion},
+    quarantine,
     report::Report,
 };
 use crate::{
@@ -238,14 +239,7 @@ async fn apply(
         orders.extend(idle_order(row, reported, report));
         orders.extend(reunion(verdict, row, reported, report, asked_us));
     }
-    let unknown = named
-        .iter()
-        .filter(|id| !rows.iter().any(|row| row.id == id.as_uuid()));
-    let unknown = unknown.inspect(|id| {
-        tracing::warn!(sandbox_id = %id, host_id = %host, "a host has a sandbox without a row");
-    });
-    metrics::gauge!("wrenn_quarantined_sandboxes", "host" => host.to_string())
-        .set(unknown.count() as f64);
+    orders.extend(quarantine::apply(&mut tx, host, report, &rows).await?);
     touch(&mut tx, report).await?;
     let copies: Vec<CopyRow> = report.raw.templates.iter().filter_map(copy).collect();
     template_copies_replace(&mut tx, host, &copies, asked_us).await?;

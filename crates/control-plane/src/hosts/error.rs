@@ -49,6 +49,23 @@ pub(crate) fn reason(error: &ConnectError) -> Option<Reason> {
         .filter(|reason| *reason != Reason::ReasonUnspecified)
 }
 
+/// Whether a call failed because there was no connection to send it on: then nobody can have accepted it. Anything else
+/// that breaks a connection may have done so after the call went out.
+pub(crate) fn never_sent(error: &ConnectError) -> bool {
+    use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+    let mut cause = std::error::Error::source(error);
+    while let Some(link) = cause {
+        if let Some(error) = link.downcast_ref::<std::io::Error>() {
+            return matches!(
+                error.kind(),
+                ConnectionRefused | HostUnreachable | NetworkUnreachable
+            );
+        }
+        cause = link.source();
+    }
+    false
+}
+
 /// The table.
 pub(crate) fn from_rpc(error: ConnectError, call: Call) -> Error {
     let (code, message) = match reason(&error) {
@@ -181,6 +198,24 @@ mod tests {
         );
         check(RpcCode::Internal, Call::Process, ErrorCode::AgentError);
         check(RpcCode::Unknown, Call::Process, ErrorCode::AgentError);
+    }
+
+    #[test]
+    fn only_a_connection_that_never_was_sent_nothing() {
+        use std::io::{Error, ErrorKind};
+        let sent = |kind: ErrorKind| {
+            never_sent(&ConnectError::unavailable_from_transport(
+                "connect",
+                Error::from(kind),
+            ))
+        };
+        assert!(sent(ErrorKind::ConnectionRefused));
+        assert!(sent(ErrorKind::HostUnreachable));
+        assert!(!sent(ErrorKind::ConnectionReset));
+        assert!(!sent(ErrorKind::TimedOut));
+        assert!(!never_sent(&ConnectError::unavailable(
+            "connection refused"
+        )));
     }
 
     #[test]

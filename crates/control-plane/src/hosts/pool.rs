@@ -98,6 +98,11 @@ impl Pool {
         Ok(Some(client))
     }
 
+    /// Closes the connection to a host that was deleted.
+    pub(crate) fn forget(&self, host: HostId) {
+        self.entries().remove(&host);
+    }
+
     fn entries(&self) -> std::sync::MutexGuard<'_, HashMap<HostId, (Target, Client)>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -139,11 +139,17 @@ fn table() -> OpenApiRouter<Arc<App>> {
     let quick = OpenApiRouter::new()
         .routes(routes!(sandboxes::create, sandboxes::list))
         .routes(routes!(sandboxes::get, sandboxes::delete));
-    let slow = OpenApiRouter::new().routes(routes!(snapshots::create, snapshots::list));
+    let slow = OpenApiRouter::new()
+        .routes(routes!(snapshots::create, snapshots::list))
+        .routes(routes!(hosts::delete));
     let usual = OpenApiRouter::new()
         .routes(routes!(snapshots::delete))
-        .routes(routes!(hosts::list))
-        .routes(routes!(hosts::get))
+        .routes(routes!(hosts::list, hosts::add))
+        .routes(routes!(hosts::get, hosts::update))
+        .routes(routes!(hosts::token))
+        .routes(routes!(hosts::preview))
+        .routes(routes!(hosts::tags, hosts::tag))
+        .routes(routes!(hosts::untag))
         .routes(routes!(teams::list, teams::create))
         .routes(routes!(teams::get, teams::rename, teams::delete))
         .routes(routes!(teams::members, teams::add))

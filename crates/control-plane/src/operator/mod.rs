@@ -24,7 +24,7 @@ use wrenn_database::{
 use wrenn_ids::{AuditId, TeamId, UserId};
 
 pub use self::{
-    hosts::host_revoke,
+    hosts::{host_revoke, unknown_purge},
     people::{admin_create, admin_set, byoc_set, reset_link, sessions_revoke},
     upkeep::{Collect, Resealed, collect, reseal},
 };

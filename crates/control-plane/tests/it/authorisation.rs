@@ -34,6 +34,10 @@ enum Access {
     Teams,
     /// Who administers everything, or a part that nobody here administers.
     Other,
+    /// Who administers everything, or hosts; a team adds its own, which the tests of hosts show.
+    AddsHosts,
+    /// Who administers everything, and the administrators and owner of the team that brought the path's host.
+    KeepsHost,
     /// The host that the path names.
     Host,
 }
@@ -181,6 +185,15 @@ const TABLE: &[(&str, &str, Access, Log)] = &[
     ("GET", "/v1/sandboxes", Team, No),
     ("GET", "/v1/hosts", Member, No),
     ("GET", "/v1/hosts/{id}", Member, No),
+    ("POST", "/v1/hosts", AddsHosts, Row),
+    ("POST", "/v1/hosts/{id}/token", KeepsHost, Row),
+    ("PATCH", "/v1/hosts/{id}", KeepsHost, Row),
+    ("GET", "/v1/hosts/{id}/delete-preview", KeepsHost, No),
+    ("GET", "/v1/hosts/{id}/tags", KeepsHost, No),
+    ("POST", "/v1/hosts/{id}/tags", KeepsHost, Row),
+    ("DELETE", "/v1/hosts/{id}/tags/{tag}", KeepsHost, Row),
+    // It has a sandbox: 409.
+    ("DELETE", "/v1/hosts/{id}", KeepsHost, Row),
     ("GET", "/v1/sandboxes/{id}", Sandbox, No),
     ("PATCH", "/v1/sandboxes/{id}", Sandbox, Row),
     ("POST", "/v1/sandboxes/{id}/ping", Sandbox, No),
@@ -303,7 +316,9 @@ fn expected(access: Access, identity: Identity) -> Option<u16> {
     let refused = match access {
         Access::Person => None,
         // Their token names the team that they were removed from.
-        Access::Team | Access::Member | Access::Sandbox if identity == I::RemovedMember => {
+        Access::Team | Access::Member | Access::Sandbox | Access::AddsHosts | Access::KeepsHost
+            if identity == I::RemovedMember =>
+        {
             Some(403)
         }
         Access::Team | Access::Member => None,
@@ -311,6 +326,9 @@ fn expected(access: Access, identity: Identity) -> Option<u16> {
         Access::Sandbox => Some(404),
         Access::RoleIn(least) if role >= Some(least) => None,
         Access::RoleIn(_) => Some(403),
+        Access::AddsHosts | Access::KeepsHost if identity == I::PlatformAdmin => None,
+        Access::KeepsHost if role >= Some(Role::Admin) => None,
+        Access::KeepsHost if role.is_none() => Some(404),
         Access::Teams if identity == I::PartialAdmin => None,
         Access::Teams | Access::Other if identity == I::PlatformAdmin => None,
         _ => Some(403),
@@ -429,6 +447,20 @@ async fn every_operation_admits_exactly_whom_it_should_and_is_written_down_once(
     let sandbox = Client::new(setup.replica.base_url(), Some(&people.key))
         .create()
         .await;
+    // A host of the team, with a sandbox.
+    let brought = crate::hosts::brought(&setup, people.team).await;
+    sqlx::query(
+        "INSERT INTO sandboxes (id, team_id, host_id, template_id, template_name, template_team_id,
+             status, vcpus, memory_mb, disk_size_mb, created_by_type, created_by)
+         SELECT gen_random_uuid(), team_id, $2, template_id, template_name, template_team_id,
+             'paused', vcpus, memory_mb, disk_size_mb, created_by_type, created_by
+         FROM sandboxes WHERE id = $1",
+    )
+    .bind(sandbox.id.as_uuid())
+    .bind(brought.as_uuid())
+    .execute(&setup.world.db)
+    .await
+    .unwrap();
     let nobody = Client::new(setup.replica.base_url(), None);
 
     let document: Value =
@@ -455,6 +487,7 @@ async fn every_operation_admits_exactly_whom_it_should_and_is_written_down_once(
         let id = match (*access, *path) {
             (Access::Host, _) => setup.agent.host_id().to_string(),
             (Access::Sandbox, _) => sandbox.id.to_string(),
+            (Access::KeepsHost, _) => brought.to_string(),
             (_, path) if path.starts_with("/v1/admin/sandboxes/") => people.of_platform.to_string(),
             (_, "/v1/hosts/{id}") => wrenn_ids::HostId::new().to_string(),
             (_, "/v1/api-keys/{id}") => wrenn_ids::KeyId::new().to_string(),
@@ -466,7 +499,8 @@ async fn every_operation_admits_exactly_whom_it_should_and_is_written_down_once(
         let target = path
             .replace("{id}", &id)
             .replace("{team_id}", &people.team.to_string())
-            .replace("{user_id}", &user);
+            .replace("{user_id}", &user)
+            .replace("{tag}", "gpu");
         let has_body = matches!(*method, "POST" | "PATCH" | "PUT") || *path == "/v1/me";
         for identity in IDENTITIES {
             let request_id = format!("m.{number}.{identity:?}");
@@ -500,6 +534,7 @@ async fn every_operation_admits_exactly_whom_it_should_and_is_written_down_once(
                 "/v1/hosts/auth/refresh" => {
                     json!({ "refresh_token": "0".repeat(64), "csr_pem": csr })
                 }
+                "/v1/hosts" => json!({ "type": "regular" }),
                 "/v1/auth/refresh" => json!({ "refresh_token": "0".repeat(64) }),
                 _ => json!({}),
             };
@@ -530,9 +565,17 @@ async fn every_operation_admits_exactly_whom_it_should_and_is_written_down_once(
                     (None, _) => true,
                     // Proven, and refused: their own team knows of it.
                     (Some(404), _) => true,
-                    (Some(403), Access::RoleIn(_)) => {
+                    (Some(403), Access::RoleIn(_) | Access::KeepsHost) => {
                         [Identity::Member, Identity::Admin].contains(identity)
                     }
+                    (Some(403), Access::AddsHosts) => [
+                        Identity::Member,
+                        Identity::Admin,
+                        Identity::Owner,
+                        Identity::ForeignOwner,
+                        Identity::PartialAdmin,
+                    ]
+                    .contains(identity),
                     _ => false,
                 },
             };

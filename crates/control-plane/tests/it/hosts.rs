@@ -7,7 +7,7 @@ use wrenn_testkit::{client::Client, person::Person};
 use crate::setup::Setup;
 
 /// A host that this team brought.
-async fn brought(setup: &Setup, team: TeamId) -> HostId {
+pub(crate) async fn brought(setup: &Setup, team: TeamId) -> HostId {
     let id = HostId::new();
     let statement =
         "INSERT INTO hosts (id, type, team_id, status) VALUES ($1, 'byoc', $2, 'pending')";

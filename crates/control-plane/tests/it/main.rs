@@ -15,6 +15,7 @@ mod device;
 mod exec_stream;
 mod files;
 mod fork;
+mod host_care;
 mod hosts;
 mod keys;
 mod lifecycle;

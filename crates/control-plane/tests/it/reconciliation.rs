@@ -227,3 +227,60 @@ async fn what_could_not_run_again_is_left_alone_for_a_while() {
         .unwrap();
     ends(&setup, id, SandboxStatus::Running, None).await;
 }
+
+#[tokio::test]
+async fn what_nobody_knows_is_stopped_and_destroyed_a_day_later() {
+    let setup = Setup::new().await;
+    let (one, two) = (
+        setup.client.create().await.id,
+        setup.client.create().await.id,
+    );
+    let kept = setup.client.create().await.id;
+    sqlx::query("DELETE FROM sandboxes WHERE id = ANY($1)")
+        .bind([one.as_uuid(), two.as_uuid()])
+        .execute(&setup.world.db)
+        .await
+        .unwrap();
+    let paused = |id: SandboxId| {
+        let census = setup.agent.census();
+        census.iter().find(|one| one.id == id).map(|one| one.paused)
+    };
+    eventually("both are stopped", async || {
+        paused(one) == Some(true) && paused(two) == Some(true)
+    })
+    .await
+    .unwrap();
+    sqlx::query("UPDATE quarantined_sandboxes SET destroy_at = now() WHERE sandbox_id = $1")
+        .bind(one.as_uuid())
+        .execute(&setup.world.db)
+        .await
+        .unwrap();
+    eventually("its time is over", async || paused(one).is_none())
+        .await
+        .unwrap();
+    assert_eq!((paused(two), paused(kept)), (Some(true), Some(false)));
+    let purged = wrenn_control_plane::operator::unknown_purge(&setup.world.db);
+    // The one before may be in the report yet that is on its way.
+    assert!((1..=2).contains(&purged.await.unwrap()));
+    eventually("an operator ended it", async || paused(two).is_none())
+        .await
+        .unwrap();
+    assert_eq!(paused(kept), Some(false));
+    eventually("nothing is left of them", async || {
+        let left: i64 = sqlx::query_scalar("SELECT count(*) FROM quarantined_sandboxes")
+            .fetch_one(&setup.world.db)
+            .await
+            .unwrap();
+        left == 0
+    })
+    .await
+    .unwrap();
+    let written: Vec<(String, String)> = sqlx::query_as(
+        "SELECT action, status FROM audit_logs WHERE resource_id = $1 AND actor_type = 'system'",
+    )
+    .bind(two.to_string())
+    .fetch_all(&setup.world.db)
+    .await
+    .unwrap();
+    assert_eq!(written, [("pause".to_owned(), "warning".to_owned())]);
+}

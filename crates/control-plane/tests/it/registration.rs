@@ -2,10 +2,12 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use wrenn_api::SandboxStatus;
 use wrenn_testkit::{
     client::{Answer, Client},
-    control_plane::{Options, World},
-    simulated_agent::Capacity,
+    control_plane::{Options, World, hold_at},
+    person::Person,
+    simulated_agent::{Capacity, SimulatedAgent},
 };
 
 use crate::setup::Setup;
@@ -156,4 +158,112 @@ async fn a_second_preparation_changes_nothing_and_tells_no_secret() {
         .await
         .unwrap();
     assert!(token.is_none());
+}
+
+async fn beat(setup: &Setup, token: &str) -> u16 {
+    let nobody = Client::new(setup.replica.base_url(), None);
+    let path = format!("/v1/hosts/{}/heartbeat", setup.agent.host_id());
+    let beat = nobody.request(Method::POST, &path);
+    nobody.send(beat.header("x-host-token", token)).await.status
+}
+
+/// A token to register the host anew with, as an administrator gets it.
+async fn new_token(setup: &Setup) -> String {
+    let root = Person::administrator(&setup.world, &setup.replica, "Root").await;
+    let path = format!("/v1/hosts/{}/token", setup.agent.host_id());
+    let answer = root.unwrap().client.post(&path, json!({})).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    answer.json["registration_token"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
+
+#[tokio::test]
+async fn a_revoked_host_is_nobody_until_it_registers_anew_and_its_old_tokens_are_nothing_then() {
+    let setup = Setup::new().await;
+    let nobody = Client::new(setup.replica.base_url(), None);
+    let old = setup.agent.identity().clone();
+    assert_eq!(beat(&setup, &old.token).await, 204);
+    let redis = setup.world.redis.url().into();
+    let revoked =
+        wrenn_control_plane::operator::host_revoke(&setup.world.db, &redis, old.host_id).await;
+    assert_eq!(revoked.unwrap(), 0);
+    assert_eq!(beat(&setup, &old.token).await, 401);
+    assert_eq!(refresh(&nobody, &old.refresh_token).await.status, 401);
+
+    let token = new_token(&setup).await;
+    let base_url = setup.replica.base_url();
+    let anew = SimulatedAgent::register(&base_url, &token, Capacity::default()).await;
+    let anew = anew.unwrap();
+    assert_eq!(anew.host_id(), old.host_id);
+    assert_eq!(beat(&setup, &anew.identity().token).await, 204);
+    // The old ones are nothing, and do the new ones no harm.
+    assert_eq!(beat(&setup, &old.token).await, 401);
+    assert_eq!(refresh(&nobody, &old.refresh_token).await.status, 401);
+    assert_eq!(beat(&setup, &anew.identity().token).await, 204);
+    let next = next(&refresh(&nobody, &anew.identity().refresh_token).await);
+    assert_eq!(refresh(&nobody, &next).await.status, 200);
+    // And the token that it registered with is spent.
+    let replayed = registration(&token, &csr());
+    assert_eq!(
+        nobody.post("/v1/hosts/register", replayed).await.status,
+        401
+    );
+}
+
+#[tokio::test]
+async fn a_replayed_refresh_token_voids_all_that_the_host_has() {
+    let setup = Setup::new().await;
+    let nobody = Client::new(setup.replica.base_url(), None);
+    let runs = setup.client.create().await.id;
+    let first = setup.agent.identity().clone();
+    let second = refresh(&nobody, &first.refresh_token).await;
+    let third = refresh(&nobody, &next(&second)).await;
+    let token = third.json["token"].as_str().unwrap();
+    assert_eq!(beat(&setup, token).await, 204);
+    assert_eq!(refresh(&nobody, &first.refresh_token).await.status, 401);
+    // Whoever has which of them: none is a sign of life, and nobody dials the host.
+    for token in [token, &first.token] {
+        assert_eq!(beat(&setup, token).await, 401);
+    }
+    assert_eq!(
+        setup.client.sandbox(runs).await.status,
+        SandboxStatus::Missing
+    );
+    for _ in 0..2 {
+        assert_eq!(refresh(&nobody, &first.refresh_token).await.status, 401);
+    }
+    let written = "SELECT count(*) FROM audit_logs WHERE action = 'credential_reuse'";
+    let written: i64 = sqlx::query_scalar(written)
+        .fetch_one(&setup.world.db)
+        .await
+        .unwrap();
+    assert_eq!(written, 1);
+    let token = new_token(&setup).await;
+    let answer = registration(&token, &csr());
+    assert_eq!(nobody.post("/v1/hosts/register", answer).await.status, 201);
+}
+
+#[tokio::test]
+async fn a_crash_after_the_new_pair_is_stored_locks_no_host_out() {
+    let (checkpoint, reached) = hold_at("host.refreshed");
+    let options = Options {
+        checkpoint: Some(checkpoint),
+        ..Options::default()
+    };
+    let mut setup = Setup::with(options, Capacity::default()).await;
+    let first = setup.agent.identity().refresh_token.clone();
+    let nobody = Client::new(setup.replica.base_url(), None);
+    let asked = nobody
+        .request(Method::POST, "/v1/hosts/auth/refresh")
+        .json(&json!({ "refresh_token": first, "csr_pem": csr() }));
+    let asking = tokio::spawn(asked.send());
+    reached.notified().await;
+    let replica = setup.world.replica(Options::default()).unwrap();
+    std::mem::replace(&mut setup.replica, replica).kill();
+    asking.abort();
+    let nobody = Client::new(setup.replica.base_url(), None);
+    let second = next(&refresh(&nobody, &first).await);
+    assert_eq!(refresh(&nobody, &second).await.status, 200);
 }

@@ -5,7 +5,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use wrenn_ids::{KeyId, SandboxId, TeamId, TemplateId};
+use wrenn_ids::{HostId, KeyId, SandboxId, TeamId, TemplateId};
 use wrenn_testkit::{client::Client, person::Person};
 
 use crate::setup::Setup;
@@ -29,6 +29,8 @@ struct Team {
     sandboxes: Vec<String>,
     templates: Vec<(String, String)>,
     keys: Vec<String>,
+    /// A host that it brought.
+    host: String,
     /// People who are in no other team.
     people: Vec<String>,
 }
@@ -38,8 +40,16 @@ async fn team(setup: &Setup, random: &mut Random, number: usize) -> Team {
         .await
         .unwrap();
     let id = owner.team;
+    let host = crate::hosts::brought(setup, id).await;
+    let tagged = "INSERT INTO host_tags (host_id, tag) VALUES ($1, 'theirs')";
+    sqlx::query(tagged)
+        .bind(host.as_uuid())
+        .execute(&setup.world.db)
+        .await
+        .unwrap();
     let mut team = Team {
         id,
+        host: host.to_string(),
         people: vec![owner.id.to_string()],
         actors: vec![(format!("owner {number}"), owner.client.clone())],
         sandboxes: Vec::new(),
@@ -90,6 +100,8 @@ async fn state(setup: &Setup) -> Vec<String> {
          UNION ALL SELECT concat_ws(' ', 'k', id, revoked_at) FROM api_keys
          UNION ALL SELECT concat_ws(' ', 'm', team_id, user_id, role) FROM users_teams
          UNION ALL SELECT concat_ws(' ', 'n', id, name, deleted_at) FROM teams
+         UNION ALL SELECT concat_ws(' ', 'h', id, draining, deleted_at) FROM hosts WHERE type = 'byoc'
+         UNION ALL SELECT concat_ws(' ', 'g', host_id, tag) FROM host_tags
          ORDER BY 1",
     )
     .fetch_all(&setup.world.db)
@@ -128,7 +140,23 @@ fn probes(kind: &str, id: &str) -> Vec<(Method, String, Option<Value>)> {
                 get(format!("/v1/sandboxes?cursor={id}&status=paused")),
             ]
         }
-        "host" => vec![get(format!("/v1/hosts/{id}"))],
+        "host" => {
+            let one = format!("/v1/hosts/{id}");
+            vec![
+                get(one.clone()),
+                (
+                    Method::PATCH,
+                    one.clone(),
+                    Some(json!({ "draining": true })),
+                ),
+                get(format!("{one}/delete-preview")),
+                get(format!("{one}/tags")),
+                post(format!("{one}/tags"), json!({ "tag": "mine" })),
+                (Method::DELETE, format!("{one}/tags/theirs"), None),
+                post(format!("{one}/token"), json!({})),
+                (Method::DELETE, format!("{one}?force=true"), None),
+            ]
+        }
         "template" => vec![
             (Method::DELETE, format!("/v1/snapshots/{id}"), None),
             post("/v1/sandboxes".to_owned(), json!({ "template": id })),
@@ -194,6 +222,7 @@ async fn round(setup: &Setup, seed: u64) {
                 for id in &other.keys {
                     things.push(("key", id.clone(), KeyId::new().to_string()));
                 }
+                things.push(("host", other.host.clone(), HostId::new().to_string()));
                 things.push(("team", other.id.to_string(), TeamId::new().to_string()));
                 for (kind, id, unknown) in things {
                     let (real, made_up) = (probes(kind, &id), probes(kind, &unknown));
@@ -226,6 +255,7 @@ async fn round(setup: &Setup, seed: u64) {
                     } else {
                         other.sandboxes.iter()
                     });
+                    let ids = ids.chain([&other.host]);
                     for id in ids.filter(|_| !own_words) {
                         assert!(
                             !text.contains(id.as_str()),

@@ -9,6 +9,7 @@ pub mod bare_vm;
 pub mod load;
 pub mod people;
 pub mod raw;
+pub mod scale;
 pub mod sleeping;
 
 use std::{borrow::Cow, io::Write as _, time::Duration};

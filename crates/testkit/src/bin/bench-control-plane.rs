@@ -12,7 +12,7 @@ use wrenn_testkit::{
     bench::{
         Row, emit,
         load::{Load, load},
-        people, resident_mib,
+        people, resident_mib, scale,
     },
     control_plane::{Options, World},
     simulated_agent::Capacity,
@@ -116,6 +116,7 @@ async fn main() -> Result<()> {
         memory,
     ));
     rows.extend(shared);
+    rows.extend(scale::rows().await?);
     emit(&rows)
 }
 

@@ -132,6 +132,8 @@ fn hints_about(path: &str, code: &str) -> &'static [(&'static str, &'static str)
         ("teams", "invalid_request") => &[("see", "wrenn team --help")],
         ("api-keys", "not_found" | "conflict") => &[("see", "wrenn key ls")],
         ("api-keys", "invalid_request") => &[("see", "wrenn key create --help")],
+        ("hosts", "not_found" | "conflict" | "host_has_sandboxes") => &[("see", "wrenn host ls")],
+        ("hosts", "invalid_request") => &[("see", "wrenn host --help")],
         ("audit-logs", "invalid_request") => &[("see", "wrenn audit --help")],
         ("templates" | "snapshots", "not_found") => &[("see", "wrenn template ls")],
         _ => &[],

@@ -11,6 +11,7 @@ pub(crate) mod debug;
 pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod help;
+pub(crate) mod host;
 pub(crate) mod host_agent;
 pub(crate) mod key;
 pub(crate) mod login;
@@ -55,6 +56,7 @@ pub(crate) fn run(context: &Context, command: Command) -> Outcome {
         Command::Template(command) => template::run(context, command),
         Command::Team(command) => team::run(context, command),
         Command::Key(command) => key::run(context, command),
+        Command::Host(command) => host::run(context, command),
         Command::Audit(arguments) => audit::run(context, &arguments),
         Command::Admin(command) => admin::run(context, command),
         Command::Login(arguments) => login::run(context, &arguments),

@@ -9,6 +9,7 @@ mod copies;
 mod debug;
 mod governance;
 mod help;
+mod hosts;
 mod login;
 mod operator;
 mod sandbox;

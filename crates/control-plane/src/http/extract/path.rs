@@ -6,7 +6,7 @@ use axum::{
     extract::{FromRequestParts, RawPathParams},
     http::request::Parts,
 };
-use wrenn_api::Invalid;
+use wrenn_api::{Invalid, grammar};
 use wrenn_ids::{ParseIdError, UserId};
 
 use super::super::error::{ApiError, ApiResult};
@@ -31,6 +31,22 @@ where
         .map_or("", |(_, value)| value)
         .parse()
         .map_err(|error: ParseIdError| invalid(error.to_string()))
+}
+
+/// The `tag` of the path: a label of a host.
+pub(crate) struct TagInPath(pub(crate) String);
+
+impl FromRequestParts<Arc<App>> for TagInPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> ApiResult<Self> {
+        let params = RawPathParams::from_request_parts(parts, app).await;
+        let params = params.map_err(|_| Invalid::new("tag", "is not valid UTF-8"))?;
+        let found = params.iter().find(|(name, _)| *name == "tag");
+        let tag = found.map_or("", |(_, value)| value);
+        grammar::host_tag("tag", tag)?;
+        Ok(Self(tag.to_owned()))
+    }
 }
 
 impl<T: FromStr<Err = ParseIdError>> FromRequestParts<Arc<App>> for Id<T> {

@@ -1,4 +1,4 @@
-//! People: `User`, `TeamMember`, `TeamAdmin`, `TeamOwner`, `PlatformAdmin`, and whose hosts they see.
+//! People: `User`, `TeamMember`, `TeamAdmin`, `TeamOwner`, `PlatformAdmin`.
 //!
 //! Each is one statement. What a token claims is only who came and which team they mean; whether they
 //! may is what the database says now.
@@ -15,7 +15,7 @@ use wrenn_ids::TeamId;
 
 use super::super::error::{ApiError, ApiResult};
 use crate::{
-    app::{Caller, HostsSeen, Member},
+    app::{Caller, Member},
     http::governed::{Who, admit},
     state::App,
 };
@@ -52,9 +52,6 @@ macro_rules! parts {
 }
 
 parts! {
-    /// Hosts.
-    #[expect(dead_code, reason = "routes that change hosts ask for it when they join")]
-    Hosts = Some(Permission::Hosts);
     /// Platform templates and builds.
     Templates = Some(Permission::Templates);
     /// Teams, their quotas and their sandboxes.
@@ -74,7 +71,7 @@ fn unauthorized() -> ApiError {
     )
 }
 
-fn forbidden(message: &str) -> ApiError {
+pub(super) fn forbidden(message: &str) -> ApiError {
     ApiError::new(ErrorCode::Forbidden, message)
 }
 
@@ -86,14 +83,14 @@ pub(crate) fn presented_token(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// A person, and what they are in the team that was asked about, if one was.
-struct Proven {
-    caller: Caller,
+pub(super) struct Proven {
+    pub(super) caller: Caller,
     place: Option<(TeamId, Option<Role>)>,
     is_byoc: bool,
 }
 
 /// The person behind a token and their role in `team`, or where that is absent in the token's team.
-async fn prove(app: &App, token: &str, team: Option<TeamId>) -> ApiResult<Proven> {
+pub(super) async fn prove(app: &App, token: &str, team: Option<TeamId>) -> ApiResult<Proven> {
     let claims = app.user_tokens.verify(token).ok_or_else(unauthorized)?;
     let team = team.or(claims.team_id);
     let proof = user_proof(&app.db, claims.sub, claims.sid, team)
@@ -130,7 +127,7 @@ pub(crate) async fn member(app: &App, token: &str, team: Option<TeamId>) -> ApiR
     as_member(prove(app, token, team).await?)
 }
 
-fn as_member(proven: Proven) -> ApiResult<Member> {
+pub(super) fn as_member(proven: Proven) -> ApiResult<Member> {
     let (team, role) = proven.place.ok_or_else(|| {
         ApiError::new(
             ErrorCode::NoTeam,
@@ -174,7 +171,7 @@ async fn path_team(parts: &mut Parts, app: &Arc<App>) -> ApiResult<Option<TeamId
 }
 
 /// The user token that a request presents. A key has none of these rights, and it wins over a token beside it.
-fn token_alone(headers: &HeaderMap) -> ApiResult<&str> {
+pub(super) fn token_alone(headers: &HeaderMap) -> ApiResult<&str> {
     match super::presented_key(headers) {
         Some(_) => Err(unauthorized()),
         None => presented_token(headers).ok_or_else(unauthorized),
@@ -234,20 +231,5 @@ impl<P: Part> FromRequestParts<Arc<App>> for PlatformAdmin<P> {
         let caller = administrator(app, token_alone(&parts.headers)?, P::PERMISSION).await?;
         admit(parts, app, Who::caller(&caller)).await?;
         Ok(Self(caller, PhantomData))
-    }
-}
-
-impl FromRequestParts<Arc<App>> for HostsSeen {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> ApiResult<Self> {
-        let proven = prove(app, token_alone(&parts.headers)?, None).await?;
-        if proven.caller.administers(Some(Permission::Hosts)) {
-            admit(parts, app, Who::caller(&proven.caller)).await?;
-            return Ok(Self::All);
-        }
-        let member = as_member(proven)?;
-        admit(parts, app, Who::member(&member)).await?;
-        Ok(Self::OfTeam(member.team))
     }
 }

@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::LazyLock};
 use axum::http::Method;
 use wrenn_api::audit::{
     AuditAction::{self, *},
-    AuditResource::{self, ApiKey, Member, Sandbox, Snapshot, Team, User},
+    AuditResource::{self, ApiKey, Host, Member, Sandbox, Snapshot, Team, User},
     AuditScope,
 };
 
@@ -277,11 +277,20 @@ pub(super) static TABLE: &[Rule] = &[
     // Hosts.
     read("/v1/hosts"),
     read("/v1/hosts/{id}"),
+    read("/v1/hosts/{id}/delete-preview"),
+    read("/v1/hosts/{id}/tags"),
+    change(POST, "/v1/hosts", Host, Add, ADMIN),
+    change(POST, "/v1/hosts/{id}/token", Host, TokenIssued, ADMIN),
+    // Whether it drains is in the row's facts.
+    change(PATCH, "/v1/hosts/{id}", Host, Drain, ADMIN),
+    change(DELETE, "/v1/hosts/{id}", Host, Delete, ADMIN),
+    change(POST, "/v1/hosts/{id}/tags", Host, Update, ADMIN),
+    change(DELETE, "/v1/hosts/{id}/tags/{tag}", Host, Update, ADMIN),
     rule(
         POST,
         "/v1/hosts/register",
         Some(Credential),
-        Written::Unproven((AuditResource::Host, Registered, ADMIN)),
+        Written::Unproven((Host, Registered, ADMIN)),
     ),
     rule(POST, "/v1/hosts/auth/refresh", Some(Credential), LIFE_SIGN),
     rule(

@@ -1,4 +1,8 @@
-//! Hosts: registration, rotation of credentials, heartbeat.
+//! Hosts: registration, rotation of credentials, heartbeat. What people do with them is in the modules below.
+
+pub(crate) mod care;
+pub(crate) mod removal;
+pub(crate) mod void;
 
 use std::sync::Arc;
 
@@ -10,9 +14,9 @@ use wrenn_api::{
     host::{Heartbeat, RefreshHost, RegisterHost},
 };
 use wrenn_database::{
-    Certificate, Error as DbError, HostFacts, HostRow, NewRefreshToken, PgConnection, audit_host,
-    host_certificate_set, host_facts_set, host_get, host_heartbeat, host_list,
-    host_registration_use, host_set_address, ops_wake_host, refresh_family_revoke,
+    Certificate, Error as DbError, HostFacts, HostRow, NewRefreshToken, PgConnection, Postgres,
+    Transaction, audit_host, host_certificate_set, host_get, host_heartbeat, host_list, host_proof,
+    host_register, host_registration_use, host_set_address, ops_wake_host, refresh_family_revoke,
     refresh_token_by_hash, refresh_token_insert, refresh_token_set_successor, refresh_token_use,
 };
 use wrenn_ids::HostId;
@@ -76,14 +80,14 @@ pub(crate) async fn register(app: &App, request: &RegisterHost) -> Result<Issued
         agent_version: &request.agent_version,
     };
     let mut tx = app.db.begin().await.map_err(DbError::from)?;
-    if !host_facts_set(&mut *tx, host, &facts).await? {
-        return Err(bad_token());
-    }
+    let version = host_register(&mut tx, host, &facts)
+        .await?
+        .ok_or_else(bad_token)?;
     host_registration_use(&mut *tx, host).await?;
     let (_, refresh_token) = store(&mut tx, host, &leaf, Uuid::now_v7()).await?;
     tx.commit().await.map_err(DbError::from)?;
     tracing::info!(host_id = %host, address = %request.address, "a host registered");
-    issued(app, host, leaf, refresh_token).await
+    issued(app, host, version, leaf, refresh_token).await
 }
 
 /// Pins the leaf and stores a new refresh token.
@@ -112,10 +116,17 @@ async fn store(
     Ok((token.id, text))
 }
 
-async fn issued(app: &App, host: HostId, leaf: HostLeaf, refresh_token: String) -> Result<Issued> {
+async fn issued(
+    app: &App,
+    host: HostId,
+    version: i32,
+    leaf: HostLeaf,
+    refresh_token: String,
+) -> Result<Issued> {
+    let token = app.host_tokens.issue(host, version);
     Ok(Issued {
         host: host_get(&app.db, host).await?.ok_or_else(bad_token)?,
-        token: app.host_tokens.issue(host).map_err(Error::internal)?,
+        token: token.map_err(Error::internal)?,
         refresh_token,
         cert_pem: leaf.cert_pem,
     })
@@ -137,14 +148,14 @@ pub(crate) async fn refresh(app: &App, request: &RefreshHost) -> Result<Issued> 
         .await?
         .ok_or_else(bad_token)?;
     let host = HostId::from_uuid(known.host_id);
-    if !known.valid || known.successor_used {
-        refresh_family_revoke(&mut *tx, known.family).await?;
-        let (actor, reuse) = (AuditActor::Host, AuditAction::CredentialReuse);
-        audit_host(&mut *tx, host, actor, reuse, AuditStatus::Error).await?;
-        tx.commit().await.map_err(DbError::from)?;
-        tracing::error!(host_id = %host, "a spent refresh token was presented; its family is revoked");
+    if !known.live {
         return Err(bad_token());
     }
+    if known.revoked || known.successor_used {
+        reused(app, tx, host, known.family).await?;
+        return Err(bad_token());
+    }
+    let proof = host_proof(&mut *tx, host).await?.ok_or_else(bad_token)?;
     refresh_token_use(&mut *tx, known.id).await?;
     if let Some(address) = &request.address {
         host_set_address(&mut *tx, host, address).await?;
@@ -163,7 +174,30 @@ pub(crate) async fn refresh(app: &App, request: &RefreshHost) -> Result<Issued> 
     let (successor, text) = store(&mut tx, host, &leaf, known.family).await?;
     refresh_token_set_successor(&mut tx, known.id, successor).await?;
     tx.commit().await.map_err(DbError::from)?;
-    issued(app, host, leaf, text).await
+    app.checkpoint("host.refreshed").await;
+    issued(app, host, proof.token_version, leaf, text).await
+}
+
+/// Somebody else may have the family's tokens: all that the host proved itself with is void, and it must register
+/// anew. Tokens of a family that was dead already change nothing, so that an old one cannot end a new registration.
+async fn reused(
+    app: &App,
+    mut tx: Transaction<'_, Postgres>,
+    host: HostId,
+    family: Uuid,
+) -> Result<()> {
+    if !refresh_family_revoke(&mut *tx, family).await? {
+        return Ok(());
+    }
+    let (actor, reuse) = (AuditActor::Host, AuditAction::CredentialReuse);
+    audit_host(&mut *tx, host, actor, reuse, AuditStatus::Error).await?;
+    let missing = void::credentials(&mut tx, host).await?.unwrap_or_default();
+    tx.commit().await.map_err(DbError::from)?;
+    tracing::error!(host_id = %host, "a spent refresh token was presented; the host must register anew");
+    for id in missing {
+        app.bus.sandbox_changed(id);
+    }
+    Ok(())
 }
 
 /// Takes a sign of life.
