@@ -75,7 +75,10 @@ pub(super) async fn start(
         ("code" = Option<String>, Query), ("state" = Option<String>, Query),
         ("error" = Option<String>, Query),
     ),
-    responses((status = 302), (status = 404, body = ErrorBody), (status = 503, body = ErrorBody))
+    responses(
+        (status = 302),
+        (status = 400, body = ErrorBody), (status = 404, body = ErrorBody), (status = 503, body = ErrorBody),
+    )
 )]
 pub(super) async fn callback(
     State(app): State<Arc<App>>,
