@@ -282,16 +282,7 @@ async fn the_log_is_read_page_by_page_by_those_who_may() {
             201
         );
     }
-    eventually("every row is complete", async || {
-        let open = "SELECT count(*) FROM audit_logs WHERE completed_at IS NULL";
-        let open: i64 = sqlx::query_scalar(open)
-            .fetch_one(&setup.world.db)
-            .await
-            .unwrap();
-        open == 0
-    })
-    .await
-    .unwrap();
+    setup.log_is_complete().await;
     let all = ada.client.get("/v1/audit-logs?limit=200").await;
     let items = all.json["items"].as_array().unwrap().clone();
     assert_eq!(items.len(), 16, "{all:?}");

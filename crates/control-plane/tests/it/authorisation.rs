@@ -5,10 +5,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use wrenn_ids::{SandboxId, TeamId};
 use wrenn_testkit::{
-    client::Client,
-    control_plane::{Options, eventually},
-    person::Person,
-    simulated_agent::Capacity,
+    client::Client, control_plane::Options, person::Person, simulated_agent::Capacity,
 };
 
 use crate::{contract::golden, setup::Setup};
@@ -587,16 +584,7 @@ async fn every_operation_admits_exactly_whom_it_should_and_is_written_down_once(
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    eventually("every row is complete", async || {
-        let open = "SELECT count(*) FROM audit_logs WHERE completed_at IS NULL";
-        let open: i64 = sqlx::query_scalar(open)
-            .fetch_one(&setup.world.db)
-            .await
-            .unwrap();
-        open == 0
-    })
-    .await
-    .unwrap();
+    setup.log_is_complete().await;
     let written: Vec<(String, i64)> = sqlx::query_as(
         "SELECT request_id, count(*) FROM audit_logs WHERE request_id LIKE 'm.%' GROUP BY 1",
     )

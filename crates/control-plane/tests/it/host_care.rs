@@ -31,16 +31,7 @@ async fn allow(root: &Person, team: wrenn_ids::TeamId) {
 /// What the log has of a host: action, status and whose log it is.
 async fn log(setup: &Setup, path: &str) -> Vec<(String, String, uuid::Uuid)> {
     let id = path.strip_prefix("/v1/hosts/").unwrap();
-    eventually("the log is complete", async || {
-        let open = "SELECT count(*) FROM audit_logs WHERE completed_at IS NULL";
-        let open: i64 = sqlx::query_scalar(open)
-            .fetch_one(&setup.world.db)
-            .await
-            .unwrap();
-        open == 0
-    })
-    .await
-    .unwrap();
+    setup.log_is_complete().await;
     sqlx::query_as(
         "SELECT action, status, team_id FROM audit_logs WHERE resource_id = $1 ORDER BY created_at, id",
     )

@@ -2,7 +2,7 @@
 
 use wrenn_testkit::{
     client::Client,
-    control_plane::{Options, Replica, World},
+    control_plane::{Options, Replica, World, eventually},
     simulated_agent::{Capacity, SimulatedAgent},
 };
 
@@ -39,5 +39,19 @@ impl Setup {
             .await
             .unwrap();
         (rows, self.agent.census().len())
+    }
+
+    /// Waits until no row of the audit log waits for its end: that is written after the answer.
+    pub(crate) async fn log_is_complete(&self) {
+        eventually("every row is complete", async || {
+            let open = "SELECT count(*) FROM audit_logs WHERE completed_at IS NULL";
+            let open: i64 = sqlx::query_scalar(open)
+                .fetch_one(&self.world.db)
+                .await
+                .unwrap();
+            open == 0
+        })
+        .await
+        .unwrap();
     }
 }
