@@ -78,7 +78,8 @@ async fn follow<'a>(
     pause_all: impl Fn() -> BoxFuture<'a, usize>,
 ) {
     loop {
-        let end = contact.borrow_and_update().ends_at(limit);
+        let seen = *contact.borrow_and_update();
+        let end = seen.ends_at(limit);
         let over = async {
             match end {
                 Some(end) => sleep_until(end).await,
@@ -95,20 +96,21 @@ async fn follow<'a>(
         let mut retry = Backoff::new(retry, retry * 20);
         while pause_all().await > 0 {
             tokio::select! {
-                _ = is_back(&mut contact) => break,
+                _ = is_other(seen, &mut contact) => break,
                 () = tokio::time::sleep(retry.next()) => {}
             }
         }
-        if !is_back(&mut contact).await {
+        if !is_other(seen, &mut contact).await {
             return;
         }
     }
 }
 
-/// Waits until there is contact; false when nobody tells of it any more.
-async fn is_back(contact: &mut watch::Receiver<Contact>) -> bool {
-    let held = contact.wait_for(|contact| *contact == Contact::Held).await;
-    held.is_ok()
+/// Waits until contact is other than it was `seen`; false when nobody tells of it any more. Contact that came back
+/// and was lost again while everything was being paused is another loss: it has its own time.
+async fn is_other(seen: Contact, contact: &mut watch::Receiver<Contact>) -> bool {
+    let other = contact.wait_for(|contact| *contact != seen).await;
+    other.is_ok()
 }
 
 #[cfg(test)]
@@ -156,12 +158,13 @@ mod tests {
                     assert_eq!(number, Ok(Some(expected)), "step {step}");
                     expected += 1;
                 }
-                // Both are one task: it sees each step before the next.
+                // Both are one task, and the follower goes first: it sees each step before the next.
                 tokio::task::yield_now().await;
                 assert!(paused.try_recv().is_err(), "step {step}");
             }
         };
         tokio::select! {
+            biased;
             () = following => unreachable!("it is still told"),
             () = telling => {}
         }
