@@ -40,11 +40,11 @@ echo "held by the agent $(ls -l /proc/$(cat /run/agent.pid)/fd 2>/dev/null \
     | grep -cE 'pidfd|inotify|net:|/dev/(loop|dm|mapper)|/var/lib/wrenn/(run|sandboxes)')"
 "#;
 
-/// Succeeds once no warm snapshot is being made, every slot stands whole and as many slots and VMs are ready as
-/// the pools hold.
+/// Succeeds once no warm snapshot is being made, every slot stands whole and as many slots and VMs (`$ready`) are
+/// ready as the pools hold.
 const SETTLED: &str = r#"
 ! grep -qs '"role": "seed"' /var/lib/wrenn/sandboxes/*/manifest.json || exit 1
-curl -s http://127.0.0.1:9444/metrics | grep -qx 'wrenn_agent_ready_vms 4' || exit 1
+curl -s http://127.0.0.1:9444/metrics | grep -qx "wrenn_agent_ready_vms $ready" || exit 1
 all=$(ls /run/netns | grep -c '^wrenn-')
 [ $((all - $(ls /var/lib/wrenn/run/firecracker 2>/dev/null | wc -l))) -eq 8 ] &&
 [ $(ls /sys/class/net | grep -c '^wv') -eq $all ] &&
@@ -61,6 +61,8 @@ pub struct AgentHost {
     pub client: AgentClient,
     runtime: Runtime,
     config: MachineConfig,
+    /// [`SETTLED`], with its setting.
+    settled: String,
     cache: Cache,
     _state: tempfile::TempDir,
 }
@@ -97,7 +99,10 @@ impl AgentHost {
         ];
         let all = usual.iter().chain(settings);
         let env = all.map(|&(name, value)| (name.to_owned(), value.to_owned()));
-        config.agent_env = Some(env.collect::<BTreeMap<_, _>>());
+        let env: BTreeMap<_, _> = env.collect();
+        let ready = env.get("WRENN_READY_VMS").map_or("4", String::as_str);
+        let settled = format!("ready={ready}\n{SETTLED}");
+        config.agent_env = Some(env);
         let cache = Cache::from_env().context("open the cache")?;
         let machine =
             VirtualHost::start(&config, &cache, &say).context("start the virtual host")?;
@@ -112,6 +117,7 @@ impl AgentHost {
             client,
             runtime,
             config,
+            settled,
             cache,
             _state: state,
         })
@@ -171,7 +177,7 @@ impl AgentHost {
     /// When the machine does not answer, or does not come to that in time.
     pub fn census(&self) -> Result<String> {
         let until = Instant::now() + PATIENCE;
-        while self.machine.exec(SETTLED, PATIENCE)?.code != 0 {
+        while self.machine.exec(&self.settled, PATIENCE)?.code != 0 {
             ensure!(
                 Instant::now() < until,
                 "warm snapshots and network slots do not settle"

@@ -86,8 +86,8 @@ fn log() {
 }
 
 fn start() -> AgentHost {
-    // What is restored ahead would be in every count.
-    own(&[("WRENN_SPARES", "0")])
+    // What is restored ahead would be in every count; what is started ahead is started anew after each agent.
+    own(&[("WRENN_SPARES", "0"), ("WRENN_READY_VMS", "1")])
 }
 
 /// Starts a machine whose agent has these settings.
